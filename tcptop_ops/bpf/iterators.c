@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What is: every TCP socket's present state, and who holds each. BPF iterators, read like files
+ * (tcp_seq_ops, net/ipv4/tcp_ipv4.c; task_file_seq_ops, kernel/bpf/task_iter.c).
+ * An iterator's context is an array of 8-byte words; the first is a struct bpf_iter_meta, which begins with its
+ * seq_file.
+ */
+#if defined(HAVE_BTF_SOCKET) && defined(HAVE_ITERATORS)
+
+enum { PASS_READ, PASS_ADOPT, PASS_CLEAR };
+
+#define SOL_TCP 6
+#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
+#define IPPROTO_TCP 6
+
+BPF_PERCPU_ARRAY(row, struct socket, 1);
+
+static __always_inline bool in_our_cgroup(void *sk)
+{
+#ifdef CGROUP_LEVEL
+	void *cgroup = READ(void *, sk, SK_CGROUP);
+	if (!cgroup || READ(__u32, cgroup, CGROUP_LEVEL_OFFSET) < CGROUP_LEVEL)
+		return false;
+	void *ancestor = READ(void *, cgroup, CGROUP_ANCESTORS + 8 * CGROUP_LEVEL);
+	void *node = ancestor ? READ(void *, ancestor, CGROUP_KN) : NULL;
+	return node && READ(__u64, node, KN_ID) == CGROUP_ID;
+#else
+	return true;
+#endif
+}
+
+/* The row remembers which flags it found: they are not ours to take away. */
+static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, struct counters *c)
+{
+	int flags;
+	struct events *e = conns.lookup(&cookie);
+	if (e) {
+		flags = r->cb_flags | EVENT_FLAGS;
+		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+		return;
+	}
+	struct events mine = {};
+	mine.first_ns = bpf_ktime_get_ns();
+	mine.direction = r->state == BPF_TCP_LISTEN ? LISTEN : 0;
+	mine.origin = ADOPTED;
+	mine.found = r->cb_flags;
+	mine.states = 1 << (r->state & 15);
+	if (conns.update(&cookie, &mine)) {
+		add(&c->untracked);
+		return;
+	}
+	flags = r->cb_flags | EVENT_FLAGS;
+	if (bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+		conns.delete(&cookie);
+	else
+		add(&c->adopted);
+}
+
+static __always_inline void give_back(void *tp, __u64 cookie, struct socket *r)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (!e)
+		return;
+	int flags = r->cb_flags & (e->found | ~(EVENT_FLAGS | PACKET_FLAGS));
+	if (flags != r->cb_flags)
+		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+	conns.delete(&cookie);
+}
+
+int bpf_iter__tcp(__u64 *ctx)
+{
+	int zero = 0;
+	void *meta = (void *)ctx[0], *sk = (void *)ctx[1];
+	struct counters *c = our_counters();
+	struct socket *r = row.lookup(&zero);
+	struct control *now = control.lookup(&zero);
+	if (!sk || !c || !r || !now)
+		return 0;
+	void *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp) {
+		if (READ(__u8, sk, SKC_STATE) == 6)
+			add(&c->time_wait);
+		else
+			add(&c->syn_recv);
+		return 0;
+	}
+	if (!in_our_cgroup(tp))
+		return 0;
+	__builtin_memset(r, 0, sizeof(*r));
+	fill_socket(r, tp);
+	r->cookie = bpf_get_socket_cookie(tp);
+#ifdef HAVE_ADOPTION
+	if (now->pass == PASS_ADOPT && r->state != BPF_TCP_CLOSE && (r->cb_flags & EVENT_FLAGS) != EVENT_FLAGS)
+		adopt(tp, r->cookie, r, c);
+	else if (now->pass == PASS_CLEAR)
+		give_back(tp, r->cookie, r);
+#endif
+	if (now->pass != PASS_CLEAR)
+		bpf_seq_write(READ(void *, meta, 0), r, sizeof(*r));
+	return 0;
+}
+
+int bpf_iter__task_file(__u64 *ctx)
+{
+	void *meta = (void *)ctx[0], *task = (void *)ctx[1], *file = (void *)ctx[3];
+	if (!task || !file)
+		return 0;
+	void *socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	void *sk = READ(void *, socket, SOCKET_SK);
+	if (!sk)
+		return 0;
+	void *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	struct owner o = {};
+	o.cookie = bpf_get_socket_cookie(tp);
+	o.start_ns = READ(__u64, task, TASK_START_BOOTTIME);
+	o.pid = READ(__u32, task, TASK_TGID);
+	o.fd = ctx[2];
+	((__u64 *)o.comm)[0] = READ(__u64, task, TASK_COMM);
+	((__u64 *)o.comm)[1] = READ(__u64, task, TASK_COMM + 8);
+	bpf_seq_write(READ(void *, meta, 0), &o, sizeof(o));
+	return 0;
+}
+#endif

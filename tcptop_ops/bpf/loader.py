@@ -1,0 +1,260 @@
+"""Compile, load and attach the program, hand its descriptors over, and exit.
+
+A script of its own process, run isolated under the interpreter that has bcc: it imports the standard library and bcc
+alone. One request comes over the socket (argv[1], its descriptor): a JSON object that ends with a newline. One answer
+goes back: a JSON object and, by SCM_RIGHTS, the descriptors in the order of its ``fds``. An answer that holds
+``error`` has none.
+
+The program is attached with a bpf_link, which dies with its last descriptor; a legacy attach would outlive SIGKILL.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import json
+import os
+import resource
+import socket
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_LINK_CREATE = 16, 13, 15, 28
+BPF_CGROUP_SOCK_OPS, BPF_TRACE_ITER = 3, 28
+BPF_F_ALLOW_MULTI = 2
+SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
+MAX_PROGRAMS = 64
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Refused(Exception):
+    """Told to the monitor: a message, a hint, and what kind of refusal it is."""
+
+    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.answer = {"error": kind, "message": message, "hint": hint}
+
+
+def bpf(command: int, attr: bytearray) -> int:
+    """bpf(2). Raises OSError."""
+    buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
+    result = int(libc.syscall(SYS_BPF[os.uname().machine], command, ctypes.byref(buffer), len(attr)))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def words(*values: int, size: int = 64) -> bytearray:
+    """An attr of 32-bit words, padded with zeros."""
+    return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
+
+
+def programs_at(cgroup: int) -> tuple[list[int], int]:
+    """The ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
+    ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
+    attr = words(cgroup, BPF_CGROUP_SOCK_OPS)
+    attr[16:24] = ctypes.addressof(ids).to_bytes(8, sys.byteorder)
+    attr[24:28] = MAX_PROGRAMS.to_bytes(4, sys.byteorder)
+    bpf(BPF_PROG_QUERY, attr)
+    count = int.from_bytes(attr[24:28], sys.byteorder)
+    return list(ids[:count]), int.from_bytes(attr[12:16], sys.byteorder)
+
+
+def program_name(program_id: int) -> str:
+    """The name of a program, or "?"."""
+    info = bytearray(256)
+    try:
+        fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
+    except OSError:
+        return "?"
+    try:
+        attr = words(fd, len(info))
+        attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
+        bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
+    except OSError:
+        return "?"
+    finally:
+        os.close(fd)
+    return info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
+
+
+def ancestors(cgroup: str, root: str) -> list[str]:
+    """The cgroup and all above it, up to the mount's root."""
+    chain = [cgroup]
+    while chain[-1] != root and len(chain[-1]) > len(root):
+        chain.append(os.path.dirname(chain[-1]))
+    return chain
+
+
+def neighbours(cgroup: str, root: str) -> list[dict[str, Any]]:
+    """The sock_ops programs that share sockets with us: those of the cgroup, above it, and below it."""
+    found = []
+    below = [path for path, _, _ in os.walk(cgroup)][1:]
+    for where in ancestors(cgroup, root) + below:
+        try:
+            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            ids, flags = programs_at(fd)
+        finally:
+            os.close(fd)
+        above = where not in below
+        found += [{"id": i, "name": program_name(i), "where": where, "flags": flags, "above": above} for i in ids]
+    return found
+
+
+def refuse_to_silence(found: list[dict[str, Any]]) -> None:
+    """Our link, in a child of a cgroup with a program that is not "multi", would silence that program."""
+    for program in found:
+        if program["above"] and not program["flags"] & BPF_F_ALLOW_MULTI:
+            raise Refused(
+                "occupied",
+                f"the sock_ops program {program['name']} (id {program['id']}) holds {program['where']} for itself",
+                "it was attached without BPF_F_ALLOW_MULTI: watch without it (--source sockdiag), or ask its owner"
+                " to attach it with a bpf_link or BPF_F_ALLOW_MULTI",
+            )
+
+
+def import_bcc() -> Any:
+    """The bcc module. Raises Refused where it isn't there."""
+    try:
+        from bcc import BPF  # noqa: PLC0415
+    except ImportError as error:
+        raise Refused("no-bcc", f"{sys.executable} has no bcc: {error}") from error
+    return BPF
+
+
+def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:  # noqa: N803
+    """A compiled module with its maps made. Raises Refused with what the compiler printed."""
+    defines = [f"-D{name}={value}" for name, value in request["defines"].items()]
+    flags = [*defines, *(f"-D{name}" for name in features), "-Wno-unused-function", "-I", request["source"]]
+    try:
+        return BPF(text=request["text"], cflags=flags)
+    except Exception as error:  # bcc raises plain Exception
+        raise Refused("compile", f"bcc could not compile the program: {error}", tail(log)) from error
+
+
+def load(BPF: Any, module: Any, name: str, kind: int) -> int:  # noqa: N803
+    """The descriptor of a loaded program. Raises Exception, as bcc does."""
+    return int(module.load_func(name.encode(), kind).fd)
+
+
+def link(program: int, target: int, kind: int) -> int:
+    """A descriptor of a new bpf_link. Raises OSError."""
+    return bpf(BPF_LINK_CREATE, words(program, target, kind))
+
+
+def attach(program: int, cgroup: str) -> int:
+    """Our link on a cgroup. Raises Refused."""
+    fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return link(program, fd, BPF_CGROUP_SOCK_OPS)
+    except OSError as error:
+        raise Refused("attach", f"the kernel refused to attach to {cgroup}: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:  # noqa: N803
+    """The module and sock_ops program with the most features that this kernel's verifier accepts."""
+    last: Exception | None = None
+    for features in request["attempts"]:
+        module = compile_text(BPF, request, features, log)
+        try:
+            return module, load(BPF, module, "sockops", BPF.SOCK_OPS), features
+        except Exception as error:  # bcc raises plain Exception
+            last = error
+    raise Refused("verifier", f"the kernel refused the sock_ops program: {last}", tail(log)) from last
+
+
+def iterators(BPF: Any, module: Any, features: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:  # noqa: N803
+    """Links of the iterators that load, and the reason for each that does not."""
+    links, refused = {}, {}
+    if "HAVE_ITERATORS" not in features:
+        return links, refused
+    for name in ("bpf_iter__tcp", "bpf_iter__task_file"):
+        try:
+            links[name] = link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
+        except Exception as error:  # bcc raises plain Exception; OSError from the link
+            refused[name] = f"{error}: {tail(log)}"
+    return links, refused
+
+
+def tail(log: int, size: int = 2000) -> str:
+    """The last of what the compiler and the verifier printed, on one line."""
+    length = os.fstat(log).st_size
+    text = os.pread(log, size, max(0, length - size)).decode(errors="replace")
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-600:]
+
+
+def catch_output() -> int:
+    """bcc and LLVM write to descriptors 1 and 2: into an unnamed file with them."""
+    with tempfile.TemporaryFile() as file:
+        log = os.dup(file.fileno())
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    return log
+
+
+def allow_locked_memory() -> None:
+    """Maps count as locked memory before 5.11; later it does not matter that this may be refused."""
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (ValueError, OSError):
+        return
+
+
+def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
+    """What the request asks for: the answer and the descriptors. Raises Refused."""
+    allow_locked_memory()
+    found = neighbours(request["cgroup"], request["cgroup_root"])
+    refuse_to_silence(found)
+    mode = request["callbacks"] or ("events" if found else "all")
+    request["defines"] |= request["modes"][mode]
+    BPF = import_bcc()  # noqa: N806
+    module, program, features = load_first_accepted(BPF, request, log)
+    links, refused = iterators(BPF, module, features, log)
+    maps = {name: int(module[name.encode()].map_fd) for name in ("conns", "counters", "control", "done")}
+    fds = {**maps, **links, "link": attach(program, request["cgroup"]), "program": program}
+    answer = {
+        "fds": list(fds),
+        "features": features,
+        "refused": refused,
+        "callbacks": mode,
+        "neighbours": found,
+    }
+    return answer, list(fds.values())
+
+
+def answer_to(connection: socket.socket, log: int) -> tuple[dict[str, Any], list[int]]:
+    """Read one request and serve it; any failure becomes an answer."""
+    with connection.makefile("rb") as lines:
+        request = json.loads(lines.readline())
+    os.environ["BCC_KERNEL_SOURCE"] = request["headers"]
+    try:
+        return serve(request, log)
+    except Refused as refused:
+        return refused.answer, []
+    except OSError as error:
+        return {"error": "system", "message": f"{error.strerror}: {error.filename or 'bpf'}", "hint": ""}, []
+
+
+def main() -> int:
+    """Exit status 0 if an answer was sent."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    log = catch_output()
+    try:
+        answer, fds = answer_to(connection, log)
+    except Exception:
+        answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
+    socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What happened in a socket's life. Compiled together with iterators.c; the structs are written by records.py.
+ * Never writes ctx->reply (shared by all attached programs, and a union with args), never reserves header space.
+ *
+ * Defined by the loader: HZ, MAP_SIZE, RING_PAGES, BIRTH_FLAGS, RETIRE_AFTER, and what the kernel accepts (HAVE_*).
+ */
+
+#define AF_INET 2
+#define AF_INET6 10
+
+#define EVENT_FLAGS                                                                                                    \
+	(BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG)
+#define PACKET_FLAGS                                                                                                   \
+	(BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG |                                           \
+	 BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+
+#define UNKNOWN 0xFFFFFFFFu
+#define JIFFIES_US(j) ((__u32)((__u64)(j) * 1000000 / HZ))
+
+enum { OUT = 1, IN, LISTEN };
+enum { NEW = 1, ADOPTED };
+enum { CALLER = 1, CLOSER };
+enum { CLASS_RTO, CLASS_RECOVERY, CLASS_PROBE, CLASS_OTHER };
+enum { LAST_OPERATOR = 21 };
+
+/* Written by the monitor, read here and by the iterators. */
+struct control {
+	__u64 watched; /* cookie of the connection that is being looked at: its flags do not retire */
+	__u32 pass;    /* what the TCP iterator does to flags: PASS_* of iterators.c */
+	__u32 pad;
+};
+
+BPF_F_TABLE("hash", __u64, struct events, conns, MAP_SIZE, BPF_F_NO_PREALLOC);
+BPF_RINGBUF_OUTPUT(done, RING_PAGES);
+BPF_PERCPU_ARRAY(counters, struct counters, 1);
+BPF_ARRAY(control, struct control, 1);
+
+/* clang merges neighbouring loads from the context into one of 64 bits, which the verifier refuses. */
+#define CTX(field) (*(volatile typeof(ctx->field) *)&ctx->field)
+
+#include "socket.h"
+
+static __always_inline struct counters *our_counters(void)
+{
+	int zero = 0;
+	return counters.lookup(&zero);
+}
+
+/* Per CPU, and still atomic: a softirq may interrupt the addition to add to the same counter. */
+static __always_inline void add(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+static __always_inline void set_flags(struct bpf_sock_ops *ctx, __u32 flags)
+{
+	if (flags != CTX(bpf_sock_ops_cb_flags))
+		bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+static __always_inline bool is_watched(__u64 cookie)
+{
+	int zero = 0;
+	struct control *c = control.lookup(&zero);
+	return c && c->watched == cookie;
+}
+
+static __always_inline void believe_caller(struct events *e, __u8 how)
+{
+#ifdef HAVE_PID
+	e->pid = bpf_get_current_pid_tgid() >> 32;
+#endif
+#ifdef HAVE_COMM
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+#endif
+#ifdef HAVE_CGROUP
+	e->cgroup_id = bpf_get_current_cgroup_id();
+#endif
+	e->owner = how;
+}
+
+/* On the stack: a per-CPU scratch row could be taken over by a softirq in the middle of a connect(). */
+static __always_inline struct events newborn(struct bpf_sock_ops *ctx, __u8 direction, __u8 state)
+{
+	struct events e = {};
+	e.first_ns = bpf_ktime_get_ns();
+	e.direction = direction;
+	e.origin = NEW;
+	e.found = CTX(bpf_sock_ops_cb_flags);
+	e.states = 1 << state;
+	return e;
+}
+
+/* A refused socket that connects again keeps its cookie: the birth overwrites. */
+static __always_inline void born(struct bpf_sock_ops *ctx, struct counters *c, struct events *e, __u32 flags)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	if (conns.update(&cookie, e)) {
+		add(&c->untracked);
+		return;
+	}
+	set_flags(ctx, CTX(bpf_sock_ops_cb_flags) | flags);
+}
+
+static __always_inline void on_connect(struct bpf_sock_ops *ctx, struct counters *c)
+{
+	struct events e = newborn(ctx, OUT, BPF_TCP_SYN_SENT);
+	believe_caller(&e, CALLER);
+	born(ctx, c, &e, BIRTH_FLAGS);
+}
+
+/* Children inherit a listener's flags: it never gets the per-packet ones. */
+static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct counters *c)
+{
+	struct events e = newborn(ctx, LISTEN, BPF_TCP_LISTEN);
+	believe_caller(&e, CALLER);
+	born(ctx, c, &e, EVENT_FLAGS);
+}
+
+/* In softirq: "current" is whoever was interrupted. The event flags found are ours, inherited from the listener. */
+static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters *c)
+{
+	struct events e = newborn(ctx, IN, BPF_TCP_SYN_RECV);
+	e.found &= ~EVENT_FLAGS;
+	born(ctx, c, &e, BIRTH_FLAGS);
+}
+
+static __always_inline void on_active(__u64 cookie)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (e && e->direction == OUT && !e->connect_us)
+		e->connect_us = (bpf_ktime_get_ns() - e->first_ns) / 1000;
+}
+
+static __always_inline void on_rto(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct events *e = conns.lookup(&cookie);
+	if (!e)
+		return;
+	e->rto_events++;
+	e->rto_us = JIFFIES_US(CTX(args[1]));
+	e->rto_wait_us += e->rto_us;
+	e->backoff = CTX(args[0]);
+	e->gave_up |= CTX(args[2]);
+}
+
+/*
+ * icsk_retransmits counts from the timer to the next ACK (tcp_retransmit_timer, tcp_ack); a tail-loss probe goes out
+ * before anything is known to be lost (tcp_send_loss_probe).
+ */
+static __always_inline __u8 retrans_class(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct bpf_tcp_sock *tp = sk ? bpf_tcp_sock(sk) : NULL;
+
+	if (tp && tp->icsk_retransmits)
+		return CLASS_RTO;
+	if (CTX(sacked_out) || CTX(lost_out))
+		return CLASS_RECOVERY;
+	return CTX(state) == BPF_TCP_ESTABLISHED || CTX(state) == BPF_TCP_CLOSE_WAIT ||
+			       CTX(state) == BPF_TCP_FIN_WAIT1 || CTX(state) == BPF_TCP_LAST_ACK ||
+			       CTX(state) == BPF_TCP_CLOSING ?
+		       CLASS_PROBE :
+		       CLASS_OTHER;
+}
+
+static __always_inline void on_retrans(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct events *e = conns.lookup(&cookie);
+	if (!e)
+		return;
+	if (CTX(args[2])) {
+		e->retrans_failed++;
+		return;
+	}
+	e->retrans_calls++;
+	e->retrans[retrans_class(ctx) & 3] += CTX(args[1]);
+}
+
+static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (e)
+		e->last_rtt_us = CTX(args[0]);
+}
+
+/* The first packets tell what the per-packet calls have to tell; then they would only cost. */
+static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	if (!RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= RETIRE_AFTER || is_watched(cookie))
+		return;
+	struct events *e = conns.lookup(&cookie);
+	if (e)
+		set_flags(ctx, (CTX(bpf_sock_ops_cb_flags) & ~PACKET_FLAGS) | (e->found & PACKET_FLAGS));
+}
+
+static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *f, __u32 from)
+{
+	f->ending.end_ns = bpf_ktime_get_ns();
+	f->ending.error = UNKNOWN;
+	f->ending.from_state = from;
+	__builtin_memset(&f->socket, 0, sizeof(f->socket));
+#ifdef HAVE_BTF_SOCKET
+	void *sk = ctx->sk;
+	void *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (tp) {
+		fill_socket(&f->socket, tp);
+		f->ending.error = READ(__u32, tp, SK_ERR);
+	}
+#else
+	fill_from_context(&f->socket, ctx);
+#endif
+	f->socket.cookie = bpf_get_socket_cookie(ctx);
+	f->socket.state = BPF_TCP_CLOSE;
+}
+
+static __always_inline void on_close(struct bpf_sock_ops *ctx, struct counters *c, __u64 cookie, struct events *e,
+				     __u32 from)
+{
+	if (from == BPF_TCP_SYN_SENT && !e->connect_us)
+		e->connect_us = (bpf_ktime_get_ns() - e->first_ns) / 1000;
+	struct final *f = done.ringbuf_reserve(sizeof(struct final));
+	if (!f) {
+		e->closed = 1;
+		add(&c->ring_full);
+		return;
+	}
+	f->events = *e;
+	fill_ending(ctx, f, from);
+	done.ringbuf_submit(f, BPF_RB_NO_WAKEUP);
+	conns.delete(&cookie);
+}
+
+/*
+ * ESTABLISHED -> FIN_WAIT1 and CLOSE_WAIT -> LAST_ACK are taken in close() or shutdown(), by the side that owns the
+ * socket: for an accepted one that is its owner, where at PASSIVE_ESTABLISHED nobody could be believed.
+ */
+static __always_inline bool closed_by_caller(__u32 from, __u32 to)
+{
+	return (from == BPF_TCP_ESTABLISHED && to == BPF_TCP_FIN_WAIT1) ||
+	       (from == BPF_TCP_CLOSE_WAIT && to == BPF_TCP_LAST_ACK);
+}
+
+static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *c)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	__u32 from = CTX(args[0]), to = CTX(args[1]);
+	struct events *e = conns.lookup(&cookie);
+	if (!e)
+		return;
+	e->state_changes++;
+	e->states |= 1 << (to & 15);
+	if (!e->pid && closed_by_caller(from, to))
+		believe_caller(e, CLOSER);
+	if (to == BPF_TCP_CLOSE)
+		on_close(ctx, c, cookie, e, from);
+}
+
+static __always_inline void on_packet(struct bpf_sock_ops *ctx, __u32 op)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	if (op == BPF_SOCK_OPS_RTT_CB)
+		on_rtt(ctx, cookie);
+	retire(ctx, cookie);
+}
+
+int sockops(struct bpf_sock_ops *ctx)
+{
+	__u32 op = CTX(op);
+	__u32 known = op < LAST_OPERATOR ? op : LAST_OPERATOR;
+	struct counters *c = our_counters();
+	if (!c)
+		return 1;
+	add(&c->calls[known]);
+	if (!CTX(is_fullsock)) {
+		add(&c->requests[known]);
+		return 1;
+	}
+	switch (op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		on_connect(ctx, c);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		on_listen(ctx, c);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		on_passive(ctx, c);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		on_active(bpf_get_socket_cookie(ctx));
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		on_rto(ctx);
+		break;
+	case BPF_SOCK_OPS_RETRANS_CB:
+		on_retrans(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		on_state(ctx, c);
+		break;
+	case BPF_SOCK_OPS_RTT_CB:
+	case BPF_SOCK_OPS_PARSE_HDR_OPT_CB:
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		on_packet(ctx, op);
+		break;
+	}
+	return 1;
+}

@@ -1,0 +1,119 @@
+"""The few bpf(2) commands that the monitor itself needs: reads, deletes, iterators. All work without privilege on a
+descriptor that somebody handed over. Layouts: union bpf_attr, include/uapi/linux/bpf.h."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+import numpy as np
+
+from tcptop_ops.errors import Unsupported
+from tcptop_ops.snapshot import Records
+
+MAP_LOOKUP, MAP_UPDATE, MAP_DELETE = 1, 2, 3
+MAP_LOOKUP_BATCH, MAP_DELETE_BATCH = 24, 27
+ITER_CREATE = 33
+
+_NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command: int, attr: bytes | bytearray) -> int:
+    """bpf(2): its result. A bytearray is written back to. Raises OSError."""
+    machine = os.uname().machine
+    if machine not in _NUMBER:
+        raise Unsupported(f"the number of bpf(2) on {machine} is not known")
+    buffer = ctypes.create_string_buffer(bytes(attr), len(attr))
+    result = int(_libc.syscall(_NUMBER[machine], command, buffer, len(attr)))
+    if isinstance(attr, bytearray):
+        attr[:] = buffer.raw
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _address(array: np.ndarray) -> int:  # type: ignore[type-arg]
+    return int(array.ctypes.data)
+
+
+def lookup(map_fd: int, key: Records, value: Records) -> None:
+    """Fill ``value`` (of a per-CPU map: one row a possible CPU). Raises OSError, ENOENT where the key is not there."""
+    bpf(MAP_LOOKUP, struct.pack("<IIQQQ", map_fd, 0, _address(key), _address(value), 0))
+
+
+def update(map_fd: int, key: Records, value: Records) -> None:
+    """Set ``key`` to ``value``. Raises OSError."""
+    bpf(MAP_UPDATE, struct.pack("<IIQQQ", map_fd, 0, _address(key), _address(value), 0))
+
+
+def lookup_batch(map_fd: int, keys: Records, values: Records) -> int:
+    """Read a whole hash map into two buffers of one length: how many rows there are.
+
+    A row that is there throughout is read; one that comes or goes meanwhile may be. Rows beyond the buffers are not
+    read (the result is then their length): give larger ones. Raises OSError.
+    """
+    done, first = 0, True
+    tokens = np.zeros(2, "u8")
+    while done < len(keys):
+        attr = bytearray(
+            struct.pack(
+                "<QQQQIIQQ",
+                0 if first else _address(tokens[:1]),
+                _address(tokens[1:]),
+                _address(keys[done:]),
+                _address(values[done:]),
+                len(keys) - done,
+                map_fd,
+                0,
+                0,
+            )
+        )
+        end = False
+        try:
+            bpf(MAP_LOOKUP_BATCH, attr)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                break
+            end = error.errno == errno.ENOENT
+            if not end:
+                raise
+        done += struct.unpack_from("<I", attr, 32)[0]
+        if end:
+            break
+        tokens[0], first = tokens[1], False
+    return done
+
+
+def delete_batch(map_fd: int, keys: Records) -> None:
+    """Delete rows; one that is gone already is no error. Raises OSError."""
+    start = 0
+    while start < len(keys):
+        rest = np.ascontiguousarray(keys[start:])
+        attr = bytearray(struct.pack("<QQQQIIQQ", 0, 0, _address(rest), 0, len(rest), map_fd, 0, 0))
+        try:
+            bpf(MAP_DELETE_BATCH, attr)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            start += struct.unpack_from("<I", attr, 32)[0] + 1
+
+
+def create_iterator(link_fd: int) -> int:
+    """A descriptor to read one pass of an iterator from, in the network namespace of this thread. Raises OSError."""
+    return bpf(ITER_CREATE, struct.pack("<II", link_fd, 0))
+
+
+def read_records(fd: int, into: bytearray | memoryview, at: int = 0) -> int:
+    """Read a descriptor to its end or until ``into`` is full: how many bytes ``into`` holds now. Raises OSError."""
+    view = memoryview(into)
+    while at < len(view):
+        got = os.readv(fd, [view[at:]])
+        if not got:
+            break
+        at += got
+    return at
