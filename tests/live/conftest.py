@@ -1,0 +1,96 @@
+"""Live tests: they need root, a kernel that can be asked, and the distribution's bcc; and they leave nothing behind.
+
+Where something is missing, each test is skipped and says what; with ``TCPTOP_REQUIRE_LIVE=1`` it fails instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests import leftovers
+from tests.lab import Lab, LabError
+
+BCC_PYTHON = "/usr/bin/python3"  # the distribution's: PyPI's bcc is something else
+TOOLS = ("ip", "nft", "nsenter", "ss", "tc")
+LEFT = pytest.StashKey[list[str]]()
+
+
+@functools.cache
+def missing() -> str | None:
+    """What keeps live tests from running here, or None."""
+    if os.geteuid() != 0:
+        return "not root"
+    if leftovers.cgroup2_mount() is None:
+        return "no cgroup v2 file system is mounted"
+    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(absent)}"
+    return _bcc_missing() or _lab_refused()
+
+
+def _bcc_missing() -> str | None:
+    try:
+        subprocess.run([BCC_PYTHON, "-I", "-c", "import bcc"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"{BCC_PYTHON} has no bcc (python3-bpfcc, python3-bcc)"
+    return None
+
+
+def _lab_refused() -> str | None:
+    """Root in a container may be allowed none of this: try."""
+    try:
+        with Lab() as lab:
+            lab.link("a", "b", loss_percent=1)
+    except (LabError, OSError) as error:
+        return f"no lab here: {error}"
+    return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "live: needs root and a kernel")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Called for the tests below this directory alone: each is live."""
+    item.add_marker(pytest.mark.live)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture: skip, or fail, what can't run here."""
+    reason = missing()
+    if reason and os.environ.get("TCPTOP_REQUIRE_LIVE") == "1":
+        pytest.fail(f"live tests are required, but: {reason}", pytrace=False)
+    if reason:
+        pytest.skip(f"live: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Whatever this run's labs made must be gone. Last, since an interrupted run's fixtures end in this hook, too."""
+    left = leftovers.existing(f"{leftovers.MARK}{os.getpid()}-")
+    session.config.stash[LEFT] = left
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for path in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"LEFT BEHIND by a lab: {path}", red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def swept() -> None:
+    """What a killed run could not take away."""
+    leftovers.sweep_leftovers()
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
