@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Records = NDArray[np.void]
+Records = NDArray[Any]
 """A structured array."""
-
-Array = NDArray[np.generic]
 
 UNKNOWN_U32 = 0xFFFFFFFF
 """What a 32-bit field holds where the kernel does not tell (its own convention for min RTT: ``tcp_min_rtt``)."""

@@ -86,8 +86,8 @@ class Btf:
     def _is_member(self, at: int) -> bool:
         if at + _MEMBER.size > len(self._types):
             return False
-        _, type_id, bit = _MEMBER.unpack_from(self._types, at)
-        return 0 < type_id < 1 << 20 and bit % 8 == 0 and bit < 1 << 15
+        type_id, bit = struct.unpack_from("<II", self._types, at + 4)
+        return bool(0 < type_id < 1 << 20 and bit % 8 == 0 and bit < 1 << 15)
 
     def _name(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(b"\0", offset)].decode()
@@ -101,7 +101,7 @@ class Btf:
         return None
 
     def _is_struct(self, at: int) -> bool:
-        """Whether a composite type starts at ``at``: kind, unused bits, and members that have names inside the table."""
+        """Whether a struct starts at ``at``: its kind, unused bits, and members whose names lie in the table."""
         if at + _TYPE.size > len(self._types):
             return False
         _, info, size = _TYPE.unpack_from(self._types, at)
@@ -157,6 +157,7 @@ def offsets(btf: Btf, wanted: Iterable[Wanted]) -> dict[str, int]:
             steps = [member(step) for step in chain]
             if all(steps):
                 found[want.macro] = sum(step.offset for step in steps if step)
-                found |= {want.macro + "_SHIFT": step.bit % 8 for step in steps[-1:] if step and step.bits}
+                if steps[-1] and steps[-1].bits:
+                    found[want.macro + "_SHIFT"] = steps[-1].bit % 8
                 break
     return found

@@ -15,15 +15,27 @@ enum { PASS_READ, PASS_ADOPT, PASS_CLEAR };
 
 BPF_PERCPU_ARRAY(row, struct socket, 1);
 
+/* The verifier does not follow a flexible array: it is read as bytes. */
+static __always_inline __u64 ancestor_id(void *cgroup, __u32 level)
+{
+	__u64 id = 0;
+#ifdef CGROUP_ANCESTORS
+	void *ancestor = NULL, *node = NULL;
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), cgroup + CGROUP_ANCESTORS + 8 * level);
+	bpf_probe_read_kernel(&node, sizeof(node), ancestor + CGROUP_KN);
+	bpf_probe_read_kernel(&id, sizeof(id), node + KN_ID);
+#else
+	bpf_probe_read_kernel(&id, sizeof(id), cgroup + CGROUP_ANCESTOR_IDS + 8 * level);
+#endif
+	return id;
+}
+
 static __always_inline bool in_our_cgroup(void *sk)
 {
-#ifdef CGROUP_LEVEL
+#ifdef OUR_CGROUP_ID
 	void *cgroup = READ(void *, sk, SK_CGROUP);
-	if (!cgroup || READ(__u32, cgroup, CGROUP_LEVEL_OFFSET) < CGROUP_LEVEL)
-		return false;
-	void *ancestor = READ(void *, cgroup, CGROUP_ANCESTORS + 8 * CGROUP_LEVEL);
-	void *node = ancestor ? READ(void *, ancestor, CGROUP_KN) : NULL;
-	return node && READ(__u64, node, KN_ID) == CGROUP_ID;
+	return cgroup && READ(__u32, cgroup, CGROUP_LEVEL) >= OUR_CGROUP_LEVEL &&
+	       ancestor_id(cgroup, OUR_CGROUP_LEVEL) == OUR_CGROUP_ID;
 #else
 	return true;
 #endif

@@ -34,12 +34,14 @@ MODES = {
 
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
 
-_INSTALL_BCC = "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
+_INSTALL_BCC = (
+    "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
+)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the kernel's side is asked for. ``map_size`` rows, ``callbacks`` one of MODES; None: chosen from the host."""
+    """What the kernel's side is asked for. ``map_size`` rows, ``callbacks`` one of MODES; None: as the host needs."""
 
     cgroup: str | None = None
     callbacks: str | None = None
@@ -80,7 +82,9 @@ def require_privilege() -> None:
         return bool(have >> capability & 1)
 
     if not (has(_CAP_SYS_ADMIN) or (has(_CAP_BPF) and has(_CAP_NET_ADMIN) and has(_CAP_PERFMON))):
-        raise Unsupported("attaching a sock_ops program needs root", "run it with sudo, or without BPF: --source sockdiag")
+        raise Unsupported(
+            "attaching a sock_ops program needs root", "run it with sudo, or without BPF: --source sockdiag"
+        )
 
 
 def default_map_size() -> int:
@@ -117,7 +121,7 @@ def request(options: Options) -> dict[str, Any]:
     }
     if target != root:
         level = target.removeprefix(root).count("/")
-        defines |= {"CGROUP_LEVEL": level, "CGROUP_ID": os.stat(target).st_ino}
+        defines |= {"OUR_CGROUP_LEVEL": level, "OUR_CGROUP_ID": os.stat(target).st_ino}
     return {
         "text": records.header() + (HERE / "sockops.c").read_text() + (HERE / "iterators.c").read_text(),
         "defines": defines,

@@ -12,21 +12,36 @@ from tcptop_ops.errors import Unsupported
 
 def _plain(struct: str, prefix: str, *members: str) -> tuple[Wanted, ...]:
     return tuple(
-        Wanted(prefix + name.removeprefix("sk_").removeprefix("skc_").removeprefix("icsk_").upper(), ((f"{struct}.{name}",),))
+        Wanted(
+            prefix + name.removeprefix("sk_").removeprefix("skc_").removeprefix("icsk_").upper(),
+            ((f"{struct}.{name}",),),
+        )
         for name in members
     )
 
 
 WANTED: tuple[Wanted, ...] = (
-    *_plain("sock_common", "SKC_", "skc_family", "skc_state", "skc_bound_dev_if", "skc_net", "skc_v6_daddr", "skc_v6_rcv_saddr"),
-    *_plain("sock", "SK_", "sk_uid", "sk_err", "sk_socket", "sk_drops", "sk_ack_backlog", "sk_max_ack_backlog", "sk_ino"),
+    *_plain(
+        "sock_common",
+        "SKC_",
+        "skc_family",
+        "skc_state",
+        "skc_bound_dev_if",
+        "skc_net",
+        "skc_v6_daddr",
+        "skc_v6_rcv_saddr",
+    ),
+    *_plain(
+        "sock", "SK_", "sk_uid", "sk_err", "sk_socket", "sk_drops", "sk_ack_backlog", "sk_max_ack_backlog", "sk_ino"
+    ),
     Wanted("SK_CGROUP", (("sock.sk_cgrp_data", "sock_cgroup_data.cgroup"),)),
     Wanted("SK_TIMER_PPREV", (("sock.sk_timer", "timer_list.entry", "hlist_node.pprev"),)),
     Wanted("SK_TIMER_EXPIRES", (("sock.sk_timer", "timer_list.expires"),)),
     Wanted("NET_INUM", (("net.ns", "ns_common.inum"),)),
     Wanted("CGROUP_KN", (("cgroup.kn",),)),
-    Wanted("CGROUP_LEVEL_OFFSET", (("cgroup.level",),)),
+    Wanted("CGROUP_LEVEL", (("cgroup.level",),)),
     Wanted("CGROUP_ANCESTORS", (("cgroup.ancestors",),)),
+    Wanted("CGROUP_ANCESTOR_IDS", (("cgroup.ancestor_ids",),)),
     Wanted("KN_ID", (("kernfs_node.id",),)),
     Wanted("SOCKET_SK", (("socket.sk",),)),
     Wanted("SOCKET_FILE", (("socket.file",),)),
@@ -109,13 +124,13 @@ WANTED: tuple[Wanted, ...] = (
 
 OPTIONAL = frozenset(
     {"SK_INO", "SK_CGROUP", "ICSK_LRCVTIME", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_IS_MPTCP", "SKC_V6_DADDR"}
-    | {"SKC_V6_RCV_SADDR", "CGROUP_ANCESTORS", "CGROUP_LEVEL_OFFSET", "CGROUP_KN", "KN_ID"}
+    | {"SKC_V6_RCV_SADDR", "CGROUP_ANCESTORS", "CGROUP_ANCESTOR_IDS", "CGROUP_LEVEL", "CGROUP_KN", "KN_ID"}
     | {"SOCKET_FILE", "FILE_INODE", "INODE_INO"}
 )
 
 
 def kernel_offsets() -> dict[str, int]:
-    """The definitions for this kernel, bytes. Raises Unsupported where BTF or a member that nothing replaces is missing."""
+    """The definitions for this kernel, bytes. Raises Unsupported without BTF, or a member that nothing replaces."""
     found = offsets(Btf.of_kernel(), WANTED)
     missing = [want.macro for want in WANTED if want.macro not in found and want.macro not in OPTIONAL]
     if missing:

@@ -123,13 +123,13 @@ def refuse_to_silence(found: list[dict[str, Any]]) -> None:
 def import_bcc() -> Any:
     """The bcc module. Raises Refused where it isn't there."""
     try:
-        from bcc import BPF  # noqa: PLC0415
+        from bcc import BPF
     except ImportError as error:
         raise Refused("no-bcc", f"{sys.executable} has no bcc: {error}") from error
     return BPF
 
 
-def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:  # noqa: N803
+def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:
     """A compiled module with its maps made. Raises Refused with what the compiler printed."""
     defines = [f"-D{name}={value}" for name, value in request["defines"].items()]
     flags = [*defines, *(f"-D{name}" for name in features), "-Wno-unused-function", "-I", request["source"]]
@@ -139,7 +139,7 @@ def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: in
         raise Refused("compile", f"bcc could not compile the program: {error}", tail(log)) from error
 
 
-def load(BPF: Any, module: Any, name: str, kind: int) -> int:  # noqa: N803
+def load(BPF: Any, module: Any, name: str, kind: int) -> int:
     """The descriptor of a loaded program. Raises Exception, as bcc does."""
     return int(module.load_func(name.encode(), kind).fd)
 
@@ -160,7 +160,7 @@ def attach(program: int, cgroup: str) -> int:
         os.close(fd)
 
 
-def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:  # noqa: N803
+def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:
     """The module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
     for features in request["attempts"]:
@@ -172,9 +172,10 @@ def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[An
     raise Refused("verifier", f"the kernel refused the sock_ops program: {last}", tail(log)) from last
 
 
-def iterators(BPF: Any, module: Any, features: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:  # noqa: N803
+def iterators(BPF: Any, module: Any, features: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:
     """Links of the iterators that load, and the reason for each that does not."""
-    links, refused = {}, {}
+    links: dict[str, int] = {}
+    refused: dict[str, str] = {}
     if "HAVE_ITERATORS" not in features:
         return links, refused
     for name in ("bpf_iter__tcp", "bpf_iter__task_file"):
@@ -216,7 +217,7 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     refuse_to_silence(found)
     mode = request["callbacks"] or ("events" if found else "all")
     request["defines"] |= request["modes"][mode]
-    BPF = import_bcc()  # noqa: N806
+    BPF = import_bcc()
     module, program, features = load_first_accepted(BPF, request, log)
     links, refused = iterators(BPF, module, features, log)
     maps = {name: int(module[name.encode()].map_fd) for name in ("conns", "counters", "control", "done")}

@@ -42,14 +42,12 @@ class Ring:
         """The records that are complete, oldest first: a copy."""
         start, end = int(self._consumed[0]), int(self._produced[0])
         count = (end - start) // self._stride
-        frames = np.frombuffer(
-            self._producer_pages, self._framed, count, offset=mmap.PAGESIZE + start % self._size
-        )
+        frames = np.frombuffer(self._producer_pages, self._framed, count, offset=mmap.PAGESIZE + start % self._size)
         lengths = frames["length"]
         busy = np.flatnonzero(lengths & _BUSY)
         if len(busy):
             count = int(busy[0])
-        kept = frames["record"][:count][lengths[:count] & _DISCARD == 0].copy()
+        kept: Records = frames["record"][:count][lengths[:count] & _DISCARD == 0].copy()
         self._consumed[0] = start + count * self._stride
         return kept
 

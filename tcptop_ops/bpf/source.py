@@ -30,6 +30,7 @@ from tcptop_ops.snapshot import (
 PASS_READ, PASS_ADOPT, PASS_CLEAR = 0, 1, 2
 CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("pad", "u4")])
 NAMESPACE_SWEEP_S = 2.0
+DESCRIPTOR_SWEEP_S = 10.0
 CONNECT_CB, PASSIVE_CB = 3, 5
 
 
@@ -50,7 +51,7 @@ class Buffer:
         try:
             at = filled * size
             while True:
-                raw = memoryview(self.records).cast("B") if len(self.records) else memoryview(b"")
+                raw = memoryview(self.records.view(np.uint8).data)
                 at = syscall.read_records(fd, raw, at)
                 if at < len(raw):
                     return at // size
@@ -84,7 +85,7 @@ class SockOpsSource:
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._turn = 0
-        self._swept = 0.0
+        self._swept = self._learned = 0.0
         self._set_control(PASS_ADOPT if self._adopt else PASS_READ)
 
     @property
@@ -179,11 +180,15 @@ class SockOpsSource:
         return final
 
     def _learn_owners(self, cookies: NDArray[np.uint64], inodes: NDArray[np.uint64]) -> None:
-        """A pass over all descriptors, if a socket that has one is not known yet."""
-        if "bpf_iter__task_file" not in self._attached.fds or self._owners.knows(cookies[inodes != 0]).all():
+        """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
+        if "bpf_iter__task_file" not in self._attached.fds:
+            return
+        held, now = cookies[inodes != 0], time.monotonic()
+        if now - self._learned < DESCRIPTOR_SWEEP_S and self._owners.is_current(held):
             return
         filled = self._descriptors.read(syscall.create_iterator(self._attached.fds["bpf_iter__task_file"]), 0)
-        self._owners.learn(self._descriptors.records[:filled])
+        self._owners.learn(self._descriptors.records[:filled], held)
+        self._learned = now
 
     def _counters(self) -> Records:
         """The per-CPU counters, all together: one COUNTERS."""
@@ -202,8 +207,6 @@ class SockOpsSource:
         if self._attached.neighbours:
             names = sorted({program["name"] for program in self._attached.neighbours})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
-        if self._namespaces.denied:
-            notes.append(f"{self._namespaces.denied} processes hide their network namespace")
         return tuple(notes)
 
     def _set_control(self, flags_pass: int, watched: int = 0) -> None:
@@ -285,4 +288,3 @@ def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) ->
     ):
         ended[row] = first == 0 or (cookie, first) in lives
     return ~ended
-

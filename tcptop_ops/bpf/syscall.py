@@ -36,7 +36,7 @@ def bpf(command: int, attr: bytes | bytearray) -> int:
     return result
 
 
-def _address(array: np.ndarray) -> int:  # type: ignore[type-arg]
+def _address(array: Records) -> int:
     return int(array.ctypes.data)
 
 

@@ -1,0 +1,321 @@
+"""The screen: bindings, messages, and what is shown when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Static
+
+from tcptop_ops.columns import Column, find
+from tcptop_ops.errors import TcptopError
+from tcptop_ops.poller import Poller, keep
+from tcptop_ops.source import Source
+from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.view import Spec, View, make
+from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.help import HelpScreen
+from tcptop_ops.widgets.key_bar import KeyBar
+from tcptop_ops.widgets.keys import KeyHelp, listed
+from tcptop_ops.widgets.sort_menu import SortMenu
+from tcptop_ops.widgets.story import Story
+from tcptop_ops.widgets.summary import Status, Summary
+
+LEAST_WIDTH, LEAST_HEIGHT = 40, 10
+SHORT, LOW = 16, 20
+"""Heights below which the summary has one line, and the story one less."""
+
+DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+NTH_HELP = "Sort by the nth column"
+NEXT_HELP = "Sort by the next column, left or right"
+DELAY_HELP = "Longer or shorter delay"
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class CpuMeter:
+    """The share of a CPU that this process has used since the last look."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def look(self) -> float:
+        """Percent."""
+        wall, cpu = time.monotonic(), time.process_time()
+        spent, self._cpu = cpu - self._cpu, cpu
+        passed, self._wall = wall - self._wall, wall
+        return 100.0 * spent / passed if passed > 0 else float("nan")
+
+
+class TcptopApp(App[TcptopError]):
+    """Shows a source until it is told to quit. Returns the error that ended it, or none.
+
+    A source given as a callable is opened in the poller's thread, so that the first frame need not wait for it.
+    ``closed_s``: how long the tracker keeps closed rows. ``iterations``: end after so many ticks, the baseline apart.
+    """
+
+    CSS_PATH = "app.tcss"
+    TITLE = "tcptop-ops"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,f10", "quit", "Quit", id="quit"),
+        Binding("ctrl+c", "quit", "Quit", id="interrupt", show=False, priority=True),
+        Binding("s,f6", "sort_menu", "Sort", id="sort.menu"),
+        Binding("less_than_sign", "move_sort(-1)", NEXT_HELP, id="sort.left", show=False),
+        Binding("greater_than_sign", "move_sort(1)", NEXT_HELP, id="sort.right", show=False),
+        *(Binding(f"{n}", f"sort_nth({n})", NTH_HELP, id=f"sort.{n}", show=False) for n in range(1, 10)),
+        Binding("x", "sort_retransmits", "Retrans", id="sort.retransmits"),
+        Binding("r", "reverse", "Reverse", id="sort.reverse"),
+        Binding("c", "closed", "Closed", id="closed"),
+        Binding("space", "pause", "Pause", id="pause"),
+        Binding("plus", "delay(1)", DELAY_HELP, id="delay.longer", show=False),
+        Binding("minus", "delay(-1)", DELAY_HELP, id="delay.shorter", show=False),
+        Binding("question_mark,f1", "help", "Help", id="help"),
+    ]
+
+    class Published(Message):
+        """A view is waiting in ``_mail``. Newer ones replace older ones there: frames are dropped, not queued."""
+
+    class Died(Message):
+        """The source has failed."""
+
+        def __init__(self, error: TcptopError) -> None:
+            super().__init__()
+            self.error = error
+
+    def __init__(
+        self,
+        source: Source | Callable[[], Source],
+        tracker: Tracker,
+        spec: Spec,
+        *,
+        delay_s: float,
+        closed_s: float = 5.0,
+        iterations: int | None = None,
+        mouse: bool = True,
+        host: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._spec = spec
+        self._closed_s = closed_s
+        self._iterations = iterations
+        self._mouse = mouse
+        self._status = Status(os.uname().nodename if host is None else host, delay_s)
+        self._mail: View | None = None
+        self._told = False
+        self._newest: View | None = None
+        self._shown: View | None = None
+        self._paused = False
+        self._error: TcptopError | None = None
+        self._cpu = CpuMeter()
+        self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
+
+    def run_screen(self) -> TcptopError | None:
+        """Run in this terminal until the end; the terminal is as it was when this returns."""
+        return self.run(mouse=self._mouse)
+
+    @property
+    def shown(self) -> View | None:
+        """What is on the screen; none before the first tick."""
+        return self._shown
+
+    # The frame
+
+    def compose(self) -> ComposeResult:
+        """Summary, table, story, keys."""
+        with Container(id="main"):
+            yield Summary(self._status, id="summary")
+            yield FlowTable(self._spec, id="table")
+            yield Story(id="story")
+            yield KeyBar(id="keys")
+        yield Static(f"terminal too small (needs {LEAST_WIDTH}x{LEAST_HEIGHT})", id="small")
+
+    def on_mount(self) -> None:
+        """Start polling."""
+        self._table.focus()
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number in ENDING_SIGNALS:
+                loop.add_signal_handler(number, self._quit)
+        self.poller.start()
+
+    def on_ready(self) -> None:
+        """The bindings are in force now."""
+        self.query_one(KeyBar).show(self._keys())
+
+    def on_unmount(self) -> None:
+        """Nothing polls any more when the terminal is given back."""
+        self.poller.stop()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another height, another frame."""
+        for screen in self.screen_stack:
+            self._fit(screen, event.size.width, event.size.height)
+
+    def _fit(self, screen: Screen[Any], width: int, height: int) -> None:
+        screen.set_class(height < SHORT, "-short")
+        screen.set_class(height < LOW, "-low")
+        screen.set_class(width < LEAST_WIDTH or height < LEAST_HEIGHT, "-small")
+
+    @property
+    def _table(self) -> FlowTable:
+        return self.screen_stack[0].query_one(FlowTable)
+
+    def _keys(self) -> list[KeyHelp]:
+        return listed(self.screen.active_bindings)
+
+    # Ticks
+
+    def _publish(self, flows: Flows) -> None:
+        """In the poller's thread: the view is made there, and the event loop only draws it."""
+        self._mail = make(flows, self._spec)
+        if not self._told:
+            self._told = True
+            self.post_message(self.Published())
+
+    def _fail(self, error: TcptopError) -> None:
+        self.post_message(self.Died(error))
+
+    def on_tcptop_app_published(self) -> None:
+        """A tick."""
+        self._told = False
+        view = self._mail
+        if view is None or view is self._newest:
+            return
+        self._newest = view
+        self._status = replace(self._status, self_cpu_pct=self._cpu.look())
+        if self._paused:
+            self._show_status()
+        else:
+            self._show(view)
+        if self._iterations is not None and view.flows.tick >= self._iterations:
+            self._quit()
+
+    def on_tcptop_app_died(self, event: Died) -> None:
+        """Without a picture there is nothing to stay for; else the last one stays, and the reason with it."""
+        self._error = event.error
+        if self._shown is None or self._iterations is not None:
+            self._quit()
+            return
+        self._status = replace(self._status, failure=event.error.message)
+        self.screen_stack[0].add_class("-dead")
+        self._show_status()
+
+    def _show(self, view: View) -> None:
+        if view.spec is not self._spec:
+            view = make(view.flows, self._spec)
+        self._shown = view
+        self._table.show(view)
+        self._show_story()
+        self._show_status()
+
+    def _show_story(self) -> None:
+        if self._shown is not None:
+            self.screen_stack[0].query_one(Story).show(self._shown, self._table.cursor)
+
+    def _show_status(self) -> None:
+        behind = None
+        if self._paused and self._shown is not None and self._newest is not None:
+            behind = (self._newest.flows.snapshot.now_ns - self._shown.flows.snapshot.now_ns) / 1e9
+        flows = self._shown.flows if self._shown is not None else None
+        self.screen_stack[0].query_one(Summary).show(flows, replace(self._status, behind_s=behind))
+
+    def on_flow_table_moved(self) -> None:
+        """Another connection's story."""
+        self._show_story()
+
+    # Keys
+
+    def _quit(self) -> None:
+        self.exit(self._error)
+
+    async def action_quit(self) -> None:
+        """End."""
+        self._quit()
+
+    def action_help(self) -> None:
+        """Keys, marks, columns."""
+        screen = HelpScreen(self._keys(), self._table.columns, self._closed_s)
+        self._fit(screen, *self.size)
+        self.push_screen(screen)
+
+    def action_pause(self) -> None:
+        """Stop the picture, not the world; again: catch up."""
+        if self._shown is None or self._newest is None:
+            return
+        self._paused = not self._paused
+        # The source uses its arrays again at its second next poll: a picture that stays needs its own.
+        self._show(make(keep(self._shown.flows), self._spec) if self._paused else self._newest)
+
+    def action_delay(self, steps: int) -> None:
+        """The next longer or shorter of the usual delays."""
+        now = self._status.delay_s
+        longer = [d for d in DELAYS if d > now] or [now]
+        shorter = [d for d in DELAYS if d < now] or [now]
+        delay_s = longer[0] if steps > 0 else shorter[-1]
+        self._status = replace(self._status, delay_s=delay_s)
+        self.poller.set_delay(delay_s)
+        self._show_status()
+
+    def action_closed(self) -> None:
+        """Show or hide closed connections."""
+        self._look(replace(self._spec, show_closed=not self._spec.show_closed))
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        self._look(replace(self._spec, falling=not self._spec.falling))
+
+    def action_sort_menu(self) -> None:
+        """Any column there is."""
+        menu = SortMenu(self._spec.sort)
+        self._fit(menu, *self.size)
+        self.push_screen(menu, self._sort_chosen)
+
+    def _sort_chosen(self, column: Column | None) -> None:
+        if column is not None:
+            self._sort_by(column)
+
+    def action_sort_retransmits(self) -> None:
+        """Those of the window."""
+        self._sort_by(find("retrans_win"))
+
+    def action_sort_nth(self, n: int) -> None:
+        """By the nth column on the screen."""
+        columns = self._table.columns
+        if n <= len(columns):
+            self._sort_by(columns[n - 1])
+
+    def action_move_sort(self, steps: int) -> None:
+        """By its neighbour on the screen."""
+        columns = self._table.columns
+        if self._spec.sort in columns:
+            self._sort_by(columns[min(max(columns.index(self._spec.sort) + steps, 0), len(columns) - 1)])
+        elif columns:
+            self._sort_by(columns[0])
+
+    def on_flow_table_header_clicked(self, event: FlowTable.HeaderClicked) -> None:
+        """Sort by it; again: the other way round."""
+        if event.column is self._spec.sort:
+            self.action_reverse()
+        else:
+            self._sort_by(event.column)
+
+    def _sort_by(self, column: Column) -> None:
+        if column is not self._spec.sort:
+            self._look(replace(self._spec, sort=column, falling=column.falling))
+
+    def _look(self, spec: Spec) -> None:
+        """Another look at what is shown, at once: not at the next tick."""
+        self._spec = spec
+        if self._shown is not None:
+            self._show(self._shown)

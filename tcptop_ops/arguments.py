@@ -1,0 +1,150 @@
+"""The command line, as plain data."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tcptop_ops.columns import COLUMNS, DEFAULT_SORT, Column, parse_list, parse_sort
+from tcptop_ops.errors import Usage
+
+SOURCES = ("auto", "sockops", "sockdiag")
+CALLBACKS = ("all", "every", "events")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was asked for. ``columns`` None: the default set, as wide as the screen."""
+
+    source: str
+    cgroup: str | None
+    callbacks: str | None
+    map_size: int | None
+    adopt: bool
+    delay_s: float
+    window_s: float
+    closed_s: float
+    sort: Column
+    falling: bool
+    columns: tuple[Column, ...] | None
+    mouse: bool
+    output: str  # screen, batch or json
+    iterations: int | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message, "tcptop-ops --help lists the options")
+
+
+def _seconds(least: float, most: float) -> Any:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g} seconds")
+        return value
+
+    return convert
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not 1 <= value <= 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not positive, or too large")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, as --help shows them."""
+    top = _Parser(
+        prog="tcptop-ops",
+        description="A top for TCP: which flows are bad, whose they are, and why.",
+        epilog="columns: " + " ".join(c.id + (f"({c.alias})" if c.alias else "") for c in COLUMNS),
+        allow_abbrev=False,
+    )
+    what = top.add_argument_group("what to watch")
+    what.add_argument("--cgroup", metavar="PATH", help="attach to this cgroup only: one service, one container")
+    what.add_argument(
+        "--source", choices=SOURCES, default="auto", help="where figures come from (default: %(default)s)"
+    )
+    what.add_argument(
+        "--callbacks",
+        choices=CALLBACKS,
+        help="all: seven flags at a connection's birth; every: seven throughout; events: RTO, RETRANS, STATE",
+    )
+    what.add_argument("--map-size", type=_positive, metavar="N", help="rows in the kernel's map")
+    what.add_argument("--no-adopt", action="store_true", help="leave sockets alone that were open before the start")
+    how = top.add_argument_group("how to show it")
+    how.add_argument(
+        "-d",
+        "--delay",
+        type=_seconds(0.1, 3600),
+        default=1.0,
+        metavar="SECONDS",
+        help="between refreshes (default: 1)",
+    )
+    how.add_argument(
+        "-w",
+        "--window",
+        type=_seconds(1, 86400),
+        default=20.0,
+        metavar="SECONDS",
+        help='what is "recent" (default: 20)',
+    )
+    how.add_argument("-s", "--sort", default=DEFAULT_SORT, metavar="COLUMN[:asc|:desc]", help="(default: %(default)s)")
+    how.add_argument(
+        "-c", "--columns", metavar="LIST", help='ids or aliases; "all"; "+id,-id": the default set changed'
+    )
+    how.add_argument(
+        "--closed",
+        type=_seconds(0, 3600),
+        default=5.0,
+        metavar="SECONDS",
+        help="how long a closed connection stays listed (default: 5)",
+    )
+    how.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    without = top.add_argument_group("without a screen")
+    without.add_argument("-b", "--batch", action="store_true", help="a plain text table a tick")
+    without.add_argument("--json", action="store_true", help="a JSON object a tick, one a line")
+    without.add_argument(
+        "-n", "--iterations", type=_positive, metavar="N", help="stop after N ticks, with the screen too"
+    )
+    without.add_argument("--once", action="store_true", help="the same as -n 1")
+    about = top.add_argument_group("about")
+    about.add_argument("--version", action="store_true", help="show the version and exit")
+    return top
+
+
+def parse(argv: list[str]) -> Arguments | None:
+    """The arguments; None when the version was asked for. Raises Usage. ``--help`` exits, as argparse does."""
+    given = parser().parse_args(argv)
+    if given.version:
+        return None
+    if given.batch and given.json:
+        raise Usage("--batch and --json exclude each other", "give one of them")
+    if given.once and given.iterations not in (None, 1):
+        raise Usage("--once and -n exclude each other", "--once is -n 1")
+    sort, falling = parse_sort(given.sort)
+    return Arguments(
+        source=given.source,
+        cgroup=given.cgroup,
+        callbacks=given.callbacks,
+        map_size=given.map_size,
+        adopt=not given.no_adopt,
+        delay_s=given.delay,
+        window_s=given.window,
+        closed_s=given.closed,
+        sort=sort,
+        falling=falling,
+        columns=None if given.columns is None else parse_list(given.columns),
+        mouse=not given.no_mouse,
+        output="batch" if given.batch else "json" if given.json else "screen",
+        iterations=1 if given.once else given.iterations,
+    )

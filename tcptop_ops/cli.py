@@ -1,0 +1,170 @@
+"""Arguments to a source and a front end; exit codes; the only place that prints an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tcptop_ops.arguments import Arguments, parse
+from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.source import Source, open_source
+
+if TYPE_CHECKING:
+    from tcptop_ops.view import Spec
+
+SMALLEST = (40, 10)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program: its exit status."""
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except TcptopError as error:
+        return tell(error)
+    except BrokenPipeError:
+        silence_stdout()
+        return 0
+    except KeyboardInterrupt:
+        return 0
+
+
+def tell(error: TcptopError) -> int:
+    """One line what happened, one line what to do."""
+    print(f"tcptop-ops: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def silence_stdout() -> None:
+    """The reader is gone: the interpreter's own flush at exit must not complain about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(argv: list[str]) -> int:
+    """Raises TcptopError."""
+    arguments = parse(argv)
+    if arguments is None:
+        from importlib.metadata import version
+
+        print(f"tcptop-ops {version('tcptop-ops')}")
+        return 0
+    opener = partial(
+        open_source,
+        arguments.source,
+        cgroup=arguments.cgroup,
+        callbacks=arguments.callbacks,
+        map_size=arguments.map_size,
+        adopt=arguments.adopt,
+    )
+    return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
+
+
+def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
+    """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch or --json")
+    width, height = os.get_terminal_size(sys.stdout.fileno())
+    if 0 < width < SMALLEST[0] or 0 < height < SMALLEST[1]:
+        raise Unsupported(f"the terminal is too small: {width}x{height}", "40x10 is enough; or --batch")
+    from tcptop_ops.app import TcptopApp
+    from tcptop_ops.tracker import Tracker
+
+    app = TcptopApp(
+        opener,
+        Tracker(arguments.window_s, arguments.closed_s),
+        spec_of(arguments),
+        delay_s=arguments.delay_s,
+        closed_s=arguments.closed_s,
+        iterations=arguments.iterations,
+        mouse=arguments.mouse,
+    )
+    error = app.run_screen()
+    if error is not None:
+        raise error
+    return 0
+
+
+def spec_of(arguments: Arguments) -> Spec:
+    """What to show, and in which order."""
+    from tcptop_ops.view import Spec
+
+    spec = Spec(sort=arguments.sort, falling=arguments.falling)
+    return spec if arguments.columns is None else replace(spec, columns=arguments.columns)
+
+
+def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
+    """A line or a table a tick on standard output, until ``-n``, a signal, or a closed pipe. Raises TcptopError."""
+    from tcptop_ops.poller import ticks
+    from tcptop_ops.tracker import Tracker
+    from tcptop_ops.view import make
+
+    stop = stop_at_signals()
+    own = OwnCost()
+    spec = spec_of(arguments)
+    write = _json_writer() if arguments.output == "json" else _batch_writer()
+    source = opener()
+    try:
+        tracker = Tracker(arguments.window_s, arguments.closed_s)
+        for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
+            started = time.perf_counter()
+            view = make(flows, spec)
+            sys.stdout.write(write(view, own.since_last(started)))
+            sys.stdout.flush()
+    finally:
+        source.close()
+    return 0
+
+
+def stop_at_signals() -> threading.Event:
+    """An event that SIGINT, SIGTERM and SIGHUP set: the loop ends and everything is undone."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+class OwnCost:
+    """What the monitor itself costs."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def since_last(self, view_started: float) -> dict[str, float]:
+        """CPU percent since the last call, resident bytes, and milliseconds for the view so far."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        percent = 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9)
+        self._wall, self._cpu = wall, cpu
+        return {
+            "cpu_pct": round(percent, 2),
+            "rss_bytes": resident_bytes(),
+            "view_ms": round((wall - view_started) * 1000, 3),
+        }
+
+
+def resident_bytes() -> int:
+    """The second field of /proc/self/statm, in bytes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _json_writer() -> Callable[[Any, dict[str, float]], str]:
+    from tcptop_ops.export import json_line
+
+    host = {"host": socket.gethostname(), "kernel": os.uname().release}
+    return lambda view, own: json_line(view, host, own)
+
+
+def _batch_writer() -> Callable[[Any, dict[str, float]], str]:
+    from tcptop_ops.export import table
+
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    return lambda view, _own: table(view, width)

@@ -1,0 +1,116 @@
+"""A view as text for a pipe: a plain table, or JSON. Both from the table of columns."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+from tcptop_ops import format as text
+from tcptop_ops.columns import COLUMNS, Column
+from tcptop_ops.operators import OPERATORS
+from tcptop_ops.tracker import Flows, Totals
+from tcptop_ops.view import View
+
+SCHEMA = "tcptop-ops/1"
+
+
+def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict[str, Any]:
+    """One tick as the JSON object of the schema. ``host``: host and kernel; ``own``: the monitor's cost."""
+    flows = view.flows
+    snapshot = flows.snapshot
+    return {
+        "schema": SCHEMA,
+        "time": datetime.fromtimestamp(snapshot.time, timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
+        **host,
+        "source": snapshot.source,
+        "callbacks_mode": snapshot.callbacks_mode or None,
+        "interval_s": round(flows.seconds, 3),
+        "window_s": flows.window_s,
+        "tick": flows.tick,
+        "callbacks": callbacks(flows),
+        "totals": totals(flows),
+        "findings": [],
+        "notes": list(snapshot.notes),
+        "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
+        "connections": connections(view),
+    }
+
+
+def callbacks(flows: Flows) -> dict[str, int] | None:
+    """Calls since the start of each of the fifteen operators; null where no program counts."""
+    if not flows.snapshot.callbacks_mode:
+        return None
+    calls = flows.snapshot.counters["calls"]
+    return {operator.name: int(calls[operator.number]) for operator in OPERATORS}
+
+
+def totals(flows: Flows) -> dict[str, Any]:
+    """Sums over the host."""
+    t: Totals = flows.totals
+    counters = flows.snapshot.counters
+    return {
+        "connections": t.connections,
+        "by_state": t.by_state,
+        "namespaces": flows.snapshot.namespaces,
+        "adopted": int(counters["adopted"]),
+        "untracked": int(counters["untracked"]),
+        "opened": t.opened,
+        "closed": t.closed,
+        "retrans_segs": t.retrans_segs,
+        "retrans_per_s": round(t.retrans_per_s, 3),
+        "rto_events": t.rto_events,
+        "rto_per_s": round(t.rto_per_s, 3),
+        "tx_bytes_per_s": round(t.tx_bytes_per_s),
+        "rx_bytes_per_s": round(t.rx_bytes_per_s),
+    }
+
+
+def connections(view: View) -> list[dict[str, Any]]:
+    """The rows of the view, every field."""
+    missing = view.flows.snapshot.missing
+    names = [column.id for column in COLUMNS]
+    fields = [
+        [None] * len(view) if column.id in missing else [column.plain(value) for value in view.values(column)]
+        for column in COLUMNS
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
+
+
+def json_line(view: View, host: dict[str, Any], own: dict[str, float]) -> str:
+    """One tick as one line of JSON."""
+    return json.dumps(json_object(view, host, own), separators=(",", ":")) + "\n"
+
+
+def table(view: View, width: int | None) -> str:
+    """One tick as a plain table of at most ``width`` characters a line (None: as wide as the columns)."""
+    columns = view.spec.columns
+    cells = [[_cell(view, column, value) for value in view.values(column)] for column in columns]
+    widths = [max(map(len, [column.title.split(" ")[0], *body])) for column, body in zip(columns, cells, strict=True)]
+    lines = [heading(view.flows), _line([c.title.split(" ")[0] for c in columns], columns, widths)]
+    lines += [_line(list(row), columns, widths) for row in zip(*cells, strict=True)]
+    return "".join(line.rstrip()[:width] + "\n" for line in lines) + "\n"
+
+
+def _cell(view: View, column: Column, value: Any) -> str:
+    return text.UNKNOWN if column.id in view.flows.snapshot.missing else column.show(value)
+
+
+def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:
+    return "  ".join(
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, column, width in zip(cells, columns, widths, strict=True)
+    )
+
+
+def heading(flows: Flows) -> str:
+    """One line about the tick."""
+    t = flows.totals
+    clock = datetime.fromtimestamp(flows.snapshot.time).astimezone().strftime("%H:%M:%S")
+    states = " ".join(f"{name} {count}" for name, count in t.by_state.items())
+    return (
+        f"{clock} {flows.snapshot.source} | {t.connections} sockets | {states} | retr {text.si(t.retrans_per_s)}/s"
+        f" RTO {text.si(t.rto_per_s)}/s | tx {text.si(t.tx_bytes_per_s)}B/s rx {text.si(t.rx_bytes_per_s)}B/s"
+    )

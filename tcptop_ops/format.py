@@ -1,0 +1,98 @@
+"""Values to text: compact, steady in width, ASCII only."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+
+DASH = "-"
+UNKNOWN = "?"
+
+_SI = ("", "k", "M", "G", "T", "P")
+
+
+def si(value: float) -> str:
+    """A count, a size or a rate in at most four characters, SI units: ``0``, ``999``, ``1.2k``, ``34M``."""
+    if math.isnan(value):
+        return UNKNOWN
+    magnitude = 0
+    number = abs(value)
+    while number >= 999.5 and magnitude < len(_SI) - 1:
+        number /= 1000
+        magnitude += 1
+    digits = f"{number:.1f}" if magnitude and number < 9.95 else f"{number:.0f}"
+    return ("-" if value < 0 else "") + digits + _SI[magnitude]
+
+
+def duration(seconds: float) -> str:
+    """A time in at most five characters: ``31us``, ``4.2ms``, ``1.20s``, ``95s``, ``12m``, ``32h``, ``9d``."""
+    if math.isnan(seconds):
+        return UNKNOWN
+    if seconds == 0:
+        return "0"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f}us"
+    if seconds < 0.00995:
+        return f"{seconds * 1e3:.1f}ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.0f}ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f}s"
+    return _long_duration(seconds)
+
+
+def _long_duration(seconds: float) -> str:
+    if seconds < 99.5:
+        return f"{seconds:.0f}s"
+    for size, unit, limit in ((60, "m", 5970), (3600, "h", 86400 * 4)):
+        if seconds < limit:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds / 86400:.0f}d"
+
+
+def percent(value: float) -> str:
+    """A percentage in at most four characters, one decimal below 100."""
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def count(value: float) -> str:
+    """A whole number, in full as long as it has at most five digits."""
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.0f}" if abs(value) < 99999.5 else si(value)
+
+
+def printable(text: bytes | str) -> str:
+    """Text from outside, harmless in a terminal: everything but printable ASCII becomes a ``?``."""
+    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return "".join(c if " " <= c <= "~" else "?" for c in decoded)
+
+
+def address(packed: bytes, scope: str = "") -> str:
+    """16 bytes of an address as people write it: IPv4-mapped as IPv4, all zeros as ``*``, a scope behind ``%``."""
+    packed = packed.ljust(16, b"\0")
+    if packed.startswith(b"\0" * 10 + b"\xff\xff"):
+        return "*" if packed.endswith(b"\0\0\0\0") else str(ipaddress.IPv4Address(packed[12:]))
+    if not any(packed):
+        return "*"
+    return str(ipaddress.IPv6Address(packed)) + (f"%{scope}" if scope else "")
+
+
+def endpoint(addr: str, port: int | str) -> str:
+    """Address and port, IPv6 in brackets."""
+    return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port or '*'}"
+
+
+def shorten(text: str, width: int) -> str:
+    """At most ``width`` characters; what is cut at the end is shown by a ``~``."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "~"
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """At most ``width`` characters, cut in the middle: the end of an address (its port) is what tells it apart."""
+    if len(text) <= width:
+        return text
+    tail = min(len(text) - 1, max(width * 2 // 3, 0))
+    return text[: max(width - 1 - tail, 0)] + "~" + text[len(text) - tail :]

@@ -1,0 +1,158 @@
+"""The one thread that asks the kernel, and the same loop without a thread for the outputs that have no screen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.source import Source
+from tcptop_ops.tracker import Flows, Tracker
+
+DRAIN_S = 0.25
+"""At most this long between two calls of ``Source.drain``: what the kernel's ring holds is sized for it."""
+
+
+class Clock:
+    """Time as the loop sees it. Tests have one of their own."""
+
+    def now(self) -> float:
+        """Seconds, monotonic."""
+        return time.monotonic()
+
+    def wait(self, wake: threading.Event, seconds: float) -> bool:
+        """Wait until ``wake`` is set, at most this long. True if it is set."""
+        return wake.wait(seconds)
+
+
+def rest(source: Source, clock: Clock, wake: threading.Event, due: float) -> bool:
+    """Wait until ``due``, draining the source meanwhile. True, at once, if ``wake`` is set."""
+    drained = clock.now()
+    while (now := clock.now()) < due:
+        if now - drained >= DRAIN_S:
+            source.drain()
+            drained = now
+        if clock.wait(wake, min(due - now, DRAIN_S)):
+            return True
+    return wake.is_set()
+
+
+def next_due(due: float, delay_s: float, now: float) -> float:
+    """The next moment of the beat that ``due`` belongs to. Moments that have passed are left out, not made up for."""
+    missed = max(0, int((now - due) // delay_s))
+    return due + (missed + 1) * delay_s
+
+
+def as_failure(error: Exception) -> TcptopError:
+    """The error as something to be told in one line; what nobody foresaw keeps its cause."""
+    if isinstance(error, TcptopError):
+        return error
+    failure = Failed(f"{type(error).__name__}: {error}", "this is a bug in tcptop-ops: please report it")
+    failure.__cause__ = error
+    return failure
+
+
+def keep(flows: Flows) -> Flows:
+    """The same flows in arrays of their own: a Source uses its arrays again at its second next poll."""
+    live = flows.live
+    own = replace(live, sockets=live.sockets.copy(), events=live.events.copy(), owners=live.owners.copy())
+    return replace(flows, live=own)
+
+
+def ticks(
+    source: Source,
+    tracker: Tracker,
+    delay_s: float,
+    stop: threading.Event,
+    iterations: int | None = None,
+    clock: Clock | None = None,
+) -> Iterator[Flows]:
+    """A tick every ``delay_s``, the first one delay after the start: what comes before is only its baseline.
+
+    Ends after ``iterations``, or when ``stop`` is set. What the source raises comes through.
+    """
+    clock = clock or Clock()
+    due = clock.now() + delay_s
+    tracker.update(source.poll())
+    done = 0
+    while (iterations is None or done < iterations) and not rest(source, clock, stop, due):
+        yield tracker.update(source.poll())
+        done += 1
+        due = next_due(due, delay_s, clock.now())
+
+
+class Poller:
+    """Polls a source in a thread of its own, from the first tick (at once) until ``stop`` or an error.
+
+    ``publish`` and ``fail`` are called in that thread; ``fail`` at most once, as the last call. A source given as a
+    callable is opened there. The source is closed there too, whatever happens.
+    """
+
+    def __init__(
+        self,
+        source: Source | Callable[[], Source],
+        tracker: Tracker,
+        publish: Callable[[Flows], None],
+        *,
+        delay_s: float,
+        fail: Callable[[TcptopError], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._publish = publish
+        self._fail = fail
+        self._delay_s = delay_s
+        self._clock = clock or Clock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._asked = False
+        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread. Once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it: it wakes at once, and finishes at most the poll that it is in."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def set_delay(self, delay_s: float) -> None:
+        """Change the time between ticks, counted from the last one."""
+        self._delay_s = delay_s
+        self._wake.set()
+
+    def poll_now(self) -> None:
+        """Poll at once; the next tick comes one delay later."""
+        self._asked = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        try:
+            source = self._source() if callable(self._source) else self._source
+            with closing(source):
+                self._poll(source)
+        except Exception as error:  # the thread's last words: without them the screen would stand still, silently
+            self._fail(as_failure(error))
+
+    def _poll(self, source: Source) -> None:
+        due = self._clock.now()
+        while not self._stop.is_set():
+            self._publish(self._tracker.update(source.poll()))
+            last, due = due, next_due(due, self._delay_s, self._clock.now())
+            while rest(source, self._clock, self._wake, due):
+                # Cleared before the wishes are read: one that comes later sets it again.
+                self._wake.clear()
+                if self._stop.is_set():
+                    return
+                if self._asked:
+                    self._asked = False
+                    due = self._clock.now()
+                    break
+                due = last + self._delay_s

@@ -1,0 +1,74 @@
+"""Whatever can be asked for the next Snapshot, and which of them this host can offer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from tcptop_ops.errors import Unsupported
+from tcptop_ops.snapshot import Snapshot
+
+
+class Source(Protocol):
+    """A source of snapshots. It is used by one thread."""
+
+    name: str
+
+    def poll(self) -> Snapshot:
+        """What the kernel says now. Raises Failed when it no longer can."""
+        ...
+
+    def drain(self) -> None:
+        """Take in what can't wait for the next poll: called between two, at least four times a second."""
+        ...
+
+    def close(self) -> None:
+        """Leave the kernel as it was. May be called twice."""
+        ...
+
+
+class Noted:
+    """A source that stands in for another one: each of its snapshots says why."""
+
+    def __init__(self, source: Source, note: str) -> None:
+        self._source = source
+        self._note = note
+        self.name = source.name
+
+    def poll(self) -> Snapshot:
+        """See Source."""
+        snapshot = self._source.poll()
+        return replace(snapshot, notes=(self._note, *snapshot.notes))
+
+    def drain(self) -> None:
+        """See Source."""
+        self._source.drain()
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()
+
+
+def open_source(name: str, *, cgroup: str | None, callbacks: str | None, map_size: int | None, adopt: bool) -> Source:
+    """The source of this name; for "auto" sockops, and sockdiag with a note of the reason where that can't be.
+
+    Raises Unsupported, Usage or Failed.
+    """
+    if name == "sockdiag":
+        return _sockdiag()
+    from tcptop_ops.bpf.launch import Options
+    from tcptop_ops.bpf.source import SockOpsSource
+
+    try:
+        return SockOpsSource(Options(cgroup, callbacks, map_size, adopt))
+    except Unsupported as reason:
+        if name == "sockops" or cgroup is not None:
+            raise
+        hint = f" ({reason.hint})" if reason.hint else ""
+        return Noted(_sockdiag(), f"polled only: {reason.message}{hint}")
+
+
+def _sockdiag() -> Source:
+    from tcptop_ops.sockdiag import SockDiagSource
+
+    return SockDiagSource()

@@ -1,0 +1,404 @@
+"""Two snapshots and the time between them make rates; what closed lately lingers.
+
+The recent window W is kept as a ring of samples, a tenth of W apart, for each socket: a delta is the difference
+between now and the oldest sample inside W, or the socket's first where it is younger. Every socket has a slot in the
+arrays for as long as it lives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.snapshot import FINAL, OWNED, STATE_NAMES, UNKNOWN_U32, Origin, Records, Snapshot, State
+
+SAMPLES = 11
+MAX_LINGERING = 200_000
+"""Closed rows kept at most; the oldest go first."""
+
+COUNTED = np.dtype(
+    [
+        ("retrans_segs", "u4"),
+        ("rto_events", "u4"),
+        ("data_segs_out", "u4"),
+        ("busy_us", "u4"),
+        ("rwnd_limited_us", "u4"),
+        ("sndbuf_limited_us", "u4"),
+    ]
+)
+"""Counters whose growth within W is told. They wrap like the kernel's own."""
+
+RATES = np.dtype(
+    [
+        ("tx_bytes_per_s", "f8"),  # within the tick
+        ("rx_bytes_per_s", "f8"),
+        ("retrans_per_s", "f8"),
+        ("rto_per_s", "f8"),
+        ("win", COUNTED),
+        ("win_s", "f4"),  # the length of the window for this row, seconds
+        ("fresh", "u1"),  # ticks since it was first seen, to 255; 0: this one
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one kind, aligned: row i of each array is one socket. ``endings`` only for closed ones."""
+
+    sockets: Records
+    events: Records
+    owners: Records
+    rates: Records
+    endings: Records | None = None
+
+    def __len__(self) -> int:
+        return len(self.sockets)
+
+    def take(self, which: NDArray[Any]) -> Rows:
+        """The rows at these indices, or where this mask is true."""
+        endings = None if self.endings is None else self.endings[which]
+        return Rows(self.sockets[which], self.events[which], self.owners[which], self.rates[which], endings)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the whole host. A loopback pair counts once in throughput."""
+
+    connections: int = 0
+    by_state: dict[str, int] = field(default_factory=dict)
+    opened: int = 0
+    closed: int = 0
+    retrans_segs: int = 0  # in this tick
+    rto_events: int = 0
+    retrans_per_s: float = 0.0
+    rto_per_s: float = 0.0
+    retrans_pct: float = float("nan")  # of the data segments sent in W
+    tx_bytes_per_s: float = 0.0
+    rx_bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Flows:
+    """All rows of a tick: the live ones, then those that closed lately. ``by_cookie`` sorts the live ones."""
+
+    snapshot: Snapshot
+    live: Rows
+    closed: Rows
+    by_cookie: NDArray[np.intp]
+    seconds: float
+    window_s: float
+    tick: int
+    totals: Totals
+
+    def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
+        """One value a row, live rows first."""
+        live = read(self.live, self)
+        return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
+
+    def __len__(self) -> int:
+        return len(self.live) + len(self.closed)
+
+
+def empty(dtype: np.dtype[np.void], count: int = 0) -> Records:
+    """Rows of zeros."""
+    return np.zeros(count, dtype)
+
+
+def rto_events(sockets: Records, events: Records) -> NDArray[np.uint32]:
+    """RTOs of a socket's life: the kernel's own count (tcpi_total_rto, 6.7) where it has one, else those seen."""
+    total: NDArray[np.uint32] = sockets["total_rto"]
+    return np.where(total == UNKNOWN_U32, events["rto_events"], total)
+
+
+def counted(sockets: Records, events: Records) -> Records:
+    """The counters of W, now."""
+    now = np.empty(len(sockets), COUNTED)
+    for name in COUNTED.names or ():
+        now[name] = rto_events(sockets, events) if name == "rto_events" else sockets[name]
+    return now
+
+
+def owners_from_events(events: Records) -> Records:
+    """OWNED rows of what the sock_ops program itself learned."""
+    owners = np.zeros(len(events), OWNED)
+    owners["pid"], owners["name"], owners["certain"] = events["pid"], events["comm"], 1
+    return owners
+
+
+def difference(now: Records, before: Records) -> Records:
+    """Field by field, modulo 2**32, as the kernel's counters wrap."""
+    delta = np.empty(len(now), now.dtype)
+    for name in now.dtype.names or ():
+        delta[name] = now[name] - before[name]
+    return delta
+
+
+def is_loopback(sockets: Records) -> NDArray[np.bool_]:
+    """Both ends on this host, by the address: the same on both sides, or 127.0.0.0/8 on both."""
+    laddr, raddr = sockets["laddr"], sockets["raddr"]
+    connected = sockets["rport"] != 0
+    mapped = laddr[:, 10] == 0xFF
+    in_127 = mapped & (laddr[:, 11] == 0xFF) & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
+    both = np.ascontiguousarray(laddr).view("V16") == np.ascontiguousarray(raddr).view("V16")
+    found: NDArray[np.bool_] = connected & (in_127 | both[:, 0])
+    return found
+
+
+def counts_once(sockets: Records) -> NDArray[np.bool_]:
+    """False for one side of each loopback pair: that with the lower port, most often the server's."""
+    return ~is_loopback(sockets) | (sockets["lport"] >= sockets["rport"])
+
+
+def by_state(snapshot: Snapshot) -> dict[str, int]:
+    """How many sockets are in each state; TIME-WAIT and SYN-RECV, which have no rows, too."""
+    counts = np.bincount(snapshot.sockets["state"], minlength=13)
+    found = {name: int(counts[state]) for state, name in STATE_NAMES.items() if counts[state]}
+    recv = snapshot.syn_recv + int(counts[State.SYN_RECV])
+    extra = {STATE_NAMES[State.TIME_WAIT]: snapshot.time_wait, STATE_NAMES[State.SYN_RECV]: recv}
+    return found | {name: n for name, n in extra.items() if n}
+
+
+class Slots:
+    """A place in arrays for each live cookie. ``cookies`` is sorted and ``slots`` aligned with it."""
+
+    def __init__(self) -> None:
+        self.cookies = np.empty(0, "u8")
+        self.slots = np.empty(0, np.intp)
+        self._free = np.empty(0, np.intp)
+        self.capacity = 0
+
+    def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """The slot of each cookie (anything where there is none), and whether there is one."""
+        if not len(self.cookies):
+            return np.zeros(len(cookies), np.intp), np.zeros(len(cookies), np.bool_)
+        at = np.searchsorted(self.cookies, cookies)
+        at[at == len(self.cookies)] = 0
+        return self.slots[at], self.cookies[at] == cookies
+
+    def replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Make room for exactly these cookies (sorted): their slots, and which of them are new."""
+        slots, known = self.find(cookies)
+        kept = np.zeros(self.capacity, np.bool_)
+        kept[slots[known]] = True
+        missing = int(len(cookies) - known.sum())
+        free = np.flatnonzero(~kept)
+        if len(free) < missing:
+            grown = max(1024, self.capacity * 3 // 2, self.capacity + missing)
+            free = np.concatenate([free, np.arange(self.capacity, grown)])
+            self.capacity = grown
+        slots[~known] = free[:missing]
+        self.cookies, self.slots = cookies, slots
+        return slots, ~known
+
+
+class Tracker:
+    """Turns snapshots into flows. ``linger_s``: how long a closed row stays, by row (seconds)."""
+
+    def __init__(self, window_s: float = 20.0, closed_s: float = 5.0) -> None:
+        self._window_s = window_s
+        self._closed_s = closed_s
+        self._slots = Slots()
+        self._ring = np.zeros((SAMPLES, 0), COUNTED)
+        self._ring_times: deque[tuple[float, int]] = deque()
+        self._bytes = np.zeros((0, 2), "u8")
+        self._last = np.zeros(0, COUNTED)
+        self._first_ns = np.zeros(0, "u8")
+        self._since = np.zeros(0, "f8")
+        self._fresh = np.zeros(0, "u1")
+        self._before: float | None = None
+        self._start_ns = 0
+        self._lingering: deque[Rows] = deque()
+        self._tick = -1
+
+    def update(self, snapshot: Snapshot) -> Flows:
+        """The flows of this instant, compared with the last one."""
+        now = snapshot.now_ns / 1e9
+        seconds = now - self._before if self._before is not None else 0.0
+        if self._before is None:
+            self._start_ns = snapshot.now_ns
+        ended = self._ended(snapshot, now, seconds)
+        order = np.argsort(snapshot.sockets["cookie"], kind="stable")
+        live = self._live(snapshot, order, now, seconds)
+        self._linger(ended, now)
+        self._before = now
+        self._tick += 1
+        closed = self._closed_rows()
+        totals = self._totals(snapshot, live, ended, seconds)
+        return Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
+
+    def _grow(self) -> None:
+        extra = self._slots.capacity - len(self._last)
+        if extra <= 0:
+            return
+        self._ring = np.concatenate([self._ring, np.zeros((SAMPLES, extra), COUNTED)], axis=1)
+        self._bytes = np.concatenate([self._bytes, np.zeros((extra, 2), "u8")])
+        self._last = np.concatenate([self._last, np.zeros(extra, COUNTED)])
+        self._first_ns = np.concatenate([self._first_ns, np.zeros(extra, "u8")])
+        self._since = np.concatenate([self._since, np.zeros(extra)])
+        self._fresh = np.concatenate([self._fresh, np.zeros(extra, "u1")])
+
+    def _live(self, snapshot: Snapshot, order: NDArray[np.intp], now: float, seconds: float) -> Rows:
+        sockets, events = snapshot.sockets, snapshot.events
+        sorted_slots, sorted_new = self._slots.replace(sockets["cookie"][order])
+        self._grow()
+        slots = np.empty(len(order), np.intp)
+        new = np.empty(len(order), np.bool_)
+        slots[order], new[order] = sorted_slots, sorted_new
+        new |= (events["first_ns"] != 0) & (events["first_ns"] != self._first_ns[slots])
+        current = counted(sockets, events)
+        self._begin(slots[new], current[new], sockets[new], events[new], now)
+        rates = self._rates(slots, current, sockets, now, seconds)
+        self._remember(slots, current, sockets, now)
+        return Rows(sockets, events, snapshot.owners, rates)
+
+    def _begin(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records, now: float) -> None:
+        """First sight: a connection whose whole life was seen began at zero, any other where it is now."""
+        whole = (events["origin"] == Origin.NEW) & (events["first_ns"] >= self._start_ns)
+        base = current.copy()
+        base[whole] = np.zeros((), COUNTED)
+        self._ring[:, slots] = base
+        self._last[slots] = base
+        both = np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
+        self._bytes[slots] = np.where(whole[:, None], 0, both)
+        self._first_ns[slots] = events["first_ns"]
+        self._since[slots] = np.where(whole, events["first_ns"] / 1e9, now)
+        self._fresh[slots] = 0
+
+    def _baseline(self, now: float) -> tuple[int, float]:
+        """The ring's row to compare with, and its time: the oldest inside W, or the newest where none is."""
+        while len(self._ring_times) > 1 and self._ring_times[0][0] < now - self._window_s - 1e-6:
+            self._ring_times.popleft()
+        return (self._ring_times[0][1], self._ring_times[0][0]) if self._ring_times else (0, now)
+
+    def _rates(
+        self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
+    ) -> Records:
+        rates = np.zeros(len(slots), RATES)
+        row, since = self._baseline(now)
+        rates["win"] = difference(current, self._ring[row, slots])
+        rates["win_s"] = now - np.maximum(self._since[slots], since)
+        rates["fresh"] = self._fresh[slots]
+        if seconds > 0:
+            last = self._last[slots]
+            rates["tx_bytes_per_s"] = _grown(sockets["bytes_acked"], self._bytes[slots, 0]) / seconds
+            rates["rx_bytes_per_s"] = _grown(sockets["bytes_received"], self._bytes[slots, 1]) / seconds
+            rates["retrans_per_s"] = (current["retrans_segs"] - last["retrans_segs"]) / seconds
+            rates["rto_per_s"] = (current["rto_events"] - last["rto_events"]) / seconds
+        return rates
+
+    def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
+        self._bytes[slots, 0] = sockets["bytes_acked"]
+        self._bytes[slots, 1] = sockets["bytes_received"]
+        self._last[slots] = current
+        self._fresh[slots] = np.minimum(self._fresh[slots], 254) + 1
+        if self._ring_times and now - self._ring_times[-1][0] < self._window_s / (SAMPLES - 1) - 1e-6:
+            return
+        used = {row for _, row in self._ring_times}
+        row = next((r for r in range(SAMPLES) if r not in used), None)
+        if row is None:
+            row = self._ring_times.popleft()[1]
+        self._ring[row, slots] = current
+        self._ring_times.append((now, row))
+
+    def _ended(self, snapshot: Snapshot, now: float, seconds: float) -> Rows:
+        """The rows that closed in this tick, with what they did in it and in W."""
+        final = snapshot.closed
+        sockets, events = final["socket"], final["events"]
+        slots, known = self._slots.find(sockets["cookie"])
+        known[known] = self._first_ns[slots[known]] == events["first_ns"][known]
+        current = counted(sockets, events)
+        row, since = self._baseline(now)
+        base, last, sent = (
+            _at(self._ring[row], slots, known),
+            _at(self._last, slots, known),
+            _at(self._bytes, slots, known),
+        )
+        unmet = ~known & (events["origin"] != Origin.NEW)
+        base[unmet] = last[unmet] = current[unmet]
+        rates = np.zeros(len(final), RATES)
+        rates["win"] = difference(current, base)
+        rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
+        if seconds > 0:
+            rates["tx_bytes_per_s"] = _grown(sockets["bytes_acked"], sent[:, 0]) / seconds
+            rates["rx_bytes_per_s"] = _grown(sockets["bytes_received"], sent[:, 1]) / seconds
+            rates["retrans_per_s"] = (current["retrans_segs"] - last["retrans_segs"]) / seconds
+            rates["rto_per_s"] = (current["rto_events"] - last["rto_events"]) / seconds
+        owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
+        return Rows(sockets, events, owners, rates, final["ending"])
+
+    def _linger(self, ended: Rows, now: float) -> None:
+        if len(ended):
+            self._lingering.append(ended)
+        limit = (now - self._closed_s) * 1e9
+        while self._lingering and self._lingering[0].endings is not None:
+            endings = self._lingering[0].endings
+            keep = endings["end_ns"] > limit
+            if keep.all():
+                break
+            rest = self._lingering.popleft()
+            if keep.any():
+                self._lingering.appendleft(rest.take(keep))
+                break
+        while sum(map(len, self._lingering)) > MAX_LINGERING:
+            self._lingering.popleft()
+
+    def _closed_rows(self) -> Rows:
+        if not self._lingering:
+            final = np.zeros(0, FINAL)
+            return Rows(final["socket"], final["events"], empty(OWNED), empty(RATES), final["ending"])
+        parts = list(self._lingering)
+        closed = Rows(
+            np.concatenate([p.sockets for p in parts]),
+            np.concatenate([p.events for p in parts]),
+            np.concatenate([p.owners for p in parts]),
+            np.concatenate([p.rates for p in parts]),
+            np.concatenate([p.endings for p in parts if p.endings is not None]),
+        )
+        self._lingering = deque([replace(p, rates=_at_rest(p.rates)) for p in parts])
+        return closed
+
+    def _totals(self, snapshot: Snapshot, live: Rows, ended: Rows, seconds: float) -> Totals:
+        once = [counts_once(part.sockets) for part in (live, ended)]
+        parts = [live.rates, ended.rates]
+        retrans = sum(float(p["retrans_per_s"].sum()) for p in parts)
+        rto = sum(float(p["rto_per_s"].sum()) for p in parts)
+        sent = sum(int(p["win"]["data_segs_out"].sum(dtype="u8")) for p in parts)
+        again = sum(int(p["win"]["retrans_segs"].sum(dtype="u8")) for p in parts)
+        return Totals(
+            connections=len(live),
+            by_state=by_state(snapshot),
+            opened=snapshot.opened,
+            closed=len(ended),
+            retrans_segs=round(retrans * seconds),
+            rto_events=round(rto * seconds),
+            retrans_per_s=retrans,
+            rto_per_s=rto,
+            retrans_pct=100.0 * again / sent if sent else float("nan"),
+            tx_bytes_per_s=sum(float(p["tx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
+            rx_bytes_per_s=sum(float(p["rx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
+        )
+
+
+def _grown(now: NDArray[np.uint64], before: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Growth of a 64-bit counter; 0 where it fell (another life of the socket)."""
+    return np.where(now >= before, now - before, 0)
+
+
+def _at(values: NDArray[Any], slots: NDArray[np.intp], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """The values in these slots, zero where the slot isn't known."""
+    found = np.zeros((len(slots), *values.shape[1:]), values.dtype)
+    found[known] = values[slots[known]]
+    return found
+
+
+def _at_rest(rates: Records) -> Records:
+    """Of a closed row after its last tick: no throughput any more, the window's counts stay."""
+    rest: Records = rates.copy()
+    for name in ("tx_bytes_per_s", "rx_bytes_per_s", "retrans_per_s", "rto_per_s"):
+        rest[name] = 0
+    return rest

@@ -1,0 +1,110 @@
+"""What is looked at: rows sorted and chosen, columns chosen. Feeds the screen and every output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, Values, find
+from tcptop_ops.tracker import Flows, Rows
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to show, and in which order."""
+
+    columns: tuple[Column, ...] = field(default_factory=lambda: tuple(find(name) for name in DEFAULT))
+    sort: Column = field(default_factory=lambda: find(DEFAULT_SORT))
+    falling: bool = True
+    show_closed: bool = True
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows in their order. ``order`` holds indices into the flows' rows, live ones first."""
+
+    flows: Flows
+    spec: Spec
+    order: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def values(self, column: Column, start: int = 0, stop: int | None = None) -> list[Any]:
+        """The raw values of a column, for the rows in this window of the order."""
+        return read_at(self.flows, column, self.order[start:stop])
+
+    def cookies(self, start: int = 0, stop: int | None = None) -> list[int]:
+        """The cookies of these rows."""
+        which = self.order[start:stop]
+        return [int(c) for c in _gather(self.flows, which, lambda rows: rows.sockets["cookie"])]
+
+    def is_closed(self, position: int) -> bool:
+        """Whether the row at this position of the order has ended."""
+        return bool(self.order[position] >= len(self.flows.live))
+
+    def position_of(self, cookie: int) -> int | None:
+        """Where a connection stands now; the live one first, where a closed one had the same cookie."""
+        live, closed = self.flows.live.sockets["cookie"], self.flows.closed.sockets["cookie"]
+        rows = np.concatenate([np.flatnonzero(live == cookie), len(live) + np.flatnonzero(closed == cookie)])
+        for row in rows:
+            at = np.flatnonzero(self.order == row)
+            if len(at):
+                return int(at[0])
+        return None
+
+
+def read_at(flows: Flows, column: Column, which: NDArray[np.intp]) -> list[Any]:
+    """A column's values at these rows only."""
+    return _gather(flows, which, lambda rows: column.read(rows, flows))
+
+
+def _gather(flows: Flows, which: NDArray[np.intp], read: Any) -> list[Any]:
+    edge = len(flows.live)
+    is_live = which < edge
+    found: list[Any] = [None] * len(which)
+    for rows, mask, base in ((flows.live, is_live, 0), (flows.closed, ~is_live, edge)):
+        at = np.flatnonzero(mask)
+        if len(at):
+            for place, value in zip(at.tolist(), read(rows.take(which[at] - base)).tolist(), strict=True):
+                found[place] = value
+    return found
+
+
+def ranks(values: Values, falling: bool) -> Values:
+    """Keys that sort ascending in the wanted order, nulls last."""
+    if values.dtype.kind in "SU":
+        _, keys = np.unique(values, return_inverse=True)
+        empty = values == values.dtype.type()
+        return np.where(empty, np.iinfo(np.intp).max, -keys if falling else keys)
+    if values.dtype.kind == "f":
+        return -values if falling else values
+    return values.max(initial=0) - values if falling else values
+
+
+def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
+    """Indices of all rows in order; ties by cookie, nulls last."""
+    keys = ranks(flows.column(column.read), falling)
+    by_cookie = np.concatenate(
+        [flows.by_cookie, len(flows.live) + np.argsort(flows.closed.sockets["cookie"], kind="stable")]
+    )
+    return by_cookie[np.argsort(keys[by_cookie], kind="stable")]
+
+
+def make(flows: Flows, spec: Spec) -> View:
+    """The view of these flows."""
+    order = sort(flows, spec.sort, spec.falling)
+    if not spec.show_closed:
+        order = order[order < len(flows.live)]
+    return View(flows, spec, order)
+
+
+def row_at(view: View, position: int) -> Rows:
+    """One row, as arrays of length 1."""
+    index = int(view.order[position])
+    edge = len(view.flows.live)
+    rows, at = (view.flows.live, index) if index < edge else (view.flows.closed, index - edge)
+    return rows.take(np.arange(at, at + 1))

@@ -1,0 +1,1 @@
+"""What draws: no arithmetic, no I/O."""

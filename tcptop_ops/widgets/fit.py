@@ -1,0 +1,116 @@
+"""Which columns fit into a width, and how wide each one gets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tcptop_ops.columns import DEFAULT, WIDER, Column, find
+
+GUTTER = 2
+"""Characters left of the first column: the cursor's and the mark's."""
+
+NARROW = ("process", "peer", "retrans_win", "state", "srtt_us", "rto_win", "retrans_pct")
+"""The default columns, the most telling first: what stays where not even they fit."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How wide a column of text may be: at the least, where there is room to choose, and at the most."""
+
+    least: int
+    ease: int
+    most: int
+
+
+STRETCH = {"process": Stretch(9, 16, 16), "peer": Stretch(15, 30, 47), "local": Stretch(15, 22, 47)}
+"""``peer`` at the most: the longest IPv6 address and port. A process name of the kernel's has 15 characters."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A column at its place: the first of its characters, counted from the gutter's end."""
+
+    column: Column
+    x: int
+    width: int
+
+
+Layout = tuple[Placed, ...]
+
+
+def total_width(layout: Layout) -> int:
+    """Characters of the whole line, gutter included."""
+    return GUTTER + (layout[-1].x + layout[-1].width if layout else 0)
+
+
+def fit(columns: Sequence[Column], sort: Column, width: int) -> Layout:
+    """The default columns adapt to the width; any others are those that the user asked for, whatever the width is."""
+    if tuple(columns) != tuple(find(name) for name in DEFAULT):
+        scrolls = _needed(columns, sort, _least) > width
+        return _grow(columns, sort, _needed(columns, sort, _ease) if scrolls else width)
+    return _grow(_choose(sort, width), sort, width)
+
+
+def at(layout: Layout, x: int) -> Column | None:
+    """The column at this character, counted like ``Placed.x``; the space before a column is its own."""
+    return next((p.column for p in layout if p.x - 1 <= x < p.x + p.width), None)
+
+
+def _choose(sort: Column, width: int) -> list[Column]:
+    """The default set, or what fits of it; with more room, more columns. What the rows are sorted by is shown."""
+    default = [find(name) for name in DEFAULT]
+    wanted = default + [sort] * (sort not in default)
+    if _needed(wanted, sort, _least) > width:
+        return _fewer(sort, width, wanted)
+    for column in map(find, WIDER):
+        if column in wanted:
+            continue
+        if _needed([*wanted, column], sort, _ease) > width:
+            break
+        wanted.append(column)
+    return wanted
+
+
+def _fewer(sort: Column, width: int, wanted: list[Column]) -> list[Column]:
+    ranked = [find(name) for name in NARROW]
+    ranked = list(dict.fromkeys([*ranked[:2], sort, *ranked[2:]]))
+    kept: list[Column] = []
+    for column in ranked:
+        if not kept or _needed([*kept, column], sort, _least) <= width:
+            kept.append(column)
+    return [column for column in wanted if column in kept]
+
+
+def _base(column: Column, sort: Column) -> int:
+    """A column's own width; one more where the mark of the sort finds no room beside the title."""
+    return max(column.width, len(column.title) + 1) if column is sort and column.id not in STRETCH else column.width
+
+
+def _least(column: Column, sort: Column) -> int:
+    return STRETCH[column.id].least if column.id in STRETCH else _base(column, sort)
+
+
+def _ease(column: Column, sort: Column) -> int:
+    return STRETCH[column.id].ease if column.id in STRETCH else _base(column, sort)
+
+
+def _needed(columns: Sequence[Column], sort: Column, measure: Callable[[Column, Column], int]) -> int:
+    return GUTTER + sum(measure(column, sort) for column in columns) + len(columns) - 1
+
+
+def _grow(columns: Sequence[Column], sort: Column, width: int) -> Layout:
+    """Hand out what is left over: first up to ``ease``, then up to ``most``, left to right."""
+    widths = {column.id: _least(column, sort) for column in columns}
+    spare = width - _needed(columns, sort, _least)
+    for limit in ("ease", "most"):
+        for name in ("peer", "process", "local"):
+            if name in widths and spare > 0:
+                more = min(spare, getattr(STRETCH[name], limit) - widths[name])
+                widths[name] += more
+                spare -= more
+    placed, x = [], 0
+    for column in columns:
+        placed.append(Placed(column, x, widths[column.id]))
+        x += widths[column.id] + 1
+    return tuple(placed)

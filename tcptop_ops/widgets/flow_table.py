@@ -1,0 +1,310 @@
+"""The table of connections, on Textual's Line API: draws the visible rows, repaints those that changed."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tcptop_ops.columns import Column
+from tcptop_ops.view import Spec, View
+from tcptop_ops.widgets.cells import Line, lines
+from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
+
+LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed")
+LEVELS = {-1: "dim", 1: "warn", 2: "bad"}
+WHEEL_ROWS = 3
+MOVE_HELP = "Down and up"
+PAGE_HELP = "A page down and up"
+SIDE_HELP = "Sideways, where the columns do not fit"
+STRIPS_KEPT = 1024
+
+
+class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
+    """Rows of a View under a fixed header line.
+
+    The cursor stays on its connection when the order changes. Until it is moved for the first time, and after Home,
+    it is on the first row, whichever connection that is: the worst one.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"flow-table--{look}" for look in LOOKS}
+    DEFAULT_CSS = """
+    FlowTable {
+        overflow: hidden hidden;
+        & > .flow-table--header { background: $panel; color: $text-muted; }
+        & > .flow-table--sorted { background: $panel; color: $text; text-style: bold; }
+        & > .flow-table--cursor { background: $primary 35%; }
+        & > .flow-table--dim { color: $text-disabled; }
+        & > .flow-table--warn { color: $text-warning; }
+        & > .flow-table--bad { color: $text-error; text-style: bold; }
+        & > .flow-table--closed { color: $text-muted; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", MOVE_HELP, show=False, id="table.down"),
+        Binding("up,k", "move(-1)", MOVE_HELP, show=False, id="table.up"),
+        Binding("pagedown", "page(1)", PAGE_HELP, show=False, id="table.page_down"),
+        Binding("pageup", "page(-1)", PAGE_HELP, show=False, id="table.page_up"),
+        Binding("home", "first", "The first row, whichever comes there", show=False, id="table.first"),
+        Binding("end", "last", "The last row", show=False, id="table.last"),
+        Binding("right", "sideways(8)", SIDE_HELP, show=False, id="table.right"),
+        Binding("left", "sideways(-8)", SIDE_HELP, show=False, id="table.left"),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class HeaderClicked(Message):
+        """The title of a column was clicked."""
+
+        def __init__(self, column: Column) -> None:
+            super().__init__()
+            self.column = column
+
+    def __init__(self, spec: Spec, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._spec = spec
+        self._view: View | None = None
+        self._layout_of: Layout = ()
+        self._lines: list[Line] = []
+        self._cursor = 0
+        self._cookie: int | None = None
+        self._scrolled_away = False
+        self._strips: LRUCache[Line, Strip] = LRUCache(STRIPS_KEPT)
+        self._looks: dict[str, Style] = {}
+
+    # What is shown
+
+    @property
+    def view(self) -> View | None:
+        """The rows; none before the first tick."""
+        return self._view
+
+    @property
+    def cursor(self) -> int | None:
+        """The row of the cursor, in the view's order; none in an empty table."""
+        return self._cursor if self._view else None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns on the screen, left to right."""
+        return tuple(placed.column for placed in self._layout_of)
+
+    def show(self, view: View) -> None:
+        """Show this view; the cursor stays on its connection, or near its place if that is gone."""
+        self._view = view
+        if self._cookie is not None:
+            position = view.position_of(self._cookie)
+            if position is None:
+                self._place_cursor(self._cursor)
+            else:
+                self._cursor = position
+        if view.spec != self._spec:
+            self._spec = view.spec
+            self._fit()
+        self.set_reactive(FlowTable.virtual_size, Size(total_width(self._layout_of), len(view) + 1))
+        self._follow()
+        self._repaint()
+
+    def _fit(self) -> None:
+        self._layout_of = fit(self._spec.columns, self._spec.sort, self.size.width)
+        width = total_width(self._layout_of)
+        self.set_reactive(FlowTable.virtual_size, Size(width, self.virtual_size.height))
+        if self.scroll_x:
+            self.scroll_to(x=self.scroll_x, animate=False, force=True)
+        self.refresh()
+
+    # The cursor and the window
+
+    @property
+    def _rows(self) -> int:
+        """Rows that the window has room for."""
+        return max(self.size.height - 1, 0)
+
+    @property
+    def _top(self) -> int:
+        return self.scroll_offset.y
+
+    def _place_cursor(self, row: int) -> None:
+        """Put the cursor on a row, and so on its connection."""
+        if not self._view:
+            return
+        self._cursor = min(max(row, 0), len(self._view) - 1)
+        self._cookie = self._view.cookies(self._cursor, self._cursor + 1)[0]
+
+    def _follow(self) -> None:
+        """Scroll as little as keeps the cursor in the window, and the window within the rows."""
+        top = self._top
+        if not self._scrolled_away and self._rows:
+            top = min(max(top, self._cursor - self._rows + 1), self._cursor)
+        top = min(top, self.max_scroll_y)
+        if top != self._top:
+            self.scroll_to(y=top, animate=False, force=True)
+
+    def select(self, row: int) -> None:
+        """Move the cursor to a row, and see it."""
+        self._scrolled_away = False
+        self._place_cursor(row)
+        self._follow()
+        self._repaint()
+        self.post_message(self.Moved())
+
+    def action_move(self, rows: int) -> None:
+        """Up and down."""
+        self.select(self._cursor + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Page up and down: the window moves, the cursor with it."""
+        rows = max(self._rows - 1, 1) * pages
+        self.scroll_to(y=self._top + rows, animate=False, force=True)
+        self.select(self._cursor + rows)
+
+    def action_first(self) -> None:
+        """To the first row, and stay on it whichever connection comes there."""
+        self.select(0)
+        self._cookie = None
+
+    def action_last(self) -> None:
+        """To the last row."""
+        self.select(len(self._view) - 1 if self._view else 0)
+
+    def action_sideways(self, cells: int) -> None:
+        """Left and right, where the columns are too wide together."""
+        self.scroll_to(x=self.scroll_x + cells, animate=False, force=True)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, WHEEL_ROWS)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -WHEEL_ROWS)
+
+    def _wheel(self, event: events.MouseEvent, rows: int) -> None:
+        event.stop()
+        if event.ctrl or event.shift:
+            self.action_sideways(rows)
+            return
+        self._scrolled_away = True
+        self.scroll_to(y=self._top + rows, animate=False, force=True)
+
+    def on_click(self, event: events.Click) -> None:
+        """On the header: sort by this column. On a row: select it."""
+        if event.y == 0:
+            scrolled = event.x - GUTTER + (self.scroll_offset.x if event.x >= GUTTER else 0)
+            column = at(self._layout_of, scrolled)
+            if column is not None:
+                self.post_message(self.HeaderClicked(column))
+        elif self._view and self._top + event.y - 1 < len(self._view):
+            self.select(self._top + event.y - 1)
+
+    def on_resize(self) -> None:
+        """Other columns may fit now."""
+        self._fit()
+        self._follow()
+        self._repaint()
+
+    # Painting
+
+    def watch_scroll_x(self, old_value: float, new_value: float) -> None:
+        """Every line moves."""
+        if round(old_value) != round(new_value):
+            self.refresh()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Repaint what differs: of neighbouring rows, some lines look the same."""
+        if round(old_value) != round(new_value):
+            self._repaint()
+
+    def _repaint(self) -> None:
+        """Make the window's lines anew, and have those painted that look different now."""
+        old, top = self._lines, self._top
+        new = [] if self._view is None else lines(self._view, self._layout_of, top, top + self._rows, self._cursor)
+        self._lines = new
+        changed = [y for y, (before, after) in enumerate(zip_longest(old, new)) if before != after]
+        if changed or not new:
+            self.refresh(*(Region(0, y + 1, self.size.width, 1) for y in changed or [0]))
+
+    def notify_style_update(self) -> None:
+        """Other colours: no strip made so far is good any more."""
+        super().notify_style_update()
+        self._looks.clear()
+        self._strips.clear()
+        self.refresh()
+
+    def _look(self, name: str, on: str = "") -> Style:
+        """The style of a component; ``on``: with the background of another one."""
+        key = f"{name} {on}"
+        style = self._looks.get(key)
+        if style is None:
+            style = self.rich_style if not name else self.get_component_rich_style(f"flow-table--{name}")
+            if on:
+                style += Style(bgcolor=self._look(on).bgcolor)
+            self._looks[key] = style
+        return style
+
+    def render_line(self, y: int) -> Strip:
+        """The header, then the rows."""
+        if y == 0:
+            return self._window(self._header(), self._look("header"))
+        if y <= len(self._lines):
+            line = self._lines[y - 1]
+            return self._window(self._strip(line), self._look("", "cursor") if line.cursor else self._look(""))
+        if y == 1:
+            text = "  starting ..." if self._view is None else "  no TCP sockets"
+            return Strip([Segment(text, self._look("closed"))]).adjust_cell_length(self.size.width, self._look(""))
+        return Strip.blank(self.size.width, self._look(""))
+
+    def _window(self, strip: Strip, fill: Style) -> Strip:
+        """The part of a line that is visible; the gutter stays where it is."""
+        width, x = self.size.width, self.scroll_offset.x
+        if x:
+            strip = Strip.join([strip.crop(0, GUTTER), strip.crop(GUTTER + x, x + width)])
+        return strip.crop(0, width).adjust_cell_length(width, fill).simplify()
+
+    def _header(self) -> Strip:
+        plain, marked = self._look("header"), self._look("sorted")
+        segments = [Segment(" " * GUTTER, plain)]
+        for i, placed in enumerate(self._layout_of):
+            column = placed.column
+            is_sort = column is self._spec.sort
+            mark = ("v" if self._spec.falling else "^") if is_sort else ""
+            title = (column.title if len(column.title + mark) <= placed.width else column.title.split()[0]) + mark
+            text = title.rjust(placed.width) if column.right else title.ljust(placed.width)
+            segments += [Segment(" " * bool(i), plain), Segment(text, marked if is_sort else plain)]
+        return Strip([segment for segment in segments if segment.text])
+
+    def _strip(self, line: Line) -> Strip:
+        """The line holds all that decides its look but the colours: other colours clear the cache."""
+        strip = self._strips.get(line)
+        if strip is None:
+            strip = self._strips[line] = Strip(self._segments(line))
+        return strip
+
+    def _segments(self, line: Line) -> list[Segment]:
+        """Few segments: blanks have no colour of their own and belong to whatever is before them."""
+        on = "cursor" if line.cursor else ""
+        base = self._look("closed" if line.closed else "", on)
+        pieces = [(">" if line.cursor else line.mark if line.mark in "+x" else " ", base)]
+        pieces.append(("!", self._look("bad", on)) if line.mark == "!" else (" ", base))
+        for i, (cell, level) in enumerate(zip(line.cells, line.levels, strict=True)):
+            if i:
+                pieces.append((" ", base))
+            pieces.append((cell, self._look(LEVELS[level], on) if level in LEVELS else base))
+        segments: list[Segment] = []
+        text, style = "", base
+        for piece, wanted in pieces:
+            if wanted is not style and piece.strip():
+                if text:
+                    segments.append(Segment(text, style))
+                text, style = "", wanted
+            text += piece
+        segments.append(Segment(text, style))
+        return segments

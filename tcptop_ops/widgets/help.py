@@ -1,0 +1,69 @@
+"""The help: made from the bindings, so that it can't be wrong about a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tcptop_ops.columns import Column
+from tcptop_ops.widgets.keys import KeyHelp
+
+MARKS = (
+    (">", "the selected connection"),
+    ("!", "a value of this row is bad"),
+    ("+", "new"),
+    ("x", "closed less than {closed} ago; the state column says how it ended"),
+    ("-", "does not apply"),
+    ("?", "not known"),
+    ("~", "here something was cut"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """Keys, marks and columns."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,f10,question_mark,f1,enter", "dismiss(None)", "Close", id="help.close"),
+        Binding("j", "scroll(1)", "Down", id="help.down"),
+        Binding("k", "scroll(-1)", "Up", id="help.up"),
+    ]
+
+    def __init__(self, keys: Sequence[KeyHelp], columns: Sequence[Column], closed_s: float) -> None:
+        super().__init__()
+        self._closed_s = f"{closed_s:g} s"
+        self._keys = keys
+        self._columns = columns
+
+    def compose(self) -> ComposeResult:
+        """One scrolling text."""
+        with VerticalScroll(id="help") as box:
+            box.border_title = "tcptop-ops: help"
+            box.border_subtitle = "j k scroll, Esc closes"
+            yield Static(self._text(), id="help-text")
+
+    def action_scroll(self, lines: int) -> None:
+        """As in the table."""
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def _text(self) -> Text:
+        found = Text()
+        _section(found, "KEYS", [(" ".join(key.keys), key.description) for key in self._keys], 12)
+        _section(found, "MARKS", [(mark, what.format(closed=self._closed_s)) for mark, what in MARKS], 12)
+        _section(found, "COLUMNS ON THE SCREEN", [(c.title.split()[0], c.help) for c in self._columns], 12)
+        found.right_crop(1)
+        return found
+
+
+def _section(text: Text, title: str, rows: Sequence[tuple[str, str]], width: int) -> None:
+    text.append(f"{title}\n", "bold")
+    for name, meaning in rows:
+        text.append(f"  {name.ljust(width)} ", "bold")
+        text.append(f"{meaning}\n")
+    text.append("\n")

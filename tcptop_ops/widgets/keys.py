@@ -1,0 +1,58 @@
+"""The bindings as people read them: key and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from textual.app import App
+from textual.binding import ActiveBinding
+
+SPELLED = {
+    "space": "Spc",
+    "question_mark": "?",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "plus": "+",
+    "minus": "-",
+    "escape": "Esc",
+    "enter": "Enter",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "ctrl+c": "^C",
+}
+
+
+class KeyHelp(NamedTuple):
+    """The keys that do one thing. ``in_bar``: shown in the last line too."""
+
+    keys: tuple[str, ...]
+    description: str
+    action: str
+    in_bar: bool
+
+
+def spell(key: str) -> str:
+    """A key as it is written on the keyboard."""
+    if key in SPELLED:
+        return SPELLED[key]
+    return key.capitalize() if len(key) > 1 else key
+
+
+def listed(active: Mapping[str, ActiveBinding]) -> list[KeyHelp]:
+    """The bindings in force, those that do the same together: first those of the bar, then the app's, then the rest."""
+    keys: dict[str, list[str]] = {}
+    first: dict[str, ActiveBinding] = {}
+    ranked = sorted(active.items(), key=lambda item: (not item[1].binding.show, not isinstance(item[1].node, App)))
+    for key, found in ranked:
+        if found.binding.id and not found.binding.system:
+            keys.setdefault(found.binding.description, []).append(spell(key))
+            first.setdefault(found.binding.description, found)
+    return [
+        KeyHelp(_range(keys[what]), what, found.binding.action, found.binding.show) for what, found in first.items()
+    ]
+
+
+def _range(keys: list[str]) -> tuple[str, ...]:
+    """Digits in a row as ``1-9``."""
+    return (f"{keys[0]}-{keys[-1]}",) if len(keys) > 2 and "".join(keys).isdigit() else tuple(keys)

@@ -1,0 +1,141 @@
+"""A few lines of text that repaint only where they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+
+class Span(NamedTuple):
+    """A piece of a line. ``role`` names its look: ``plain`` ``title`` ``dim`` ``warn`` ``bad`` ``badge``.
+
+    ``action`` runs when the piece is clicked.
+    """
+
+    text: str
+    role: str = "plain"
+    action: str = ""
+
+
+Spans = tuple[Span, ...]
+
+ROLES = ("title", "dim", "warn", "bad", "badge")
+LEVEL_ROLES = {-1: "dim", 0: "plain", 1: "warn", 2: "bad"}
+
+
+def width_of(spans: Spans) -> int:
+    """Characters."""
+    return sum(len(span.text) for span in spans)
+
+
+class Piece(NamedTuple):
+    """Some spans that are shown together or not at all; those of the least ``rank`` stay longest."""
+
+    spans: Spans
+    rank: int = 0
+
+
+def piece(text: str, role: str = "plain", rank: int = 0) -> Piece:
+    """A piece of one span."""
+    return Piece((Span(text, role),), rank)
+
+
+def join(pieces: Sequence[Piece], width: int, gap: str = " ") -> Spans:
+    """As many of the pieces as fit, in their order, the least important left out first."""
+    kept = list(pieces)
+    while len(kept) > 1 and sum(width_of(p.spans) for p in kept) + len(gap) * (len(kept) - 1) > width:
+        worst = max(range(len(kept)), key=lambda i: (kept[i].rank, i))
+        del kept[worst]
+    spans: list[Span] = []
+    for one in kept:
+        spans.extend([Span(gap)] * bool(spans) + list(one.spans))
+    return tuple(spans)
+
+
+def flow(pieces: Sequence[Piece], width: int, lines: int, gap: str = "  ") -> list[Spans]:
+    """The pieces over several lines, like words; the least important left out where there isn't room for all."""
+    kept = list(pieces)
+    while kept:
+        rows = _wrapped(kept, width, len(gap))
+        if len(rows) <= lines:
+            break
+        worst = max(range(len(kept)), key=lambda i: (kept[i].rank, i))
+        del kept[worst]
+    else:
+        rows = []
+    return [join(row, width, gap) for row in rows] + [()] * (lines - len(rows))
+
+
+def _wrapped(pieces: Sequence[Piece], width: int, gap: int) -> list[list[Piece]]:
+    rows: list[list[Piece]] = []
+    left = -1
+    for one in pieces:
+        size = width_of(one.spans)
+        if not rows or size + gap > left:
+            rows.append([one])
+            left = width - size
+        else:
+            rows[-1].append(one)
+            left -= size + gap
+    return rows
+
+
+class Lines(Widget):
+    """Lines made by ``make_lines``; each is cut at the width, and painted only when it differs from the last."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{role}" for role in ROLES}
+    DEFAULT_CSS = """
+    Lines {
+        width: 1fr;
+        & > .lines--title { text-style: bold; }
+        & > .lines--dim { color: $text-muted; }
+        & > .lines--warn { color: $text-warning; }
+        & > .lines--bad { color: $text-error; text-style: bold; }
+        & > .lines--badge { text-style: reverse; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._lines: list[Spans] = []
+
+    @property
+    def lines(self) -> list[Spans]:
+        """What is shown."""
+        return self._lines
+
+    def make_lines(self, width: int, height: int) -> list[Spans]:
+        """The lines, for this size. A subclass has what goes into them."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Make the lines anew, and repaint those that changed."""
+        old = self._lines
+        new = self._lines = self.make_lines(*self.size)
+        count = max(len(old), len(new))
+        before, after = old + [()] * (count - len(old)), new + [()] * (count - len(new))
+        changed = [y for y in range(count) if before[y] != after[y]]
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def on_resize(self) -> None:
+        """Other pieces may fit now."""
+        self.redraw()
+
+    def render_line(self, y: int) -> Strip:
+        """One line."""
+        base = self.rich_style
+        segments = [
+            Segment(span.text, self._style(span, base)) for span in (self._lines[y] if y < len(self._lines) else ())
+        ]
+        return Strip(segments).adjust_cell_length(self.size.width, base).simplify()
+
+    def _style(self, span: Span, base: Style) -> Style:
+        style = base if span.role == "plain" else self.get_component_rich_style(f"lines--{span.role}")
+        return style + Style.from_meta({"@click": span.action}) if span.action else style

@@ -1,0 +1,61 @@
+"""The sort menu: every column there is, with what it means."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tcptop_ops.columns import COLUMNS, Column, find
+from tcptop_ops.format import shorten
+
+HELP_WIDTH = 60
+
+
+class SortMenu(ModalScreen[Column | None]):
+    """Ends with the column chosen, or with none."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,s,f6", "dismiss(None)", "Close", id="sort.close"),
+        Binding("j", "move('down')", "Down", id="sort.down"),
+        Binding("k", "move('up')", "Up", id="sort.up"),
+    ]
+
+    def __init__(self, current: Column) -> None:
+        super().__init__()
+        self._current = current
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        menu = OptionList(*(Option(_line(column), column.id) for column in COLUMNS), id="sort-menu", markup=False)
+        menu.border_title = "sort by"
+        menu.border_subtitle = "Enter sorts, Esc closes"
+        yield menu
+
+    def on_mount(self) -> None:
+        """Start at the column in force."""
+        self.query_one(OptionList).highlighted = COLUMNS.index(self._current)
+
+    def action_move(self, way: str) -> None:
+        """As in the table."""
+        menu = self.query_one(OptionList)
+        if way == "down":
+            menu.action_cursor_down()
+        else:
+            menu.action_cursor_up()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Chosen."""
+        self.dismiss(find(event.option.id) if event.option.id else None)
+
+
+def _line(column: Column) -> Text:
+    text = Text()
+    text.append(column.title.split()[0].ljust(9), "bold")
+    text.append(shorten(column.help, HELP_WIDTH))
+    return text

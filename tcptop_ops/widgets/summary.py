@@ -1,0 +1,166 @@
+"""The host in three lines, or in one: how much there is, how much of it was sent again, and what to know about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tcptop_ops import format as text
+from tcptop_ops.columns import SHORT_STATES
+from tcptop_ops.tracker import Flows
+from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece
+
+BAR = Span(" | ", "dim")
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the app knows beside the flows."""
+
+    host: str = ""
+    delay_s: float = 1.0
+    self_cpu_pct: float = float("nan")
+    behind_s: float | None = None  # paused: how old the picture is
+    failure: str = ""  # the source's last words
+
+
+class Summary(Lines):
+    """The lines above the table."""
+
+    def __init__(self, status: Status, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._flows: Flows | None = None
+        self._status = status
+
+    def show(self, flows: Flows | None, status: Status) -> None:
+        """Show these."""
+        self._flows, self._status = flows, status
+        self.redraw()
+
+    def make_lines(self, width: int, height: int) -> list[Spans]:
+        """As many lines as the height has."""
+        flows, status = self._flows, self._status
+        if height < 2:
+            return [_one_line(flows, status, width)]
+        return [_who(flows, status, width), _health(flows, width), _news(flows, status, width)]
+
+
+def seconds(value: float) -> str:
+    """A delay as people give it: ``1s``, ``0.5s``."""
+    return f"{value:g}s"
+
+
+def _groups(groups: list[list[Piece]], width: int) -> Spans:
+    """Pieces in groups with a bar between them."""
+    flat: list[Piece] = []
+    for group in groups:
+        first = True
+        for one in group:
+            lead = (BAR,) if first and flat else (Span(" "),) if flat else ()
+            flat.append(Piece((*lead, *one.spans), one.rank))
+            first = False
+    return join(flat, width, "")
+
+
+def _pause(status: Status) -> list[Piece]:
+    if status.behind_s is None:
+        return []
+    behind = f" {status.behind_s:.0f}s behind" if status.behind_s >= 0.5 else ""
+    return [piece(f" PAUSED{behind} ", "badge")]
+
+
+def _source(flows: Flows, status: Status) -> str:
+    snapshot = flows.snapshot
+    mode = f":{snapshot.callbacks_mode}" if snapshot.callbacks_mode else ""
+    return f"{snapshot.source}{mode} {seconds(status.delay_s)}"
+
+
+def _sockets(flows: Flows) -> Piece:
+    count = flows.totals.connections
+    return Piece((Span(str(count), "title"), Span(" socket" if count == 1 else " sockets")))
+
+
+def _who(flows: Flows | None, status: Status, width: int) -> Spans:
+    host = [piece(text.shorten(text.printable(status.host), 24), "title", 3)] if status.host else []
+    if flows is None:
+        return _groups([host, [piece("starting ...", "dim")]], width)
+    counts = [_sockets(flows)]
+    if flows.snapshot.namespaces > 1:
+        counts.append(piece(f"{flows.snapshot.namespaces} netns", rank=5))
+    if flows.seconds > 0:
+        opened, closed = (text.si(n / flows.seconds) for n in (flows.totals.opened, flows.totals.closed))
+        counts.append(piece(f"+{opened} -{closed}/s", rank=2))
+    own = status.self_cpu_pct
+    me = [] if math.isnan(own) else [piece(f"self {text.percent(own)}%", "dim", 4)]
+    return _groups([[*host, piece(_source(flows, status), rank=1)], counts, me, _pause(status)], width)
+
+
+def _retransmits(flows: Flows) -> list[Piece]:
+    totals = flows.totals
+    if flows.seconds <= 0:
+        return [piece("retr -/s RTO -/s", "dim")]
+    share = "" if math.isnan(totals.retrans_pct) else f" {text.percent(totals.retrans_pct)}%"
+    quiet = "plain" if totals.retrans_per_s > 0 or totals.retrans_pct > 0 else "dim"
+    return [
+        piece(f"retr {text.si(totals.retrans_per_s)}/s{share}", quiet),
+        piece(f"RTO {text.si(totals.rto_per_s)}/s", "dim" if totals.rto_per_s == 0 else "plain"),
+    ]
+
+
+def _health(flows: Flows | None, width: int) -> Spans:
+    if flows is None:
+        return ()
+    states = sorted(flows.totals.by_state.items(), key=lambda item: (item[0] != "ESTAB", item[0] != "LISTEN", item[0]))
+    counts = [
+        Piece((Span(SHORT_STATES.get(name, name) + " ", "dim"), Span(str(count))), 2 + rank)
+        for rank, (name, count) in enumerate(states)
+    ]
+    window = piece(f"{flows.window_s:g}s win", "dim", 1)
+    return _groups([counts, [*_retransmits(flows), window]], width)
+
+
+def _warnings(flows: Flows, status: Status) -> list[Piece]:
+    found = []
+    if status.failure:
+        found.append(piece(f"! {text.printable(status.failure)} (the last picture stays; q quits)", "bad"))
+    untracked = int(flows.snapshot.counters["untracked"])
+    if untracked:
+        what = "connection found" if untracked == 1 else "connections found"
+        found.append(piece(f"! {untracked} {what} no room in the kernel's map: --map-size", "bad", 1))
+    return found
+
+
+def _throughput(flows: Flows) -> Piece:
+    if flows.seconds <= 0:
+        return piece("tx -  rx -", "dim", 2)
+    tx, rx = flows.totals.tx_bytes_per_s, flows.totals.rx_bytes_per_s
+    return Piece((Span("tx ", "dim"), Span(f"{text.si(tx)}B/s"), Span("  rx ", "dim"), Span(f"{text.si(rx)}B/s")), 2)
+
+
+def _notes(flows: Flows, room: int) -> list[Piece]:
+    """The first note, cut if it must be, and how many more there are."""
+    notes = flows.snapshot.notes
+    if not notes:
+        return []
+    more = f" (+{len(notes) - 1})" if len(notes) > 1 else ""
+    return [piece(text.shorten(text.printable(notes[0]), max(room - len(more), 1)) + more, rank=3)]
+
+
+def _news(flows: Flows | None, status: Status, width: int) -> Spans:
+    if flows is None:
+        return ()
+    warnings = _warnings(flows, status)
+    throughput = _throughput(flows)
+    taken = sum(len(span.text) for one in (*warnings, throughput) for span in one.spans) + 3 * (len(warnings) + 1)
+    notes = _notes(flows, width - taken) if width - taken >= 20 else []
+    return _groups([warnings, [throughput], notes], width)
+
+
+def _one_line(flows: Flows | None, status: Status, width: int) -> Spans:
+    if flows is None:
+        return _who(flows, status, width)
+    warnings = [one._replace(rank=0) for one in _warnings(flows, status)]
+    retransmits = [one._replace(rank=1 + i) for i, one in enumerate(_retransmits(flows))]
+    host = [piece(_source(flows, status), rank=4)]
+    throughput = [_throughput(flows)._replace(rank=3)]
+    return _groups([_pause(status) + warnings, [_sockets(flows)], retransmits, throughput, host], width)

@@ -1,0 +1,118 @@
+"""A source of made-up snapshots, for tests of what comes after the kernel."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops.snapshot import (
+    COUNTERS,
+    EVENTS,
+    FINAL,
+    OWNED,
+    SOCKET,
+    UNKNOWN_U32,
+    Direction,
+    Origin,
+    Records,
+    Snapshot,
+    State,
+)
+
+BOOT_NS = 1_000_000_000_000
+
+
+def packed(address: str) -> list[int]:
+    """16 bytes, IPv4 mapped."""
+    ip = ipaddress.ip_address(address)
+    return list(b"\0" * 10 + b"\xff\xff" + ip.packed if ip.version == 4 else ip.packed)
+
+
+def flow(cookie: int, **fields: Any) -> dict[str, Any]:
+    """One connection: fields of SOCKET, EVENTS and OWNED by name; ``local`` and ``peer`` as (address, port)."""
+    plain: dict[str, Any] = {
+        "cookie": cookie,
+        "state": State.ESTABLISHED,
+        "family": 2,
+        "local": ("10.0.0.1", 40000 + cookie % 20000),
+        "peer": ("10.0.0.2", 443),
+        "srtt_us": 30_000,
+        "min_rtt_us": 20_000,
+        "cwnd": 10,
+        "mss": 1448,
+        "total_rto": UNKNOWN_U32,
+        "pid": 1000,
+        "name": b"nginx",
+        "certain": 1,
+        "origin": Origin.NEW,
+        "direction": Direction.OUT,
+        "first_ns": BOOT_NS,
+    }
+    return plain | fields
+
+
+def records(flows: list[dict[str, Any]]) -> tuple[Records, Records, Records]:
+    """SOCKET, EVENTS and OWNED rows."""
+    sockets, events, owners = (np.zeros(len(flows), dtype) for dtype in (SOCKET, EVENTS, OWNED))
+    for i, fields in enumerate(flows):
+        for side, key in (("l", "local"), ("r", "peer")):
+            sockets[i][side + "addr"] = packed(fields[key][0])
+            sockets[i][side + "port"] = fields[key][1]
+        for array in (sockets, events, owners):
+            for name in array.dtype.names or ():
+                if name in fields:
+                    array[i][name] = fields[name]
+        events[i]["pid"], events[i]["comm"] = fields["pid"], fields["name"]
+    return sockets, events, owners
+
+
+def finals(flows: list[dict[str, Any]], end_ns: int, **ending: Any) -> Records:
+    """FINAL rows: these flows closed at ``end_ns``."""
+    sockets, events, _ = records(flows)
+    final = np.zeros(len(flows), FINAL)
+    final["socket"], final["events"] = sockets, events
+    final["ending"]["end_ns"] = end_ns
+    for name, value in ({"from_state": State.LAST_ACK} | ending).items():
+        final["ending"][name] = value
+    return final
+
+
+def snapshot(seconds: float, flows: list[dict[str, Any]], closed: Records | None = None, **rest: Any) -> Snapshot:
+    """The instant ``seconds`` after the start."""
+    sockets, events, owners = records(flows)
+    return Snapshot(
+        time=1_700_000_000.0 + seconds,
+        now_ns=BOOT_NS + int(seconds * 1e9),
+        source="fake",
+        sockets=sockets,
+        events=events,
+        owners=owners,
+        closed=np.zeros(0, FINAL) if closed is None else closed,
+        counters=np.zeros((), COUNTERS),
+        callbacks_mode="all",
+        **rest,
+    )
+
+
+class FakeSource:
+    """Plays snapshots one after the other; the last one again and again, a second later each time."""
+
+    name = "fake"
+
+    def __init__(self, snapshots: list[Snapshot]) -> None:
+        self._snapshots = snapshots
+        self.polls = 0
+        self.closed = False
+
+    def poll(self) -> Snapshot:
+        at = self.polls
+        self.polls += 1
+        return self._snapshots[min(at, len(self._snapshots) - 1)]
+
+    def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,75 @@
+"""A monitor without a front end, attached to a cgroup of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops import view
+from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.source import SockOpsSource
+from tcptop_ops.export import connections
+from tcptop_ops.snapshot import Records
+from tcptop_ops.tracker import Flows, Tracker
+from tests.lab import wait_until
+
+
+class Watch:
+    """Ticks on demand. Rows are what --json tells of them."""
+
+    def __init__(self, cgroup: Path, **options: Any) -> None:
+        self.source = SockOpsSource(Options(cgroup=str(cgroup), **options))
+        self.tracker = Tracker(window_s=20, closed_s=60)
+        self.flows: Flows = self.tracker.update(self.source.poll())
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.source.close()
+
+    def tick(self) -> Flows:
+        self.flows = self.tracker.update(self.source.poll())
+        return self.flows
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows of a new tick."""
+        return connections(view.make(self.tick(), view.Spec()))
+
+    def open(self, lport: int) -> dict[str, Any]:
+        """The live connection with this local port, of a new tick."""
+        [row] = [r for r in self.rows() if r["lport"] == lport and r["closed_s"] is None and r["state"] != "LISTEN"]
+        return row
+
+    def closed(self, lport: int) -> dict[str, Any]:
+        """The closed connection with this local port, waited for."""
+
+        def there() -> list[dict[str, Any]]:
+            return [r for r in self.rows() if r["lport"] == lport and r["closed_s"] is not None and r["rport"]]
+
+        return wait_until(there, what=f"a closed connection from port {lport}")[0]
+
+    def events(self, lport: int) -> Records:
+        """The row of EVENTS of the connection with this local port, live or closed, of a new tick."""
+        flows = self.tick()
+        for rows in (flows.live, flows.closed):
+            at = np.flatnonzero((rows.sockets["lport"] == lport) & (rows.sockets["rport"] != 0))
+            if len(at):
+                found: Records = rows.events[at[0]]
+                return found
+        raise AssertionError(f"no row with local port {lport}")
+
+    def flags(self, lport: int) -> int:
+        """The callback flags that the iterator found on this live connection."""
+        sockets = self.tick().live.sockets
+        [at] = np.flatnonzero((sockets["lport"] == lport) & (sockets["rport"] != 0))
+        return int(sockets["cb_flags"][at])
+
+    def calls(self, operator: int) -> int:
+        """Calls of an operator so far."""
+        return int(self.tick().snapshot.counters["calls"][operator])
