@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from tcptop_ops.columns import COLUMNS, DEFAULT_SORT, Column, parse_list, parse_sort
+from tcptop_ops.columns import BY_NAME, COLUMNS, DEFAULT_SORT, Column, parse_list, parse_sort
 from tcptop_ops.errors import Usage
 
 SOURCES = ("auto", "sockops", "sockdiag")
@@ -122,9 +122,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _joined(argv: list[str]) -> list[str]:
+    """``-c -rto`` as ``-c=-rto``: argparse would take what is to be left out for an option."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in ("-c", "--columns") and word[:1] == "-" and word[1:].split(",")[0] in BY_NAME:
+            joined[-1] = f"--columns={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def parse(argv: list[str]) -> Arguments | None:
     """The arguments; None when the version was asked for. Raises Usage. ``--help`` exits, as argparse does."""
-    given = parser().parse_args(argv)
+    given = parser().parse_args(_joined(argv))
     if given.version:
         return None
     if given.batch and given.json:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tcptop_ops.arguments import Arguments, parse
-from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ SMALLEST = (40, 10)
 def main(argv: list[str] | None = None) -> int:
     """Run the program: its exit status."""
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        require_stdout()
+        status = run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
     except TcptopError as error:
         return tell(error)
     except BrokenPipeError:
@@ -36,12 +39,35 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
+def require_stdout() -> None:
+    """Raises Failed where the descriptor was closed before the start (``>&-``)."""
+    if sys.stdout is None:
+        raise Failed("standard output is closed", "> /dev/null throws the output away")
+
+
+def write_out(text: str) -> None:
+    """Write to standard output, at once. Raises BrokenPipeError where the reader has gone, Failed on a full disk."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise Failed(f"cannot write to standard output: {error.strerror}") from error
+
+
 def tell(error: TcptopError) -> int:
     """One line what happened, one line what to do."""
-    print(f"tcptop-ops: {error.message}", file=sys.stderr)
+    print(f"tcptop-ops: {one_line(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        print(f"hint: {one_line(error.hint)}", file=sys.stderr)
     return error.exit_code
+
+
+def one_line(text: str) -> str:
+    """Without what would break the line or steer the terminal: a path or an option may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def silence_stdout() -> None:
@@ -53,9 +79,7 @@ def run(argv: list[str]) -> int:
     """Raises TcptopError."""
     arguments = parse(argv)
     if arguments is None:
-        from importlib.metadata import version
-
-        print(f"tcptop-ops {version('tcptop-ops')}")
+        write_out(f"tcptop-ops {version()}\n")
         return 0
     opener = partial(
         open_source,
@@ -68,9 +92,19 @@ def run(argv: list[str]) -> int:
     return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
 
 
+def version() -> str:
+    """The version of the installed package. Raises Failed where it runs without being installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("tcptop-ops")
+    except metadata.PackageNotFoundError:
+        raise Failed("the package is not installed: its version is not known", "./run --version") from None
+
+
 def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
     """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch or --json")
     width, height = os.get_terminal_size(sys.stdout.fileno())
     if 0 < width < SMALLEST[0] or 0 < height < SMALLEST[1]:
@@ -117,8 +151,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
         for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
             started = time.perf_counter()
             view = make(flows, spec)
-            sys.stdout.write(write(view, own.since_last(started)))
-            sys.stdout.flush()
+            write_out(write(view, own.since_last(started)))
     finally:
         source.close()
     return 0

@@ -330,7 +330,12 @@ def _show_name(name: bytes) -> str:
 
 
 def _show_word(name: bytes) -> str:
-    return name.decode() or text.DASH
+    return text.printable(name) or text.DASH
+
+
+def _show_exact(value: float) -> str:
+    """A number that is a name: never rounded."""
+    return f"{value:.0f}"
 
 
 def _dashed(show: Callable[[float], str]) -> Callable[[Any], str]:
@@ -383,11 +388,18 @@ COLUMNS: tuple[Column, ...] = (
         "new: its whole life was seen; adopted: open before the start; listed: polled only",
         _origin,
     ),
-    _number("pid", "PID", 7, "process that holds the socket", lambda r, _: _unless(r.owners["pid"], 0)),
+    _number(
+        "pid",
+        "PID",
+        7,
+        "process that holds the socket",
+        lambda r, _: _unless(r.owners["pid"], 0),
+        show=_show_exact,
+    ),
     _word("process", "PROCESS", 9, "name of that process", lambda r, _: r.owners["name"], show=_show_name),
     _word("user", "USER", 8, "user that made the socket", _user, show=_show_name),
     _word("cgroup", "CGROUP", 24, "control group of the socket", _cgroup, show=_show_name),
-    _number("uid", "UID", 6, "user that made the socket", _socket("uid", UNKNOWN_U32)),
+    _number("uid", "UID", 10, "user that made the socket", _socket("uid", UNKNOWN_U32), show=_show_exact),
     _word("end", "END", 11, "how it ended", _end),
     _number(
         "connect_ms",
@@ -609,6 +621,8 @@ def parse_list(spec: str, default: Iterable[str] = DEFAULT) -> tuple[Column, ...
     for name in names:
         column = find(name[1:])
         chosen = [c for c in chosen if c is not column] + ([column] if name[0] == "+" else [])
+    if not chosen:
+        raise Usage("no columns left", "for instance: --columns process,peer,srtt")
     return tuple(chosen)
 
 

@@ -19,12 +19,13 @@ _UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errn
 def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
     """Indices into ENDS. ``error`` is sk_err, set before the state (tcp_done_with_error, tcp_write_err, tcp_reset).
 
-    0 for a listener, and where nothing is known.
+    0 for a listener, and where no state was seen.
     """
     error, start = endings["error"], endings["from_state"]
     states = events["states"]
     young = start == State.SYN_SENT
     listened = start == State.LISTEN
+    unseen = states == 0
     met_close_wait = states & (1 << State.CLOSE_WAIT) != 0
     met_fin_wait = states & (1 << State.FIN_WAIT1) != 0
     unknown = error == UNKNOWN_U32
@@ -33,7 +34,7 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
     gave_up = (error == errno.ETIMEDOUT) | (unknown & (events["gave_up"] != 0))
     return np.select(
         [
-            listened,
+            listened | unseen,
             young & refused,
             gave_up,
             np.isin(error, _UNREACHABLE_ERRORS),
@@ -42,8 +43,9 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
             ~unknown & (error != 0) & ~met_fin_wait,
             met_close_wait,
             met_fin_wait,
+            start == 0,  # its final record was lost
         ],
-        [0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, PEER_CLOSED, CLOSED],
+        [0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, PEER_CLOSED, CLOSED, 0],
         default=RESET,
     ).astype(np.uint8)
 

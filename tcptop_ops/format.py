@@ -8,11 +8,15 @@ import math
 DASH = "-"
 UNKNOWN = "?"
 
-_SI = ("", "k", "M", "G", "T", "P")
+_SI = ("", "k", "M", "G", "T", "P", "E")
+MOST_DAYS = 9999
 
 
 def si(value: float) -> str:
-    """A count, a size or a rate in at most four characters, SI units: ``0``, ``999``, ``1.2k``, ``34M``."""
+    """A count, a size or a rate in at most four characters, SI units: ``0``, ``999``, ``1.2k``, ``34M``.
+
+    A minus sign comes on top; what is beyond a 64-bit counter is ``inf``.
+    """
     if math.isnan(value):
         return UNKNOWN
     magnitude = 0
@@ -21,14 +25,17 @@ def si(value: float) -> str:
         number /= 1000
         magnitude += 1
     digits = f"{number:.1f}" if magnitude and number < 9.95 else f"{number:.0f}"
-    return ("-" if value < 0 else "") + digits + _SI[magnitude]
+    return ("-" if value < 0 else "") + (digits + _SI[magnitude] if number < 999.5 else "inf")
 
 
 def duration(seconds: float) -> str:
-    """A time in at most five characters: ``31us``, ``4.2ms``, ``1.20s``, ``95s``, ``12m``, ``32h``, ``9d``."""
+    """A time in at most five characters: ``31us``, ``4.2ms``, ``1.20s``, ``95s``, ``12m``, ``32h``, ``9d``.
+
+    A negative one, which two clocks may make, is ``0``.
+    """
     if math.isnan(seconds):
         return UNKNOWN
-    if seconds == 0:
+    if seconds <= 0:
         return "0"
     if seconds < 0.0009995:
         return f"{seconds * 1e6:.0f}us"
@@ -47,18 +54,20 @@ def _long_duration(seconds: float) -> str:
     for size, unit, limit in ((60, "m", 5970), (3600, "h", 86400 * 4)):
         if seconds < limit:
             return f"{seconds / size:.0f}{unit}"
-    return f"{seconds / 86400:.0f}d"
+    return f"{min(seconds / 86400, MOST_DAYS):.0f}d"
 
 
 def percent(value: float) -> str:
-    """A percentage in at most four characters, one decimal below 100."""
+    """A percentage in at most four characters, one decimal below 100; never below 0."""
     if math.isnan(value):
         return UNKNOWN
-    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    if value < 99.95:
+        return f"{max(value, 0):.1f}"
+    return f"{value:.0f}" if value < 9999.5 else si(value)
 
 
 def count(value: float) -> str:
-    """A whole number, in full as long as it has at most five digits."""
+    """A whole number, in full as long as it has at most five digits. A minus sign comes on top."""
     if math.isnan(value):
         return UNKNOWN
     return f"{value:.0f}" if abs(value) < 99999.5 else si(value)
@@ -82,17 +91,17 @@ def address(packed: bytes, scope: str = "") -> str:
 
 def endpoint(addr: str, port: int | str) -> str:
     """Address and port, IPv6 in brackets."""
-    return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port or '*'}"
+    return f"[{addr}]:{port or '*'}" if ":" in addr else f"{addr}:{port or '*'}"
 
 
 def shorten(text: str, width: int) -> str:
     """At most ``width`` characters; what is cut at the end is shown by a ``~``."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "~"
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "~" * (width > 0)
 
 
 def shorten_middle(text: str, width: int) -> str:
     """At most ``width`` characters, cut in the middle: the end of an address (its port) is what tells it apart."""
     if len(text) <= width:
         return text
-    tail = min(len(text) - 1, max(width * 2 // 3, 0))
-    return text[: max(width - 1 - tail, 0)] + "~" + text[len(text) - tail :]
+    tail = max(width * 2 // 3, 0)
+    return text[: max(width - 1 - tail, 0)] + "~" * (width > 0) + text[len(text) - tail :]

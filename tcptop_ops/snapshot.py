@@ -270,3 +270,13 @@ class Snapshot:
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
     poll_s: float = 0.0
+
+
+def gather(records: Records, which: NDArray[Any]) -> Records:
+    """``records[which]``, whole rows at a time: numpy would copy a structured row member by member."""
+    if not records.flags.c_contiguous:
+        copied: Records = records[which]
+        return copied
+    opaque: Records = records.view(f"V{records.dtype.itemsize}")
+    found: Records = opaque[which].view(records.dtype)
+    return found

@@ -69,6 +69,7 @@ def open_source(name: str, *, cgroup: str | None, callbacks: str | None, map_siz
 
 
 def _sockdiag() -> Source:
+    from tcptop_ops.processes import Owners
     from tcptop_ops.sockdiag import SockDiagSource
 
-    return SockDiagSource()
+    return SockDiagSource(owners=Owners("inode").of)

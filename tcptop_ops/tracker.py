@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import FINAL, OWNED, STATE_NAMES, UNKNOWN_U32, Origin, Records, Snapshot, State
+from tcptop_ops.snapshot import FINAL, OWNED, STATE_NAMES, UNKNOWN_U32, Origin, Records, Snapshot, State, gather
 
 SAMPLES = 11
 MAX_LINGERING = 200_000
@@ -61,8 +61,11 @@ class Rows:
 
     def take(self, which: NDArray[Any]) -> Rows:
         """The rows at these indices, or where this mask is true."""
-        endings = None if self.endings is None else self.endings[which]
-        return Rows(self.sockets[which], self.events[which], self.owners[which], self.rates[which], endings)
+        endings = None if self.endings is None else gather(self.endings, which)
+        sockets, events, owners, rates = (
+            gather(part, which) for part in (self.sockets, self.events, self.owners, self.rates)
+        )
+        return Rows(sockets, events, owners, rates, endings)
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,8 @@ def is_loopback(sockets: Records) -> NDArray[np.bool_]:
     """Both ends on this host, by the address: the same on both sides, or 127.0.0.0/8 on both."""
     laddr, raddr = sockets["laddr"], sockets["raddr"]
     connected = sockets["rport"] != 0
-    mapped = laddr[:, 10] == 0xFF
-    in_127 = mapped & (laddr[:, 11] == 0xFF) & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
+    mapped = (laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF) & ~laddr[:, :10].any(axis=1)
+    in_127 = mapped & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
     both = np.ascontiguousarray(laddr).view("V16") == np.ascontiguousarray(raddr).view("V16")
     found: NDArray[np.bool_] = connected & (in_127 | both[:, 0])
     return found
@@ -151,7 +154,12 @@ def is_loopback(sockets: Records) -> NDArray[np.bool_]:
 
 def counts_once(sockets: Records) -> NDArray[np.bool_]:
     """False for one side of each loopback pair: that with the lower port, most often the server's."""
-    return ~is_loopback(sockets) | (sockets["lport"] >= sockets["rport"])
+    local, remote = (np.ascontiguousarray(sockets[name]).view("S16")[:, 0] for name in ("laddr", "raddr"))
+    same_port = sockets["lport"] == sockets["rport"]
+    found: NDArray[np.bool_] = (
+        ~is_loopback(sockets) | (sockets["lport"] > sockets["rport"]) | (same_port & (local >= remote))
+    )
+    return found
 
 
 def by_state(snapshot: Snapshot) -> dict[str, int]:
@@ -263,8 +271,7 @@ class Tracker:
         base[whole] = np.zeros((), COUNTED)
         self._ring[:, slots] = base
         self._last[slots] = base
-        both = np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
-        self._bytes[slots] = np.where(whole[:, None], 0, both)
+        self._bytes[slots] = np.where(whole[:, None], 0, _bytes(sockets))
         self._first_ns[slots] = events["first_ns"]
         self._since[slots] = np.where(whole, events["first_ns"] / 1e9, now)
         self._fresh[slots] = 0
@@ -292,8 +299,7 @@ class Tracker:
         return rates
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
-        self._bytes[slots, 0] = sockets["bytes_acked"]
-        self._bytes[slots, 1] = sockets["bytes_received"]
+        self._bytes[slots] = _bytes(sockets)
         self._last[slots] = current
         self._fresh[slots] = np.minimum(self._fresh[slots], 254) + 1
         if self._ring_times and now - self._ring_times[-1][0] < self._window_s / (SAMPLES - 1) - 1e-6:
@@ -320,6 +326,9 @@ class Tracker:
         )
         unmet = ~known & (events["origin"] != Origin.NEW)
         base[unmet] = last[unmet] = current[unmet]
+        sent[unmet] = _bytes(sockets[unmet])
+        blank = sockets["family"] == 0  # its final record was lost: what is known last stands
+        current[blank] = last[blank]
         rates = np.zeros(len(final), RATES)
         rates["win"] = difference(current, base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
@@ -344,8 +353,10 @@ class Tracker:
             if keep.any():
                 self._lingering.appendleft(rest.take(keep))
                 break
-        while sum(map(len, self._lingering)) > MAX_LINGERING:
-            self._lingering.popleft()
+        while (excess := sum(map(len, self._lingering)) - MAX_LINGERING) > 0:
+            oldest = self._lingering.popleft()
+            if len(oldest) > excess:
+                self._lingering.appendleft(oldest.take(np.arange(excess, len(oldest))))
 
     def _closed_rows(self) -> Rows:
         if not self._lingering:
@@ -382,6 +393,11 @@ class Tracker:
             tx_bytes_per_s=sum(float(p["tx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
             rx_bytes_per_s=sum(float(p["rx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
         )
+
+
+def _bytes(sockets: Records) -> NDArray[np.uint64]:
+    """Payload of each socket so far: acknowledged, received."""
+    return np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
 
 
 def _grown(now: NDArray[np.uint64], before: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -82,7 +82,8 @@ def ranks(values: Values, falling: bool) -> Values:
         return np.where(empty, np.iinfo(np.intp).max, -keys if falling else keys)
     if values.dtype.kind == "f":
         return -values if falling else values
-    return values.max(initial=0) - values if falling else values
+    # An identity: 0 is null. Less 1, it wraps to the greatest there is.
+    return values.max(initial=0) - values if falling else values - 1
 
 
 def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:

@@ -45,6 +45,8 @@ class Btf:
         magic, _version, _flags, size, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise Unsupported("the kernel's BTF has an unknown format")
+        if size + max(type_off + type_len, str_off + str_len) > len(data):
+            raise Unsupported("the kernel's BTF is truncated")
         self._types = data[size + type_off : size + type_off + type_len]
         self._strings = data[size + str_off : size + str_off + str_len]
 
@@ -90,7 +92,8 @@ class Btf:
         return bool(0 < type_id < 1 << 20 and bit % 8 == 0 and bit < 1 << 15)
 
     def _name(self, offset: int) -> str:
-        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
+        end = self._strings.find(b"\0", offset)
+        return self._strings[offset : end if end >= 0 else None].decode(errors="replace")
 
     def _find_struct(self, name: str) -> int | None:
         for wanted in self._name_offsets(name):

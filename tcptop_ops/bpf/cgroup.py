@@ -18,7 +18,7 @@ def _unescape(path: str) -> str:
 def parse_mountinfo(text: str) -> list[str]:
     """The mount points of cgroup v2, in the order of the file."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines(): a path may hold what that takes for the end of a line
         before, _, after = line.partition(" - ")
         if after.split(" ")[0] == "cgroup2":
             found.append(_unescape(before.split(" ")[4]))

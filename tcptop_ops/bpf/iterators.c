@@ -33,7 +33,7 @@ static __always_inline __u64 ancestor_id(void *cgroup, __u32 level)
 static __always_inline bool in_our_cgroup(void *sk)
 {
 #ifdef OUR_CGROUP_ID
-	void *cgroup = READ(void *, sk, SK_CGROUP);
+	void *cgroup = READ_POINTER(sk, SK_CGROUP);
 	return cgroup && READ(__u32, cgroup, CGROUP_LEVEL) >= OUR_CGROUP_LEVEL &&
 	       ancestor_id(cgroup, OUR_CGROUP_LEVEL) == OUR_CGROUP_ID;
 #else
@@ -108,7 +108,7 @@ int bpf_iter__tcp(__u64 *ctx)
 		give_back(tp, r->cookie, r);
 #endif
 	if (now->pass != PASS_CLEAR)
-		bpf_seq_write(READ(void *, meta, 0), r, sizeof(*r));
+		bpf_seq_write(READ_POINTER(meta, 0), r, sizeof(*r));
 	return 0;
 }
 
@@ -120,7 +120,7 @@ int bpf_iter__task_file(__u64 *ctx)
 	void *socket = bpf_sock_from_file(file);
 	if (!socket)
 		return 0;
-	void *sk = READ(void *, socket, SOCKET_SK);
+	void *sk = READ_POINTER(socket, SOCKET_SK);
 	if (!sk)
 		return 0;
 	void *tp = bpf_skc_to_tcp_sock(sk);
@@ -133,7 +133,7 @@ int bpf_iter__task_file(__u64 *ctx)
 	o.fd = ctx[2];
 	((__u64 *)o.comm)[0] = READ(__u64, task, TASK_COMM);
 	((__u64 *)o.comm)[1] = READ(__u64, task, TASK_COMM + 8);
-	bpf_seq_write(READ(void *, meta, 0), &o, sizeof(o));
+	bpf_seq_write(READ_POINTER(meta, 0), &o, sizeof(o));
 	return 0;
 }
 #endif

@@ -160,9 +160,21 @@ def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if not more:
             break
         data += more
-    if not data:
-        return {"error": "died", "message": "the loader ended without an answer", "hint": ""}, fds
+    if not data.endswith(b"\n"):
+        for fd in fds:
+            os.close(fd)
+        return {"error": "died", "message": "the loader ended without an answer", "hint": ""}, []
     return json.loads(data), fds
+
+
+def _exchange(ours: socket.socket, asked: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """Ask, and receive. A loader that dies or hangs meanwhile is an answer too."""
+    try:
+        ours.sendall(json.dumps(asked).encode() + b"\n")
+        return _receive(ours)
+    except OSError as error:  # BrokenPipeError from here must not be taken for a closed standard output
+        reason = error.strerror or "no answer in time"
+        return {"error": "died", "message": f"the loader ended without an answer: {reason}", "hint": ""}, []
 
 
 def _ask(interpreter: str, options: Options) -> tuple[dict[str, Any], list[int], dict[str, Any]]:
@@ -172,8 +184,7 @@ def _ask(interpreter: str, options: Options) -> tuple[dict[str, Any], list[int],
         child = _start(interpreter, ours, theirs)
         try:
             asked = request(options)
-            ours.sendall(json.dumps(asked).encode() + b"\n")
-            answer, fds = _receive(ours)
+            answer, fds = _exchange(ours, asked)
         except BaseException:
             child.kill()
             raise

@@ -6,6 +6,7 @@
 
 #ifdef HAVE_BTF_SOCKET
 #define READ(type, base, offset) (*(volatile type *)((void *)(base) + (offset)))
+#define READ_POINTER(base, offset) (*(void *volatile *)((void *)(base) + (offset)))
 
 /* struct sock_common has begun with these since 3.13; skc_family behind them is where BTF says. */
 #if SKC_FAMILY != 16
@@ -26,6 +27,13 @@ static __always_inline __u16 swap16(__u16 v)
 static __always_inline __u32 positive(__u32 v)
 {
 	return (__s32)v > 0 ? v : 0;
+}
+
+/* 32 bits of microseconds are 71 minutes: whatever is longer stays at the end, one below "unknown". */
+static __always_inline __u32 saturated_us(__u64 jiffies)
+{
+	__u64 us = jiffies * 1000000 / HZ;
+	return us < UNKNOWN ? us : UNKNOWN - 1;
 }
 
 static __always_inline void fill_addresses(struct socket *r, void *sk)
@@ -52,19 +60,19 @@ static __always_inline void fill_identity(struct socket *r, void *sk)
 {
 	r->uid = READ(__u32, sk, SK_UID);
 	r->ifindex = READ(__u32, sk, SKC_BOUND_DEV_IF);
-	void *net = READ(void *, sk, SKC_NET);
+	void *net = READ_POINTER(sk, SKC_NET);
 	r->netns = net ? READ(__u32, net, NET_INUM) : 0;
 #ifdef SK_CGROUP
-	void *cgroup = READ(void *, sk, SK_CGROUP);
-	void *node = cgroup ? READ(void *, cgroup, CGROUP_KN) : NULL;
+	void *cgroup = READ_POINTER(sk, SK_CGROUP);
+	void *node = cgroup ? READ_POINTER(cgroup, CGROUP_KN) : NULL;
 	r->cgroup_id = node ? READ(__u64, node, KN_ID) : 0;
 #endif
 #ifdef SK_INO
 	r->inode = READ(__u64, sk, SK_INO);
 #else
-	void *socket = READ(void *, sk, SK_SOCKET);
-	void *file = socket ? READ(void *, socket, SOCKET_FILE) : NULL;
-	void *inode = file ? READ(void *, file, FILE_INODE) : NULL;
+	void *socket = READ_POINTER(sk, SK_SOCKET);
+	void *file = socket ? READ_POINTER(socket, SOCKET_FILE) : NULL;
+	void *inode = file ? READ_POINTER(file, FILE_INODE) : NULL;
 	r->inode = inode ? READ(__u64, inode, INODE_INO) : 0;
 #endif
 }
@@ -123,7 +131,7 @@ static __always_inline void fill_timer(struct socket *r, void *tp, __u64 now)
 		expires = READ(__u64, tp, SK_TIMER_EXPIRES);
 	}
 	__s64 left = expires - now;
-	r->timer_us = r->timer && left > 0 ? JIFFIES_US(left) : 0;
+	r->timer_us = r->timer && left > 0 ? saturated_us(left) : 0;
 }
 
 static __always_inline void fill_times(struct socket *r, void *tp)
@@ -134,9 +142,9 @@ static __always_inline void fill_times(struct socket *r, void *tp)
 	r->min_rtt_us = READ(__u32, tp, TP_RTT_MIN + 4);
 	r->last_rtt_us = READ(__u32, tp, TP_RACK_RTT);
 	r->rto_us = JIFFIES_US(READ(__u32, tp, ICSK_RTO));
-	r->last_sent_us = JIFFIES_US((__u32)now - READ(__u32, tp, TP_LSNDTIME));
+	r->last_sent_us = saturated_us((__u32)now - READ(__u32, tp, TP_LSNDTIME));
 #ifdef ICSK_LRCVTIME
-	r->last_received_us = JIFFIES_US((__u32)now - READ(__u32, tp, ICSK_LRCVTIME));
+	r->last_received_us = saturated_us((__u32)now - READ(__u32, tp, ICSK_LRCVTIME));
 #else
 	r->last_received_us = UNKNOWN;
 #endif
@@ -176,7 +184,7 @@ static __always_inline void fill_window(struct socket *r, void *tp)
 	r->snd_wnd = READ(__u32, tp, TP_SND_WND);
 	r->rcv_wnd = READ(__u32, tp, TP_RCV_WND);
 	r->app_limited = READ(__u32, tp, TP_APP_LIMITED) != 0;
-	void *ca = READ(void *, tp, ICSK_CA_OPS);
+	void *ca = READ_POINTER(tp, ICSK_CA_OPS);
 	if (!ca)
 		return;
 	__u64 *cc = (__u64 *)r->cc;
@@ -233,22 +241,24 @@ static __always_inline void fill_socket(struct socket *r, void *tp)
 static __always_inline void fill_from_context(struct socket *r, struct bpf_sock_ops *ctx)
 {
 	__u32 *laddr = (__u32 *)r->laddr, *raddr = (__u32 *)r->raddr;
+	/* All are read before the branch: clang would turn two reads into one through a computed pointer. */
+	__u32 local = CTX(local_ip4), remote = CTX(remote_ip4);
+	laddr[0] = CTX(local_ip6[0]);
+	laddr[1] = CTX(local_ip6[1]);
+	laddr[2] = CTX(local_ip6[2]);
+	laddr[3] = CTX(local_ip6[3]);
+	raddr[0] = CTX(remote_ip6[0]);
+	raddr[1] = CTX(remote_ip6[1]);
+	raddr[2] = CTX(remote_ip6[2]);
+	raddr[3] = CTX(remote_ip6[3]);
 	r->family = CTX(family);
 	r->lport = CTX(local_port);
 	r->rport = __builtin_bswap32(CTX(remote_port));
 	if (r->family == AF_INET) {
+		laddr[0] = laddr[1] = raddr[0] = raddr[1] = 0;
 		laddr[2] = raddr[2] = 0xFFFF0000u;
-		laddr[3] = CTX(local_ip4);
-		raddr[3] = CTX(remote_ip4);
-	} else {
-		laddr[0] = CTX(local_ip6[0]);
-		laddr[1] = CTX(local_ip6[1]);
-		laddr[2] = CTX(local_ip6[2]);
-		laddr[3] = CTX(local_ip6[3]);
-		raddr[0] = CTX(remote_ip6[0]);
-		raddr[1] = CTX(remote_ip6[1]);
-		raddr[2] = CTX(remote_ip6[2]);
-		raddr[3] = CTX(remote_ip6[3]);
+		laddr[3] = local;
+		raddr[3] = remote;
 	}
 	r->srtt_us = CTX(srtt_us) >> 3;
 	r->min_rtt_us = CTX(rtt_min);

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import loader
+from tcptop_ops.bpf import launch, loader
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.snapshot import RetransClass, State
@@ -246,6 +246,26 @@ def test_sockets_elsewhere_are_not_listed(lab: Lab, link: Link, cgroup: Path, wa
     client.expect("done")
     assert len(watch.tick()) == 0
     assert int(watch.flows.snapshot.counters["calls"].sum()) == 0
+
+
+@pytest.mark.parametrize("features", [["HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"], []], ids=["no BTF", "nothing"])
+def test_a_kernel_without_iterators(
+    lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch, features: list[str]
+) -> None:
+    monkeypatch.setattr(launch, "attempts", lambda *_: [features])
+    with Watch(cgroup) as watch:
+        server, client = connected(lab, link, cgroup)
+        client.tell(f"send {SENT}")
+        client.expect("sent")
+        wait_until(partial(received, watch, server.port, SENT), what="all bytes")
+        wait_quiet(link.a.ns, client.port)
+        row = watch.open(client.port)
+        assert (row["bytes_acked"], row["direction"], row["origin"]) == (SENT + 1, "out", "new")
+        assert (row["pid"], row["process"]) == (client.pid, "nearside")
+        client.tell("close")
+        out, into = watch.closed(client.port), watch.closed(server.port)
+        assert (out["end"], out["bytes_acked"], out["raddr"]) == ("closed", SENT + 2, link.b.ipv4)
+        assert (into["end"], into["bytes_received"]) == ("peer-closed", SENT + 1)
 
 
 def attached_to(cgroup: Path) -> list[int]:
