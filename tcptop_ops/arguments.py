@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tcptop_ops.columns import BY_NAME, COLUMNS, DEFAULT_SORT, Column, parse_list, parse_sort
 from tcptop_ops.errors import Usage
+
+if TYPE_CHECKING:
+    from tcptop_ops.columns import Column
 
 SOURCES = ("auto", "sockops", "sockdiag")
 CALLBACKS = ("all", "every", "events")
@@ -34,6 +36,12 @@ class Arguments:
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        from tcptop_ops.columns import COLUMNS
+
+        self.epilog = "columns: " + " ".join(c.id + (f"({c.alias})" if c.alias else "") for c in COLUMNS)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise Usage(message, "tcptop-ops --help lists the options")
 
@@ -66,7 +74,6 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="tcptop-ops",
         description="A top for TCP: which flows are bad, whose they are, and why.",
-        epilog="columns: " + " ".join(c.id + (f"({c.alias})" if c.alias else "") for c in COLUMNS),
         allow_abbrev=False,
     )
     what = top.add_argument_group("what to watch")
@@ -98,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help='what is "recent" (default: 20)',
     )
-    how.add_argument("-s", "--sort", default=DEFAULT_SORT, metavar="COLUMN[:asc|:desc]", help="(default: %(default)s)")
+    how.add_argument("-s", "--sort", metavar="COLUMN[:asc|:desc]", help="(default: retrans_win)")
     how.add_argument(
         "-c", "--columns", metavar="LIST", help='ids or aliases; "all"; "+id,-id": the default set changed'
     )
@@ -126,23 +133,40 @@ def _joined(argv: list[str]) -> list[str]:
     """``-c -rto`` as ``-c=-rto``: argparse would take what is to be left out for an option."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] in ("-c", "--columns") and word[:1] == "-" and word[1:].split(",")[0] in BY_NAME:
+        if joined and joined[-1] in ("-c", "--columns") and word[:1] == "-" and _is_column(word[1:].split(",")[0]):
             joined[-1] = f"--columns={word}"
         else:
             joined.append(word)
     return joined
 
 
+def _is_column(name: str) -> bool:
+    from tcptop_ops.columns import BY_NAME
+
+    return name in BY_NAME
+
+
 def parse(argv: list[str]) -> Arguments | None:
     """The arguments; None when the version was asked for. Raises Usage. ``--help`` exits, as argparse does."""
+    given = read(argv)
+    return None if given.version else resolve(given)
+
+
+def read(argv: list[str]) -> argparse.Namespace:
+    """The command line as it is written: columns are not looked up yet. Raises Usage."""
     given = parser().parse_args(_joined(argv))
-    if given.version:
-        return None
     if given.batch and given.json:
         raise Usage("--batch and --json exclude each other", "give one of them")
     if given.once and given.iterations not in (None, 1):
         raise Usage("--once and -n exclude each other", "--once is -n 1")
-    sort, falling = parse_sort(given.sort)
+    return given
+
+
+def resolve(given: argparse.Namespace) -> Arguments:
+    """What ``read`` returned, with its columns. Raises Usage. Imports numpy, which takes as long as all else here."""
+    from tcptop_ops.columns import DEFAULT_SORT, parse_list, parse_sort
+
+    sort, falling = parse_sort(given.sort or DEFAULT_SORT)
     return Arguments(
         source=given.source,
         cgroup=given.cgroup,

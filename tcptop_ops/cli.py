@@ -13,11 +13,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tcptop_ops.arguments import Arguments, parse
+from tcptop_ops.arguments import Arguments, read, resolve
+from tcptop_ops.bpf.child import start_early
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.source import Source, open_source
 
 if TYPE_CHECKING:
+    from tcptop_ops.source import Source
     from tcptop_ops.view import Spec
 
 SMALLEST = (40, 10)
@@ -54,7 +55,7 @@ def write_out(text: str) -> None:
         raise
     except OSError as error:
         silence_stdout()
-        raise Failed(f"cannot write to standard output: {error.strerror}") from error
+        raise Failed(f"cannot write to standard output: {error.strerror}", "write to another file or pipe") from error
 
 
 def tell(error: TcptopError) -> int:
@@ -67,7 +68,7 @@ def tell(error: TcptopError) -> int:
 
 def one_line(text: str) -> str:
     """Without what would break the line or steer the terminal: a path or an option may hold anything."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def silence_stdout() -> None:
@@ -77,10 +78,21 @@ def silence_stdout() -> None:
 
 def run(argv: list[str]) -> int:
     """Raises TcptopError."""
-    arguments = parse(argv)
-    if arguments is None:
+    given = read(argv)
+    if given.version:
         write_out(f"tcptop-ops {version()}\n")
         return 0
+    if not (given.batch or given.json):
+        require_terminal()
+    child = start_early() if given.source != "sockdiag" else None
+    try:
+        arguments = resolve(given)
+    except TcptopError:
+        if child is not None:
+            child.close()
+        raise
+    from tcptop_ops.source import open_source
+
     opener = partial(
         open_source,
         arguments.source,
@@ -88,6 +100,7 @@ def run(argv: list[str]) -> int:
         callbacks=arguments.callbacks,
         map_size=arguments.map_size,
         adopt=arguments.adopt,
+        child=child,
     )
     return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
 
@@ -102,13 +115,18 @@ def version() -> str:
         raise Failed("the package is not installed: its version is not known", "./run --version") from None
 
 
-def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
-    """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+def require_terminal() -> None:
+    """Raises Unsupported without one that is large enough. Textual reads standard input and draws on standard error."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    if not all(stream is not None and stream.isatty() for stream in streams):
         raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch or --json")
     width, height = os.get_terminal_size(sys.stdout.fileno())
     if 0 < width < SMALLEST[0] or 0 < height < SMALLEST[1]:
         raise Unsupported(f"the terminal is too small: {width}x{height}", "40x10 is enough; or --batch")
+
+
+def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
+    """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
     from tcptop_ops.app import TcptopApp
     from tcptop_ops.tracker import Tracker
 

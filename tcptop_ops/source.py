@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from tcptop_ops.bpf.child import Child
 
 
 class Source(Protocol):
@@ -49,10 +52,18 @@ class Noted:
         self._source.close()
 
 
-def open_source(name: str, *, cgroup: str | None, callbacks: str | None, map_size: int | None, adopt: bool) -> Source:
+def open_source(
+    name: str,
+    *,
+    cgroup: str | None,
+    callbacks: str | None,
+    map_size: int | None,
+    adopt: bool,
+    child: Child | None = None,
+) -> Source:
     """The source of this name; for "auto" sockops, and sockdiag with a note of the reason where that can't be.
 
-    Raises Unsupported, Usage or Failed.
+    ``child``: a loader that was started early. Raises Unsupported, Usage or Failed.
     """
     if name == "sockdiag":
         return _sockdiag()
@@ -60,7 +71,7 @@ def open_source(name: str, *, cgroup: str | None, callbacks: str | None, map_siz
     from tcptop_ops.bpf.source import SockOpsSource
 
     try:
-        return SockOpsSource(Options(cgroup, callbacks, map_size, adopt))
+        return SockOpsSource(Options(cgroup, callbacks, map_size, adopt), child)
     except Unsupported as reason:
         if name == "sockops" or cgroup is not None:
             raise

@@ -232,7 +232,7 @@ class Tracker:
         ended = self._ended(snapshot, now, seconds)
         order = np.argsort(snapshot.sockets["cookie"], kind="stable")
         live = self._live(snapshot, order, now, seconds)
-        self._linger(ended, now)
+        self._linger(ended, snapshot.now_ns)
         self._before = now
         self._tick += 1
         closed = self._closed_rows()
@@ -340,10 +340,10 @@ class Tracker:
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
         return Rows(sockets, events, owners, rates, final["ending"])
 
-    def _linger(self, ended: Rows, now: float) -> None:
+    def _linger(self, ended: Rows, now_ns: int) -> None:
         if len(ended):
             self._lingering.append(ended)
-        limit = (now - self._closed_s) * 1e9
+        limit = max(now_ns - int(self._closed_s * 1e9), 0)
         while self._lingering and self._lingering[0].endings is not None:
             endings = self._lingering[0].endings
             keep = endings["end_ns"] > limit

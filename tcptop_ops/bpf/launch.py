@@ -1,22 +1,16 @@
-"""Start the loader and take over its descriptors: the monitor's side of ``loader.py``."""
+"""What the loader is asked for, and what comes of it: the monitor's side of ``loader.py``."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tcptop_ops.bpf import cgroup, layout, records
+from tcptop_ops.bpf.child import HERE, INTERPRETERS, Child, interpreters, require_privilege
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-
-HERE = Path(__file__).parent
-INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
-"""Where a distribution's bcc is found. Fixed paths: what runs as root must not depend on PATH."""
 
 CLOCK_MONOTONIC_COARSE = 6
 MAX_ROWS = 1_048_576
@@ -31,8 +25,6 @@ MODES = {
     "every": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": 0},
     "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": RETIRE_AFTER},
 }
-
-_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
 
 _INSTALL_BCC = (
     "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
@@ -66,25 +58,6 @@ class Attached:
 def hertz() -> int:
     """Jiffies a second: the coarse clock's resolution is a tick (kernel/time/posix-timers.c, KTIME_LOW_RES)."""
     return round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
-
-
-def effective_capabilities() -> int:
-    """The mask of CapEff, proc(5)."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
-
-
-def require_privilege() -> None:
-    """Raises Unsupported without the capabilities to load and attach."""
-    have = effective_capabilities()
-
-    def has(capability: int) -> bool:
-        return bool(have >> capability & 1)
-
-    if not (has(_CAP_SYS_ADMIN) or (has(_CAP_BPF) and has(_CAP_NET_ADMIN) and has(_CAP_PERFMON))):
-        raise Unsupported(
-            "attaching a sock_ops program needs root", "run it with sudo, or without BPF: --source sockdiag"
-        )
 
 
 def default_map_size() -> int:
@@ -135,82 +108,29 @@ def request(options: Options) -> dict[str, Any]:
     }
 
 
-def _start(interpreter: str, ours: socket.socket, theirs: socket.socket) -> subprocess.Popen[bytes]:
-    """The loader, with an empty environment and nothing of the working directory in its way."""
-    child = subprocess.Popen(
-        [interpreter, "-I", str(HERE / "loader.py"), str(theirs.fileno())],
-        pass_fds=[theirs.fileno()],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    theirs.close()
-    ours.settimeout(60)
-    return child
-
-
-def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The answer, whole, and its descriptors."""
-    data, fds, _, _ = socket.recv_fds(ours, 1 << 16, 32)
-    while data and not data.endswith(b"\n"):
-        more = ours.recv(1 << 16)
-        if not more:
-            break
-        data += more
-    if not data.endswith(b"\n"):
-        for fd in fds:
-            os.close(fd)
-        return {"error": "died", "message": "the loader ended without an answer", "hint": ""}, []
-    return json.loads(data), fds
-
-
-def _exchange(ours: socket.socket, asked: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Ask, and receive. A loader that dies or hangs meanwhile is an answer too."""
-    try:
-        ours.sendall(json.dumps(asked).encode() + b"\n")
-        return _receive(ours)
-    except OSError as error:  # BrokenPipeError from here must not be taken for a closed standard output
-        reason = error.strerror or "no answer in time"
-        return {"error": "died", "message": f"the loader ended without an answer: {reason}", "hint": ""}, []
-
-
-def _ask(interpreter: str, options: Options) -> tuple[dict[str, Any], list[int], dict[str, Any]]:
-    """One loader's answer. The kernel's layout is read while the loader imports bcc."""
-    ours, theirs = socket.socketpair()
-    with ours:
-        child = _start(interpreter, ours, theirs)
-        try:
-            asked = request(options)
-            answer, fds = _exchange(ours, asked)
-        except BaseException:
-            child.kill()
-            raise
-        finally:
-            ours.close()
-            child.wait()
-    return answer, fds, asked
-
-
 def refusal(answer: dict[str, Any]) -> TcptopError:
     """The error that an answer of the loader stands for."""
     kind, message, hint = answer["error"], answer["message"], answer["hint"]
-    if kind in ("occupied", "attach", "no-bcc", "system"):
+    if kind == "no-bcc":
+        return Unsupported(message, _INSTALL_BCC)
+    if kind in ("occupied", "attach", "system"):
         return Unsupported(message, hint or "tcptop-ops --source sockdiag works without BPF")
     if kind in ("compile", "verifier"):
         return Unsupported(message.splitlines()[0], f"please report this with: {hint}" if hint else "")
     return Failed(message.strip().splitlines()[-1], hint)
 
 
-def attach(options: Options) -> Attached:
-    """Compile, load and attach in a child; its descriptors are ours now. Raises Unsupported, Usage or Failed."""
+def attach(options: Options, child: Child | None = None) -> Attached:
+    """Compile, load and attach in a child; its descriptors are ours now. Raises Unsupported, Usage or Failed.
+
+    ``child``: one that was started earlier, and has imported bcc meanwhile.
+    """
     require_privilege()
-    interpreters = [path for path in INTERPRETERS if os.access(path, os.X_OK)]
-    answer: dict[str, Any] = {"error": "no-bcc", "message": f"no Python at {INTERPRETERS[0]}", "hint": _INSTALL_BCC}
-    for interpreter in interpreters:
-        answer, fds, asked = _ask(interpreter, options)
+    asked = _request_or_close(options, child)
+    answer: dict[str, Any] = {"error": "no-bcc", "message": f"no Python at {INTERPRETERS[0]}", "hint": ""}
+    for interpreter in interpreters():
+        answer, fds = (child or Child(interpreter)).ask(asked)
+        child = None
         if "error" not in answer:
             return Attached(
                 fds=dict(zip(answer["fds"], fds, strict=True)),
@@ -224,5 +144,13 @@ def attach(options: Options) -> Attached:
             )
         if answer["error"] != "no-bcc":
             break
-        answer["hint"] = _INSTALL_BCC
     raise refusal(answer)
+
+
+def _request_or_close(options: Options, child: Child | None) -> dict[str, Any]:
+    try:
+        return request(options)
+    except TcptopError:
+        if child is not None:
+            child.close()
+        raise

@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from typing import Any
 
 BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_LINK_CREATE = 16, 13, 15, 28
@@ -232,10 +233,9 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     return answer, list(fds.values())
 
 
-def answer_to(connection: socket.socket, log: int) -> tuple[dict[str, Any], list[int]]:
-    """Read one request and serve it; any failure becomes an answer."""
-    with connection.makefile("rb") as lines:
-        request = json.loads(lines.readline())
+def answer_to(line: bytes, log: int) -> tuple[dict[str, Any], list[int]]:
+    """Serve one request; any failure becomes an answer."""
+    request = json.loads(line)
     os.environ["BCC_KERNEL_SOURCE"] = request["headers"]
     try:
         return serve(request, log)
@@ -246,15 +246,21 @@ def answer_to(connection: socket.socket, log: int) -> tuple[dict[str, Any], list
 
 
 def main() -> int:
-    """Exit status 0 if an answer was sent."""
+    """Exit status 0 if an answer was sent, or nothing was asked for."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     log = catch_output()
+    with suppress(ImportError):
+        import bcc  # noqa: F401  (while the monitor makes up its request)
+    with connection.makefile("rb") as lines:
+        line = lines.readline()
+    if not line:
+        return 0
     try:
-        answer, fds = answer_to(connection, log)
+        answer, fds = answer_to(line, log)
     except Exception:
         answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
     socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
-    return 0
+    os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
+from tcptop_ops.bpf.child import Child
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
@@ -37,8 +38,8 @@ class SockOpsSource:
 
     name = "sockops"
 
-    def __init__(self, options: Options) -> None:
-        self._attached = attach(options)
+    def __init__(self, options: Options, child: Child | None = None) -> None:
+        self._attached = attach(options, child)
         self._adopt = options.adopt
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds

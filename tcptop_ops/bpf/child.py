@@ -1,0 +1,106 @@
+"""The loader's process. Imports the standard library alone: it is started before anything slower is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tcptop_ops.errors import Unsupported
+
+HERE = Path(__file__).parent
+INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
+"""Where a distribution's bcc is found. Fixed paths: what runs as root must not depend on PATH."""
+
+PATIENCE_S = 60
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
+
+
+def effective_capabilities() -> int:
+    """The mask of CapEff, proc(5)."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
+
+
+def is_privileged() -> bool:
+    """Whether this process may load and attach."""
+    have = effective_capabilities()
+
+    def has(capability: int) -> bool:
+        return bool(have >> capability & 1)
+
+    return has(_CAP_SYS_ADMIN) or (has(_CAP_BPF) and has(_CAP_NET_ADMIN) and has(_CAP_PERFMON))
+
+
+def require_privilege() -> None:
+    """Raises Unsupported without the capabilities to load and attach."""
+    if not is_privileged():
+        raise Unsupported(
+            "attaching a sock_ops program needs root", "run it with sudo, or without BPF: --source sockdiag"
+        )
+
+
+def interpreters() -> list[str]:
+    """Those of INTERPRETERS that are there."""
+    return [path for path in INTERPRETERS if os.access(path, os.X_OK)]
+
+
+class Child:
+    """A loader that imports bcc and waits for its one request. It ends by itself when the socket is closed."""
+
+    def __init__(self, interpreter: str) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [interpreter, "-I", str(HERE / "loader.py"), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},  # nothing of the user's reaches what runs as root
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._socket.settimeout(PATIENCE_S)
+
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The answer and its descriptors. The child has ended when this returns."""
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            return self._receive()
+        except OSError as error:
+            return {"error": "died", "message": f"the loader did not answer: {error}", "hint": ""}, []
+        finally:
+            self.close()
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+        data, fds, _, _ = socket.recv_fds(self._socket, 1 << 16, 32)
+        while data and not data.endswith(b"\n"):
+            more = self._socket.recv(1 << 16)
+            if not more:
+                break
+            data += more
+        if not data.endswith(b"\n"):
+            for fd in fds:
+                os.close(fd)
+            return {"error": "died", "message": "the loader ended without an answer", "hint": ""}, []
+        answer: dict[str, Any] = json.loads(data)
+        return answer, fds
+
+    def close(self) -> None:
+        """End it, if it has not ended. May be called twice."""
+        self._socket.close()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_early() -> Child | None:
+    """A loader for the attach that is to come; None where it would be in vain."""
+    found = interpreters()
+    return Child(found[0]) if found and is_privileged() else None
