@@ -82,6 +82,8 @@ def finals(flows: list[dict[str, Any]], end_ns: int, **ending: Any) -> Records:
 def snapshot(seconds: float, flows: list[dict[str, Any]], closed: Records | None = None, **rest: Any) -> Snapshot:
     """The instant ``seconds`` after the start."""
     sockets, events, owners = records(flows)
+    rest.setdefault("counters", np.zeros((), COUNTERS))
+    rest.setdefault("callbacks_mode", "all")
     return Snapshot(
         time=1_700_000_000.0 + seconds,
         now_ns=BOOT_NS + int(seconds * 1e9),
@@ -90,8 +92,6 @@ def snapshot(seconds: float, flows: list[dict[str, Any]], closed: Records | None
         events=events,
         owners=owners,
         closed=np.zeros(0, FINAL) if closed is None else closed,
-        counters=np.zeros((), COUNTERS),
-        callbacks_mode="all",
         **rest,
     )
 
@@ -116,3 +116,30 @@ class FakeSource:
 
     def close(self) -> None:
         self.closed = True
+
+
+HOSTILE = (b"nginx", b"\x1b[2Jevil", b"\xff\xfe\x9b31m", b'"\\\r\n\t\x07', b"\x7f\xc2\x9b1A", "–é\u202e".encode(), b"")
+"""Names that a process may give itself; cut to 16 bytes by the kernel, in the middle of a character too."""
+
+
+def scramble(rows: Records, rng: np.random.Generator) -> None:
+    """Fill every field with zeros, with ones, or with any bits; names with hostile ones."""
+    for name in rows.dtype.names or ():
+        field = rows[name]
+        if field.dtype.names:
+            scramble(field, rng)
+        elif field.dtype.kind == "S":
+            field[...] = np.array(HOSTILE, field.dtype)[rng.integers(0, len(HOSTILE), field.shape)]
+        else:
+            anything = rng.integers(0, 256, (*field.shape, field.dtype.itemsize), np.uint8).view(field.dtype)[..., 0]
+            choice = rng.integers(0, 3, len(rows)).reshape(-1, *[1] * (field.ndim - 1))
+            field[...] = np.choose(choice, [np.zeros_like(field), ~np.zeros_like(field), anything])
+
+
+def scrambled(count: int, seed: int, seconds: float = 0.0, **rest: Any) -> Snapshot:
+    """A snapshot of arbitrary rows, half of them closed: for what must hold whatever the kernel says."""
+    rng = np.random.default_rng(seed)
+    made = snapshot(seconds, [flow(1)] * count, finals([flow(1)] * count, BOOT_NS), **rest)
+    for part in (made.sockets, made.events, made.owners, made.closed):
+        scramble(part, rng)
+    return made

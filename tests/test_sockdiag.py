@@ -25,6 +25,7 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import INFO, Dump, info_end
 from tcptop_ops.snapshot import OWNED, SOCKET, UNKNOWN_U32, Records, State
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, refusal, request
+from tests.lab import wait_until
 from tests.witness import SsSocket, parse_ss
 
 DONE = struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, 1, 0, 0)
@@ -188,7 +189,8 @@ def test_queues_and_states(opened: Opened, real: SockDiag) -> None:
     assert (listener["sacked"], listener["min_rtt_us"]) == (0, UNKNOWN_U32)
     assert row_of(dump, opened.pairs[1][1])["recv_q"] == len(b"unread")
     assert row_of(dump, opened.pairs[1][1])["bytes_received"] == len(b"unread")
-    assert row_of(dump, opened.pairs[2][0])["state"] == State.FIN_WAIT2
+    closing_side = opened.pairs[2][0]
+    assert wait_until(lambda: row_of(real.dump(), closing_side)["state"] == State.FIN_WAIT2, what="the ACK of the FIN")
     assert row_of(dump, opened.pairs[2][1])["state"] == State.CLOSE_WAIT
     assert row_of(dump, opened.pairs[0][0])["bytes_acked"] == 54321 + 1  # and the SYN
 

@@ -1,0 +1,103 @@
+"""What the kernel tells in pieces, put together: against dictionaries."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcptop_ops.bpf.present import Buffer
+from tcptop_ops.bpf.source import join, still_open
+from tcptop_ops.snapshot import EVENTS, FINAL, OWNER, Records
+
+COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
+
+
+def events_of(firsts: list[int]) -> Records:
+    events = np.zeros(len(firsts), EVENTS)
+    events["first_ns"] = firsts
+    events["comm"] = [b"c%d" % (first % 1000) for first in firsts]
+    return events
+
+
+def cookies_of(cookies: list[int]) -> Any:
+    return np.array(cookies, "u8")
+
+
+@given(st.lists(COOKIE, unique=True), st.dictionaries(COOKIE, st.integers(1, 2**64 - 1)))
+def test_join(cookies: list[int], rows: dict[int, int]) -> None:
+    events, unmatched = join(cookies_of(cookies), cookies_of(list(rows)), events_of(list(rows.values())))
+    assert len(events) == len(cookies)
+    for event, cookie in zip(events, cookies, strict=True):
+        assert event == (events_of([rows[cookie]])[0] if cookie in rows else np.zeros((), EVENTS))
+    assert unmatched == len(rows.keys() - set(cookies))
+
+
+def test_join_leaves_the_map_as_it_was() -> None:
+    keys, values = cookies_of([3, 1, 2]), events_of([30, 10, 20])
+    events, _ = join(cookies_of([1, 2, 3]), keys, values)
+    assert events["first_ns"].tolist() == [10, 20, 30]
+    assert (keys.tolist(), values["first_ns"].tolist()) == ([3, 1, 2], [30, 10, 20])
+
+
+LIFE = st.tuples(st.integers(1, 5), st.integers(0, 3))
+
+
+@given(st.lists(LIFE, unique_by=lambda life: life[0]), st.lists(LIFE))
+def test_still_open(sockets: list[tuple[int, int]], ended: list[tuple[int, int]]) -> None:
+    """One that ended in another life is open; one whose life nobody knows ended with its cookie."""
+    closed = np.zeros(len(ended), FINAL)
+    closed["socket"]["cookie"] = [cookie for cookie, _ in ended]
+    closed["events"]["first_ns"] = [first for _, first in ended]
+    told = still_open(cookies_of([c for c, _ in sockets]), events_of([first for _, first in sockets]), closed)
+    cookies = {cookie for cookie, _ in ended}
+    wanted = [c not in cookies if first == 0 else (c, first) not in ended for c, first in sockets]
+    assert told.tolist() == wanted
+
+
+def pipe_of(data: bytes) -> int:
+    fd = os.memfd_create("records")
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def owners_of(count: int, start: int = 0) -> Records:
+    rows = np.zeros(count, OWNER)
+    rows["cookie"] = np.arange(start, start + count)
+    return rows
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9, 100])
+def test_a_buffer_grows_with_what_it_reads(count: int) -> None:
+    buffer = Buffer(OWNER, 4)
+    fd = pipe_of(owners_of(count).tobytes())
+    assert buffer.read(fd, 0) == count
+    assert buffer.records["cookie"][:count].tolist() == list(range(count))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_a_buffer_appends() -> None:
+    buffer = Buffer(OWNER, 2)
+    filled = buffer.read(pipe_of(owners_of(3).tobytes()), 0)
+    filled = buffer.read(pipe_of(owners_of(4, 3).tobytes()), filled)
+    filled = buffer.append(owners_of(30, 7), filled)
+    assert filled == 37
+    assert buffer.records["cookie"][:37].tolist() == list(range(37))
+
+
+def test_a_cut_record_is_none() -> None:
+    assert Buffer(OWNER, 4).read(pipe_of(owners_of(2).tobytes()[:-1]), 0) == 1
+
+
+def test_a_buffer_closes_what_it_can_not_read(tmp_path: Any) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(OSError, match="Is a directory"):
+        Buffer(OWNER).read(fd, 0)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)

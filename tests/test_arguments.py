@@ -1,0 +1,158 @@
+"""The command line as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcptop_ops.arguments import Arguments, parse, parser
+from tcptop_ops.columns import COLUMNS, DEFAULT, find
+from tcptop_ops.errors import Usage
+
+
+def parsed(*argv: str) -> Arguments:
+    found = parse(list(argv))
+    assert found is not None
+    return found
+
+
+def test_defaults() -> None:
+    assert dataclasses.asdict(parsed()) | {"sort": None} == {
+        "source": "auto",
+        "cgroup": None,
+        "callbacks": None,
+        "map_size": None,
+        "adopt": True,
+        "delay_s": 1.0,
+        "window_s": 20.0,
+        "closed_s": 5.0,
+        "sort": None,
+        "falling": True,
+        "columns": None,
+        "mouse": True,
+        "output": "screen",
+        "iterations": None,
+    }
+    assert parsed().sort is find("retrans_win")
+
+
+def test_everything() -> None:
+    line = (
+        "--source sockdiag --cgroup /a/b --callbacks every --map-size 1024 --no-adopt -d 0.1 -w 60"
+        " -s srtt:asc -c peer,retr% --closed 0 --no-mouse --json -n 3"
+    )
+    found = parsed(*line.split())
+    assert (found.source, found.cgroup, found.callbacks, found.map_size) == ("sockdiag", "/a/b", "every", 1024)
+    assert (found.adopt, found.mouse, found.output, found.iterations) == (False, False, "json", 3)
+    assert (found.delay_s, found.window_s, found.closed_s) == (0.1, 60, 0)
+    assert (found.sort, found.falling) == (find("srtt_us"), False)
+    assert found.columns == (find("peer"), find("retrans_pct"))
+
+
+def test_other_ways_to_say_it() -> None:
+    assert parsed("--once", "-b") == parsed("--batch", "--iterations", "1") == parsed("--once", "-n", "1", "-b")
+    assert parsed("-d.5").delay_s == parsed("--delay=0.5").delay_s == 0.5
+
+
+@pytest.mark.parametrize(
+    "argv", [["-c", "-rto,+cwnd"], ["--columns", "-rto,+cwnd"], ["-c-rto,+cwnd"], ["--columns=-rto,+cwnd"]]
+)
+def test_columns_to_leave_out(argv: list[str]) -> None:
+    wanted = [name for name in DEFAULT if name != "rto_win"] + ["cwnd"]
+    assert [column.id for column in parsed(*argv).columns or ()] == wanted
+
+
+def test_an_option_behind_columns_is_not_swallowed() -> None:
+    with pytest.raises(Usage, match="expected one argument"):
+        parse(["-c", "-b"])
+    assert parsed("-c", "peer", "-b").output == "batch"
+
+
+def test_version_needs_nothing_else() -> None:
+    assert parse(["--version", "--source", "sockops"]) is None
+
+
+WRONG = [
+    ["-d", "0"],
+    ["-d", "0.0999"],
+    ["-d", "-1"],
+    ["-d", "3601"],
+    ["-d", "nan"],
+    ["-d", "inf"],
+    ["-d", "soon"],
+    ["-d", ""],
+    ["-d"],
+    ["-w", "0.5"],
+    ["-w", "86401"],
+    ["--closed", "-1"],
+    ["-n", "0"],
+    ["-n", "-1"],
+    ["-n", "1.5"],
+    ["-n", "99999999999"],
+    ["--map-size", "0"],
+    ["--map-size", "many"],
+    ["--source", "tcpdump"],
+    ["--callbacks", "none"],
+    ["--nope"],
+    ["--delai", "1"],
+    ["--dela", "1"],
+    ["-x"],
+    ["nginx"],
+    ["--batch", "--json"],
+    ["--once", "-n", "2"],
+    ["-s", "nope"],
+    ["-s", "srtt:up"],
+    ["-s", ":desc"],
+    ["-c", "nope"],
+    ["-c", ""],
+    ["-c", "peer,-rto"],
+]
+
+
+@pytest.mark.parametrize("argv", WRONG, ids=" ".join)
+def test_a_wrong_command_line(argv: list[str]) -> None:
+    with pytest.raises(Usage) as error:
+        parse(argv)
+    assert error.value.message
+    assert error.value.hint
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-d", "0"], "argument -d/--delay: 0 is not between 0.1 and 3600 seconds"),
+        (["-n", "x"], "argument -n/--iterations: 'x' is not a whole number"),
+        (["--dela", "1"], "unrecognized arguments: --dela 1"),
+        (["-s", "srt"], "no column 'srt'"),
+    ],
+)
+def test_what_it_says(argv: list[str], message: str) -> None:
+    with pytest.raises(Usage) as error:
+        parse(argv)
+    assert error.value.message == message
+
+
+@given(
+    st.lists(st.sampled_from(["-d", "-n", "-c", "-s", "-b", "--json", "--once", "1", "0", "peer", "+rto", "-rto", ""]))
+)
+def test_anything_is_read_or_refused(argv: list[str]) -> None:
+    try:
+        found = parse(argv)
+    except Usage:
+        return
+    assert found is not None
+    assert 0.1 <= found.delay_s <= 3600
+    assert found.columns is None or found.columns
+
+
+def test_help_tells_every_column_and_option() -> None:
+    text = " ".join(parser().format_help().split())
+    for option in ("--cgroup", "--source", "--callbacks", "--map-size", "--no-adopt", "--json", "--once", "--version"):
+        assert option in text
+    for column in COLUMNS:
+        assert column.id in text
+        assert column.alias in text
