@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, Values, find
+from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
+from tcptop_ops.readers import Values
 from tcptop_ops.tracker import Flows, Rows
 
 
