@@ -138,6 +138,7 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("family", {}, 4),
     ("family", {"family": 10}, 4),
     ("family", {"local": ("::1", 1), "peer": ("::1", 2)}, 6),
+    ("family", {"local": ("2001:db8::ffff:7f00:1", 1), "peer": ("2001:db8::ffff:a00:2", 2)}, 6),
     ("family", {"local": ("::", 1), "peer": ("::", 0), "state": State.LISTEN}, 6),
     ("family", LISTENER | {"local": ("0.0.0.0", 80)}, 4),
     ("laddr", {"local": ("192.0.2.7", 5)}, "192.0.2.7"),

@@ -107,6 +107,15 @@ def test_offsets(btf: Btf) -> None:
     assert offsets(btf, wanted) == {"ERR": 4, "EXPIRES": 40, "FIRST": 4, "LRCV": 28, "FLAG": 1, "FLAG_SHIFT": 5}
 
 
+def test_what_only_looks_like_a_struct() -> None:
+    """Other types may hold the same bytes: between two words, or with members whose names nobody wrote."""
+    made = built()
+    decoy = struct.pack("<IIIIII", made.string("list_head"), STRUCT << 24 | 1, 16, made.string("prev"), 1, 800)
+    nameless = struct.pack("<IIIIII", made.string("list_head"), STRUCT << 24 | 1, 16, 1 << 20, 1, 800)
+    made.types = b"\0" + decoy + b"\0\0\0" + nameless + made.types
+    assert Btf(made.bytes()).members("list_head")["prev"].offset == 8
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(Unsupported) as error:
         Btf.of_kernel(tmp_path / "vmlinux")
