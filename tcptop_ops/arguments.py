@@ -166,7 +166,7 @@ def resolve(given: argparse.Namespace) -> Arguments:
     """What ``read`` returned, with its columns. Raises Usage. Imports numpy, which takes as long as all else here."""
     from tcptop_ops.columns import DEFAULT_SORT, parse_list, parse_sort
 
-    sort, falling = parse_sort(given.sort or DEFAULT_SORT)
+    sort, falling = parse_sort(DEFAULT_SORT if given.sort is None else given.sort)
     return Arguments(
         source=given.source,
         cgroup=given.cgroup,

@@ -82,11 +82,11 @@ def run(argv: list[str]) -> int:
     if given.version:
         write_out(f"tcptop-ops {version()}\n")
         return 0
-    if not (given.batch or given.json):
-        require_terminal()
     child = start_early() if given.source != "sockdiag" else None
     try:
         arguments = resolve(given)
+        if arguments.output == "screen":
+            require_terminal()
     except TcptopError:
         if child is not None:
             child.close()
@@ -176,10 +176,14 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
 
 
 def stop_at_signals() -> threading.Event:
-    """An event that SIGINT, SIGTERM and SIGHUP set: the loop ends and everything is undone."""
+    """An event that SIGINT, SIGTERM and SIGHUP set: the loop ends and everything is undone.
+
+    One that is ignored already stays so: nohup(1).
+    """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     return stop
 
 

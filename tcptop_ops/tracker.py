@@ -219,7 +219,7 @@ class Tracker:
         self._since = np.zeros(0, "f8")
         self._fresh = np.zeros(0, "u1")
         self._before: float | None = None
-        self._start_ns = 0
+        self._start_ns = self._before_ns = 0
         self._lingering: deque[Rows] = deque()
         self._tick = -1
 
@@ -233,7 +233,7 @@ class Tracker:
         order = np.argsort(snapshot.sockets["cookie"], kind="stable")
         live = self._live(snapshot, order, now, seconds)
         self._linger(ended, snapshot.now_ns)
-        self._before = now
+        self._before, self._before_ns = now, snapshot.now_ns
         self._tick += 1
         closed = self._closed_rows()
         totals = self._totals(snapshot, live, ended, seconds)
@@ -259,21 +259,26 @@ class Tracker:
         slots[order], new[order] = sorted_slots, sorted_new
         new |= (events["first_ns"] != 0) & (events["first_ns"] != self._first_ns[slots])
         current = counted(sockets, events)
-        self._begin(slots[new], current[new], sockets[new], events[new], now)
+        self._begin(slots[new], current[new], sockets[new], events[new], snapshot.now_ns)
         rates = self._rates(slots, current, sockets, now, seconds)
         self._remember(slots, current, sockets, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
-    def _begin(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records, now: float) -> None:
-        """First sight: a connection whose whole life was seen began at zero, any other where it is now."""
-        whole = (events["origin"] == Origin.NEW) & (events["first_ns"] >= self._start_ns)
-        base = current.copy()
-        base[whole] = np.zeros((), COUNTED)
+    def _begin(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records, now_ns: int) -> None:
+        """First sight: a birth within W began at zero for the window, one since the last tick for the rates too.
+
+        Any other begins where it is now: it may have been missing from a snapshot, or its namespace found late.
+        """
+        first = events["first_ns"]
+        whole = (events["origin"] == Origin.NEW) & (first >= max(self._start_ns, now_ns - int(self._window_s * 1e9)))
+        born = whole & (first >= self._before_ns)
+        base, last = current.copy(), current.copy()
+        base[whole] = last[born] = np.zeros((), COUNTED)
         self._ring[:, slots] = base
-        self._last[slots] = base
-        self._bytes[slots] = np.where(whole[:, None], 0, _bytes(sockets))
-        self._first_ns[slots] = events["first_ns"]
-        self._since[slots] = np.where(whole, events["first_ns"] / 1e9, now)
+        self._last[slots] = last
+        self._bytes[slots] = np.where(born[:, None], 0, _bytes(sockets))
+        self._first_ns[slots] = first
+        self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
 
     def _baseline(self, now: float) -> tuple[int, float]:

@@ -72,6 +72,7 @@ class Reference:
         self.samples: list[float] = []
         self.start: float | None = None
         self.before = 0.0
+        self.start_ns = self.before_ns = self.now_ns = 0
         self.lingering: list[tuple[int, int]] = []
 
     def update(
@@ -79,7 +80,9 @@ class Reference:
     ) -> tuple[dict[int, Expected], list[Expected]]:
         now = now_ns / 1e9
         seconds = now - self.before if self.start is not None else 0.0
+        self.start_ns = now_ns if self.start is None else self.start_ns
         self.start = now if self.start is None else self.start
+        self.now_ns = now_ns
         while len(self.samples) > 1 and self.samples[0] < now - WINDOW - 1e-6:
             self.samples.pop(0)
         oldest = self.samples[0] if self.samples else now
@@ -90,7 +93,7 @@ class Reference:
             self.samples.append(now)
             for cookie, life in live.items():
                 self.seen[cookie].samples[now] = dict(life.counters)
-        self.before = now
+        self.before, self.before_ns = now, now_ns
         self.lingering += [(cookie, now_ns) for cookie, _ in closed]
         self.lingering = [(cookie, end) for cookie, end in self.lingering if end > now_ns - int(closed_s * 1e9)]
         return rows, ended
@@ -99,10 +102,13 @@ class Reference:
         seen = self.seen.get(cookie)
         if seen is None or (life.first_ns and life.first_ns != seen.first_ns):
             assert self.start is not None
-            whole = life.origin == Origin.NEW and life.first_ns / 1e9 >= self.start
-            begin = dict.fromkeys(NAMES, 0) if whole else dict(life.counters)
-            so_far = (0, 0) if whole else (life.acked, life.received)
-            seen = Seen(life.first_ns, life.first_ns / 1e9 if whole else now, begin, begin, so_far)
+            within = life.first_ns >= max(self.start_ns, self.now_ns - int(WINDOW * 1e9))
+            whole = life.origin == Origin.NEW and within
+            born = whole and life.first_ns >= self.before_ns
+            zero = dict.fromkeys(NAMES, 0)
+            begin, last = (zero if whole else dict(life.counters)), (zero if born else dict(life.counters))
+            so_far = (0, 0) if born else (life.acked, life.received)
+            seen = Seen(life.first_ns, life.first_ns / 1e9 if whole else now, begin, last, so_far)
             self.seen[cookie] = seen
         found = self._growth(seen.samples.get(oldest, seen.begin), seen.last, seen.bytes, life, seconds)
         found.win_s, found.fresh = now - max(seen.since, oldest), seen.ticks

@@ -264,3 +264,14 @@ def test_many_sockets_come_and_go() -> None:
         flows = tracker.update(made)
         wanted = [int(c) if int(c) in before else 0 for c in cookies]
         assert flows.live.rates["tx_bytes_per_s"].tolist() == wanted
+
+
+def test_a_socket_that_one_snapshot_missed_tells_nothing_twice() -> None:
+    tracker = Tracker(window_s=20)
+    tracker.update(snapshot(0, []))
+    life = flow(1, first_ns=BOOT_NS + 500_000_000, bytes_acked=1000, retrans_segs=2)
+    tracker.update(snapshot(1, [life]))
+    tracker.update(snapshot(2, []))
+    rates = tracker.update(snapshot(3, [life])).live.rates
+    assert (rates["tx_bytes_per_s"][0], rates["retrans_per_s"][0]) == (0, 0)
+    assert rates["win"]["retrans_segs"][0] == 2, "its whole life lies within the window"

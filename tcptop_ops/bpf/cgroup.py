@@ -44,7 +44,7 @@ def resolve(path: str | None) -> tuple[str, str]:
     mount = root()
     if path is None:
         return mount, mount
-    for candidate in (path, os.path.join(mount, path.lstrip("/"))):
+    for candidate in (path, os.path.join(mount, path.lstrip("/"))) if path else ():
         real = os.path.realpath(candidate)
         if os.path.isfile(os.path.join(real, "cgroup.procs")) and (real + "/").startswith(mount + "/"):
             return real, mount

@@ -134,6 +134,8 @@ class SockOpsSource:
         final["events"] = values[left]
         final["socket"]["cookie"] = keys[left]
         final["socket"]["state"] = State.CLOSE
+        for name in ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us"):
+            final["socket"][name] = UNKNOWN_U32
         final["ending"]["end_ns"], final["ending"]["error"] = time.monotonic_ns(), UNKNOWN_U32
         syscall.delete_batch(self._attached.fds["conns"], keys[left])
         return final

@@ -1,0 +1,46 @@
+"""What a person would see: the screen of an app under test, as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
+
+from tcptop_ops.app import TcptopApp
+from tcptop_ops.view import View
+from tcptop_ops.widgets.flow_table import FlowTable
+
+
+def text_of(app: App[Any]) -> list[str]:
+    """The lines of the screen, each as wide as the screen."""
+    return [strip.text for strip in app.screen._compositor.render_strips()]
+
+
+def first_words(app: App[Any]) -> list[str]:
+    """The first cell of each row of the table, without its marks."""
+    table = app.screen_stack[0].query_one(FlowTable)
+    rows = [table.render_line(y).text for y in range(1, table.size.height)]
+    return [row[2:].split()[0] for row in rows if row.strip()]
+
+
+async def shown_tick(pilot: Pilot[Any], tick: int) -> View:
+    """Wait until this tick is on the screen."""
+    app = pilot.app
+    assert isinstance(app, TcptopApp)
+    while app.newest is None or app.newest.flows.tick < tick:
+        await pilot.pause()
+    await pilot.pause()
+    assert app.shown is not None
+    return app.shown
+
+
+async def next_tick(pilot: Pilot[Any]) -> View:
+    """Have the poller poll, and wait until that is on the screen (or, when paused, known)."""
+    app = pilot.app
+    assert isinstance(app, TcptopApp)
+    await shown_tick(pilot, 0)
+    assert app.newest is not None
+    tick = app.newest.flows.tick + 1
+    app.poller.poll_now()
+    return await shown_tick(pilot, tick)
