@@ -185,6 +185,10 @@ COLUMNS: tuple[Column, ...] = (
         show=_show_exact,
     ),
     _word("process", "PROCESS", 9, "name of that process", lambda r, _: r.owners["name"], show=_show_name),
+    _word(
+        "owner", "OWNER", 8, "how the process is known: holder, caller, closer, listener (not accepted yet)", read.owner
+    ),
+    _number("holders", "HOLD", 4, "processes that hold the socket", lambda r, _: read.unless(r.owners["holders"], 0)),
     _word("user", "USER", 8, "user that made the socket", read.user, show=_show_name),
     _word("cgroup", "CGROUP", 24, "control group of the socket", read.cgroup, show=_show_name),
     _number("uid", "UID", 10, "user that made the socket", read.socket("uid", UNKNOWN_U32), show=_show_exact),

@@ -184,6 +184,7 @@ def _labels(names: dict[int, str], size: int) -> NDArray[np.bytes_]:
 _STATES = _labels(STATE_NAMES, 16)
 _DIRECTIONS = _labels({Direction.OUT: "out", Direction.IN: "in", Direction.LISTEN: "listen"}, 4)
 _ORIGINS = _labels({Origin.LISTED: "listed", Origin.NEW: "new", Origin.ADOPTED: "adopted"}, 3)
+_OWNERS = _labels({1: "holder", 2: "caller", 3: "closer", 4: "listener"}, 5)
 _TIMERS = _labels({1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "persist", 5: "probe", 6: "reorder"}, 7)
 
 
@@ -203,6 +204,11 @@ def origin(rows: Rows, _: Flows) -> Values:
 
 def timer(rows: Rows, _: Flows) -> Values:
     names: Values = _TIMERS[np.minimum(rows.sockets["timer"], 6)]
+    return names
+
+
+def owner(rows: Rows, _: Flows) -> Values:
+    names: Values = _OWNERS[np.minimum(rows.owners["how"], 4)]
     return names
 
 

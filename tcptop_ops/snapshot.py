@@ -118,7 +118,7 @@ EVENTS = np.dtype(
         ("direction", "u1"),  # Direction
         ("origin", "u1"),  # Origin
         ("found", "u1"),  # callback flags that the socket had before ours
-        ("owner", "u1"),  # OwnerSource of pid
+        ("owner", "u1"),  # OwnerKind of pid
         ("closed", "u1"),  # the ring was full at the close: the row waits in the map
     ],
     align=True,
@@ -143,8 +143,8 @@ OWNER = np.dtype(
 )
 """A descriptor of a TCP socket. ``start_ns``: CLOCK_BOOTTIME at which the process started."""
 
-OWNED = np.dtype([("pid", "u4"), ("holders", "u4"), ("start_ns", "u8"), ("name", "S32"), ("certain", "u1")])
-"""Whose a row is; pid 0 unknown. ``certain`` 0: a listener's, until the connection is accepted."""
+OWNED = np.dtype([("pid", "u4"), ("holders", "u4"), ("start_ns", "u8"), ("name", "S32"), ("how", "u1")])
+"""Whose a row is; pid 0 unknown. ``holders``: how many processes hold it; ``how``: OwnerKind."""
 
 OPERATORS = 22
 """Operators counted: those of 6.18, and room for one that nobody knows (the last)."""
@@ -226,12 +226,14 @@ class Origin(IntEnum):
     ADOPTED = 2
 
 
-class OwnerSource(IntEnum):
-    """How the kernel's side came to know a pid."""
+class OwnerKind(IntEnum):
+    """How an owner is known. The kernel's side knows CALLER and CLOSER."""
 
     UNKNOWN = 0
-    CALLER = 1  # the task that called connect() or listen()
-    CLOSER = 2  # the task that closed the accepted socket
+    HOLDER = 1  # has the descriptor
+    CALLER = 2  # called connect() or listen()
+    CLOSER = 3  # closed the accepted socket
+    LISTENER = 4  # listens where the connection came in, and has not accepted it yet
 
 
 class RetransClass(IntEnum):

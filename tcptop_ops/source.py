@@ -80,7 +80,7 @@ def open_source(
 
 
 def _sockdiag() -> Source:
-    from tcptop_ops.processes import Owners
+    from tcptop_ops.processes import polled_owners
     from tcptop_ops.sockdiag import SockDiagSource
 
-    return SockDiagSource(owners=Owners("inode").of)
+    return SockDiagSource(owners=polled_owners())

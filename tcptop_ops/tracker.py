@@ -129,7 +129,7 @@ def counted(sockets: Records, events: Records) -> Records:
 def owners_from_events(events: Records) -> Records:
     """OWNED rows of what the sock_ops program itself learned."""
     owners = np.zeros(len(events), OWNED)
-    owners["pid"], owners["name"], owners["certain"] = events["pid"], events["comm"], 1
+    owners["pid"], owners["name"], owners["how"] = events["pid"], events["comm"], events["owner"]
     return owners
 
 

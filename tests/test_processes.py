@@ -1,4 +1,4 @@
-"""Whose a socket is: against a slow reference, real processes and a real /proc."""
+"""Processes and users: real ones, and a real /proc."""
 
 from __future__ import annotations
 
@@ -8,106 +8,28 @@ import pwd
 import socket
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tcptop_ops import processes
-from tcptop_ops.processes import Owners, Users, describe, holder_counts, holders, is_kernel_thread, scan_descriptors
-from tcptop_ops.snapshot import EVENTS, OWNER, SOCKET, Records
+from tcptop_ops.processes import (
+    TICK_NS,
+    Users,
+    describe,
+    full_name,
+    is_kernel_thread,
+    polled_owners,
+    scan_descriptors,
+    stat_of,
+)
+from tcptop_ops.snapshot import SOCKET
 
 LONG = "a-name-longer-than-fifteen"
-
-
-def descriptors(*rows: tuple[int, int, int, bytes]) -> Records:
-    """OWNER rows: cookie, pid, start, comm."""
-    made = np.zeros(len(rows), OWNER)
-    for at, (cookie, pid, start, comm) in enumerate(rows):
-        made[at]["cookie"], made[at]["inode"], made[at]["pid"] = cookie, cookie + 1000, pid
-        made[at]["start_ns"], made[at]["comm"] = start, comm
-    return made
-
-
-def sockets(*cookies: int) -> Records:
-    made = np.zeros(len(cookies), SOCKET)
-    made["cookie"] = cookies
-    made["inode"] = made["cookie"] + 1000
-    return made
-
-
-def events(*rows: tuple[int, bytes]) -> Records:
-    made = np.zeros(len(rows), EVENTS)
-    for at, (pid, comm) in enumerate(rows):
-        made[at]["pid"], made[at]["comm"] = pid, comm
-    return made
-
-
-HELD = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), max_size=25)
-
-
-@pytest.mark.parametrize("key", ["cookie", "inode"])
-@given(held=HELD)
-def test_the_youngest_process_holds_it(key: str, held: list[tuple[int, int]]) -> None:
-    """Descriptors (socket, process); the start of a process rises against its number."""
-    rows = descriptors(*((cookie, pid, 1000 - pid, b"p%d" % pid) for cookie, pid in held))
-    by_socket: dict[int, set[int]] = defaultdict(set)
-    for at, (_, pid) in enumerate(held):
-        by_socket[int(rows[key][at])].add(pid)
-    found = holders(rows, key)
-    assert found[key].tolist() == sorted(by_socket)
-    assert found["pid"].tolist() == [min(by_socket[socket]) for socket in sorted(by_socket)]
-    keys, counts = holder_counts(rows, key)
-    assert dict(zip(keys.tolist(), counts.tolist(), strict=True)) == {k: len(pids) for k, pids in by_socket.items()}
-
-
-def test_owners_of_sockets() -> None:
-    owners = Owners()
-    rows = descriptors((5, 10, 1, b"master"), (5, 11, 2, b"worker"), (5, 11, 2, b"worker"), (7, 10, 1, b"master"))
-    owners.learn(rows, sockets(5, 7, 9))
-    found = owners.assign(sockets(9, 7, 5, 4), events((0, b""), (77, b"nobody"), (0, b""), (0, b"")))
-    assert found["pid"].tolist() == [0, 10, 11, 0]
-    assert found["name"].tolist() == [b"", b"master", b"worker", b""]
-    assert found["holders"].tolist() == [0, 1, 2, 0]
-    assert found["certain"].tolist() == [0, 1, 1, 0]
-
-
-def test_owners_by_inode() -> None:
-    owners = Owners("inode")
-    owners.learn(descriptors((5, 10, 1, b"one")), sockets(5))
-    assert owners.assign(sockets(5, 6), events((0, b""), (0, b"")))["pid"].tolist() == [10, 0]
-
-
-def test_without_a_holder_the_task_of_the_event_owns_it() -> None:
-    owners = Owners()
-    gone = 2**31 - 1
-    found = owners.assign(sockets(1, 2, 3), events((gone, b"curl"), (os.getpid(), b"me"), (gone - 1, b"kworker/0:1")))
-    assert found["pid"].tolist() == [gone, os.getpid(), 0]
-    assert found["name"].tolist() == [b"curl", b"me", b""]
-    assert found["certain"].tolist() == [1, 1, 0]
-
-
-def test_nothing_to_own() -> None:
-    owners = Owners()
-    owners.learn(descriptors(), sockets())
-    assert len(owners.assign(sockets(), events())) == 0
-    assert owners.assign(sockets(1), events((0, b"")))["pid"].tolist() == [0]
-
-
-def test_when_to_look_again() -> None:
-    owners = Owners()
-    assert owners.is_current(sockets())
-    assert not owners.is_current(sockets(1))
-    owners.learn(descriptors((1, 10, 1, b"x")), sockets(1, 2))
-    assert owners.is_current(sockets(1))
-    assert owners.is_current(sockets(1, 2))  # nobody was found to hold 2: asking again would not help
-    assert not owners.is_current(sockets(1, 2, 3))
 
 
 STAT = "%d (%s) S 2 0 0 0 -1 %d 0 0 0 0 0 0 0 0 20 0 1 0 42 0 0"
@@ -150,12 +72,11 @@ def long_named(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_cut_name_is_completed(long_named: subprocess.Popen[bytes]) -> None:
-    owners = Owners()
-    cut = LONG[:15].encode()
-    rows = descriptors((1, long_named.pid, 5, cut), (2, 2**31 - 1, 6, cut), (3, long_named.pid, 5, b"short"))
-    owners.learn(rows, sockets(1, 2, 3))
-    names = owners.assign(sockets(1, 2, 3), events(*[(0, b"")] * 3))["name"].tolist()
-    assert names == [LONG.encode(), cut, b"short"]
+    start_ns = int(stat_of(long_named.pid)[1][19]) * TICK_NS
+    assert full_name(long_named.pid, start_ns) == LONG.encode()
+    assert full_name(long_named.pid, start_ns + TICK_NS - 1) == LONG.encode()
+    assert full_name(long_named.pid, start_ns + TICK_NS) == b"", "another process has had this number"
+    assert full_name(2**31 - 1, start_ns) == b""
 
 
 def test_describe(long_named: subprocess.Popen[bytes]) -> None:
@@ -172,7 +93,7 @@ def test_a_process_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(psutil, "Process", denied)
     assert describe(1) is None
-    assert processes.psutil_name(1) == ""
+    assert full_name(os.getpid(), int(stat_of(os.getpid())[1][19]) * TICK_NS) == b""
 
 
 def test_a_scan_of_proc_finds_our_sockets() -> None:
@@ -187,30 +108,10 @@ def test_a_scan_of_proc_finds_our_sockets() -> None:
             assert set(mine["comm"].tolist()) == {Path("/proc/self/comm").read_bytes().rstrip(b"\n")}
             asked = np.zeros(2, SOCKET)
             asked["inode"] = inodes
-            assert Owners("inode").of(asked)["pid"].tolist() == [os.getpid()] * 2
+            assert polled_owners()(asked)["pid"].tolist() == [os.getpid()] * 2
         finally:
             os.close(again)
     assert inodes[1] not in scan_descriptors()["inode"]
-
-
-def test_one_look_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
-
-    def scan() -> Records:
-        looks.append(1)
-        return descriptors((1, 10, 1, b"x"))
-
-    monkeypatch.setattr(processes, "scan_descriptors", scan)
-    owners = Owners("inode")
-    for _ in range(3):
-        assert owners.of(sockets(1))["pid"].tolist() == [10]
-    assert len(looks) == 1
-    unborn: Any = np.zeros(1, SOCKET)  # no descriptor: not worth a look
-    owners.of(unborn)
-    assert len(looks) == 1
-    owners.of(sockets(1, 2))
-    owners.of(sockets(1, 2))
-    assert len(looks) == 2
 
 
 def test_users(monkeypatch: pytest.MonkeyPatch) -> None:

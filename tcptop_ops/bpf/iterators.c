@@ -12,6 +12,7 @@ enum { PASS_READ, PASS_ADOPT, PASS_CLEAR };
 #define SOL_TCP 6
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 #define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 
 BPF_PERCPU_ARRAY(row, struct socket, 1);
 
@@ -123,11 +124,14 @@ int bpf_iter__task_file(__u64 *ctx)
 	void *sk = READ_POINTER(socket, SOCKET_SK);
 	if (!sk)
 		return 0;
-	void *tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
 	struct owner o = {};
-	o.cookie = bpf_get_socket_cookie(tp);
+	void *tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		o.cookie = bpf_get_socket_cookie(tp);
+	else if (READ(__u16, sk, SK_PROTOCOL) != IPPROTO_MPTCP)
+		return 0; /* an MPTCP socket is no TCP socket, but its subflows have its inode */
+	void *inode = READ_POINTER(file, FILE_INODE);
+	o.inode = inode ? READ(__u64, inode, INODE_INO) : 0;
 	o.start_ns = READ(__u64, task, TASK_START_BOOTTIME);
 	o.pid = READ(__u32, task, TASK_TGID);
 	o.fd = ctx[2];

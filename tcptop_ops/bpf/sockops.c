@@ -20,7 +20,7 @@
 
 enum { OUT = 1, IN, LISTEN };
 enum { NEW = 1, ADOPTED };
-enum { CALLER = 1, CLOSER };
+enum { CALLER = 2, CLOSER };
 enum { CLASS_RTO, CLASS_RECOVERY, CLASS_PROBE, CLASS_OTHER };
 enum { LAST_OPERATOR = 21 };
 

@@ -14,7 +14,8 @@ from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.errors import Failed
-from tcptop_ops.processes import Owners, Users, scan_descriptors
+from tcptop_ops.owners import Owners
+from tcptop_ops.processes import Users, full_name, is_kernel_thread, scan_descriptors
 from tcptop_ops.snapshot import (
     COUNTERS,
     EVENTS,
@@ -46,7 +47,7 @@ class SockOpsSource:
         self._ring = Ring(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
         self._present: PresentState = Iterated(fds["bpf_iter__tcp"], fds["counters"]) if self._iterates else Polled()
-        self._owners = Owners("cookie" if "bpf_iter__task_file" in fds else "inode")
+        self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._descriptors = Buffer(OWNER)
@@ -99,7 +100,7 @@ class SockOpsSource:
             events=events,
             owners=self._owners.assign(sockets, events),
             closed=closed,
-            closed_owners=self._owners.assign(closed["socket"], closed["events"]),
+            closed_owners=self._owners.assign_closed(closed["socket"], closed["events"]),
             counters=counters,
             callbacks_mode=self._attached.callbacks,
             opened=opened,
@@ -142,10 +143,10 @@ class SockOpsSource:
 
     def _learn_owners(self, sockets: Records) -> None:
         """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
-        held, now = gather(sockets, sockets["inode"] != 0), time.monotonic()
-        if now - self._learned < DESCRIPTOR_SWEEP_S and self._owners.is_current(held):
+        now = time.monotonic()
+        if now - self._learned < DESCRIPTOR_SWEEP_S and self._owners.is_current(sockets):
             return
-        self._owners.learn(self._all_descriptors(), held)
+        self._owners.learn(self._all_descriptors(), sockets)
         self._learned = now
 
     def _all_descriptors(self) -> Records:

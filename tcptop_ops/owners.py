@@ -1,0 +1,168 @@
+"""Whose a socket is, from what the kernel told of descriptors and events. Pure, but for the names it asks for.
+
+In this order: the process that holds the descriptor now; the task that called connect() or listen(), or that closed an
+accepted socket; and for a connection that nobody has accepted yet, the process that listens. Kernel threads own
+nothing: what a kworker sends, somebody else asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, gather
+
+COMM_LENGTH = 15
+
+FullName = Callable[[int, int], bytes]
+"""(pid, start in ns of CLOCK_BOOTTIME) -> the whole name of that very process, empty where it is gone."""
+
+IsKernelThread = Callable[[int, bytes], bool]
+"""(pid, comm) -> whether it is one."""
+
+
+class Held:
+    """The owner of each key, a cookie or an inode."""
+
+    def __init__(self, descriptors: Records, key: str) -> None:
+        """Of several processes the youngest: a server that forks after accept() leaves the older copy with the parent.
+
+        The others are counted.
+        """
+        order = np.lexsort((descriptors["start_ns"], descriptors["pid"], descriptors[key]))
+        keys, pids = descriptors[key][order], descriptors["pid"][order]
+        new_key, new_pid = np.ones(len(keys), np.bool_), np.ones(len(keys), np.bool_)
+        new_key[1:] = keys[1:] != keys[:-1]
+        new_pid[1:] = new_key[1:] | (pids[1:] != pids[:-1])
+        youngest = order[np.lexsort((pids, descriptors["start_ns"][order], keys))]
+        last = np.ones(len(keys), np.bool_)
+        last[:-1] = new_key[1:]
+        self.descriptors = gather(descriptors, youngest[last])
+        self.keys: NDArray[np.uint64] = keys[new_key]
+        self.owned = np.zeros(len(self.keys), OWNED)
+        self.owned["pid"], self.owned["start_ns"] = self.descriptors["pid"], self.descriptors["start_ns"]
+        self.owned["name"], self.owned["how"] = self.descriptors["comm"], OwnerKind.HOLDER
+        self.owned["holders"] = np.bincount(np.cumsum(new_key)[new_pid] - 1, minlength=len(self.keys))
+
+    def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of these have an owner."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.bool_)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.equal(self.keys[at], keys)
+
+    def of(self, keys: NDArray[np.uint64]) -> Records:
+        """OWNED rows of keys that are all known."""
+        return gather(self.owned, np.searchsorted(self.keys, keys))
+
+
+class Owners:
+    """``assign`` is called with every snapshot, ``learn`` with all descriptors now and then."""
+
+    def __init__(self, full_name: FullName, is_kernel_thread: IsKernelThread) -> None:
+        self._full_name = full_name
+        self._is_kernel_thread = is_kernel_thread
+        nothing = np.zeros(0, [("cookie", "u8"), ("inode", "u8"), ("start_ns", "u8"), ("pid", "u4"), ("comm", "S16")])
+        self._by_cookie, self._by_inode = Held(nothing, "cookie"), Held(nothing, "inode")
+        self._unheld = np.zeros(0, "u8")
+        self._names: dict[tuple[int, int], bytes] = {}
+        self._kernel: dict[tuple[int, bytes], bool] = {}
+        self._listeners = (np.zeros(0, "u8"), np.zeros(0, OWNED))
+
+    def is_current(self, sockets: Records) -> bool:
+        """Whether another look at the descriptors would tell nothing new of these sockets.
+
+        A process may hide its descriptors even from root: a socket that the last look did not find is not asked for
+        again.
+        """
+        return bool(np.isin(self._unknown(sockets), self._unheld).all())
+
+    def _unknown(self, sockets: Records) -> NDArray[np.uint64]:
+        """The cookies of those that have a descriptor, but nobody known to hold it."""
+        cookies, inodes = sockets["cookie"], sockets["inode"]
+        rest = (inodes != 0) & ~self._by_cookie.knows(cookies)
+        rest[rest] = ~self._by_inode.knows(inodes[rest])
+        unknown: NDArray[np.uint64] = cookies[rest]
+        return unknown
+
+    def learn(self, descriptors: Records, sockets: Records) -> None:
+        """Take in all descriptors (OWNER rows), gathered for the sake of these sockets.
+
+        Those without a cookie are joined by inode: of /proc, and of an MPTCP socket, whose subflows have its inode.
+        """
+        with_cookie = descriptors["cookie"] != 0
+        self._by_cookie = Held(gather(descriptors, with_cookie), "cookie")
+        self._by_inode = Held(gather(descriptors, ~with_cookie), "inode")
+        used: dict[tuple[int, int], bytes] = {}
+        for held in (self._by_cookie, self._by_inode):
+            self._lengthen_names(held, used)
+        self._names = used
+        self._unheld = self._unknown(sockets)
+
+    def _lengthen_names(self, held: Held, used: dict[tuple[int, int], bytes]) -> None:
+        """The whole name where the kernel's comm was cut."""
+        cut = np.flatnonzero(np.char.str_len(held.descriptors["comm"]) >= COMM_LENGTH)
+        if not len(cut):
+            return
+        pairs, inverse = np.unique(held.owned[["pid", "start_ns"]][cut], return_inverse=True)
+        for pid, start in pairs.tolist():
+            known = self._names.get((pid, start))
+            used[pid, start] = self._full_name(pid, start) if known is None else known
+        longer = np.array([used[pair] for pair in pairs.tolist()], "S32")[inverse]
+        held.owned["name"][cut] = np.where(longer == b"", held.owned["name"][cut], longer)
+
+    def assign(self, sockets: Records, events: Records) -> Records:
+        """OWNED rows for these live sockets."""
+        owned = self._assign(sockets, events)
+        listens = (sockets["state"] == State.LISTEN) & (owned["pid"] != 0)
+        keys = _bound_to(sockets)[listens]
+        order = np.argsort(keys, kind="stable")
+        self._listeners = keys[order], owned[listens][order]
+        self._assign_to_listeners(sockets, owned)
+        return owned
+
+    def assign_closed(self, sockets: Records, events: Records) -> Records:
+        """OWNED rows for sockets that have closed: what is known of them from when they lived, and the listeners."""
+        owned = self._assign(sockets, events)
+        self._assign_to_listeners(sockets, owned)
+        return owned
+
+    def _assign(self, sockets: Records, events: Records) -> Records:
+        cookies, inodes = sockets["cookie"], sockets["inode"]
+        owned = np.zeros(len(cookies), OWNED)
+        held = self._by_cookie.knows(cookies)
+        owned[held] = self._by_cookie.of(cookies[held])
+        by_inode = ~held & (inodes != 0)
+        by_inode[by_inode] = self._by_inode.knows(inodes[by_inode])
+        owned[by_inode] = self._by_inode.of(inodes[by_inode])
+        called = (owned["pid"] == 0) & (events["pid"] != 0)
+        called[called] &= ~self._are_kernel_threads(events["pid"][called], events["comm"][called])
+        for target, source in (("pid", "pid"), ("name", "comm"), ("how", "owner")):
+            owned[target][called] = events[source][called]
+        return owned
+
+    def _assign_to_listeners(self, sockets: Records, owned: Records) -> None:
+        keys, listeners = self._listeners
+        waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (sockets["state"] != State.SYN_SENT)
+        if not len(keys) or not waiting.any():
+            return
+        wanted = _bound_to(sockets)[waiting]
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found = keys[at] == wanted
+        rows = np.flatnonzero(waiting)[found]
+        owned[rows] = listeners[at[found]]
+        owned["how"][rows] = OwnerKind.LISTENER
+
+    def _are_kernel_threads(self, pids: NDArray[np.uint32], comms: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+        unique, at, inverse = np.unique(pids, return_index=True, return_inverse=True)
+        keys = [(int(pid), bytes(comms[i])) for pid, i in zip(unique, at, strict=True)]
+        self._kernel = {key: self._kernel[key] if key in self._kernel else self._is_kernel_thread(*key) for key in keys}
+        return np.array([self._kernel[key] for key in keys], np.bool_)[inverse] if keys else np.zeros(0, np.bool_)
+
+
+def _bound_to(sockets: Records) -> NDArray[np.uint64]:
+    """Namespace and local port, as one number: what an accepted connection has in common with its listener."""
+    bound: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(16) | sockets["lport"]
+    return bound
