@@ -190,6 +190,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _number("holders", "HOLD", 4, "processes that hold the socket", lambda r, _: read.unless(r.owners["holders"], 0)),
     _word("user", "USER", 8, "user that made the socket", read.user, show=_show_name),
+    _word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=_show_name),
     _word("cgroup", "CGROUP", 24, "control group of the socket", read.cgroup, show=_show_name),
     _number("uid", "UID", 10, "user that made the socket", read.socket("uid", UNKNOWN_U32), show=_show_exact),
     _word("end", "END", 11, "how it ended", read.end),

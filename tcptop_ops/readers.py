@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.endings import end_names
+from tcptop_ops.services import service_of
 from tcptop_ops.snapshot import INFINITE_SSTHRESH, STATE_NAMES, UNKNOWN_U32, Direction, Origin, State
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
@@ -229,8 +230,18 @@ def user(rows: Rows, flows: Flows) -> Values:
 
 def cgroup(rows: Rows, flows: Flows) -> Values:
     """The socket's own cgroup; where the kernel does not tell, that of the task which made it."""
-    own = rows.sockets["cgroup_id"]
-    return _named(np.where(own == 0, rows.events["cgroup_id"], own), flows.snapshot.cgroups)
+    return _named(_cgroup_ids(rows), flows.snapshot.cgroups)
+
+
+def service(rows: Rows, flows: Flows) -> Values:
+    ids = _cgroup_ids(rows)
+    paths = flows.snapshot.cgroups
+    return _named(ids, {number: service_of(paths.get(number, "")) for number in np.unique(ids).tolist()})
+
+
+def _cgroup_ids(rows: Rows) -> NDArray[np.uint64]:
+    own: NDArray[np.uint64] = rows.sockets["cgroup_id"]
+    return np.where(own == 0, rows.events["cgroup_id"], own)
 
 
 def unsigned(part: str, name: str) -> Reader:
