@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.snapshot import UNKNOWN_U32, Records, State
 
-ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned")
+ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned", "unseen")
 _NAMES = np.array([name.encode() for name in ENDS], "S12")
-CLOSED, PEER_CLOSED, RESET, TIMED_OUT, REFUSED, UNREACHABLE, ABANDONED = range(1, len(ENDS))
+CLOSED, PEER_CLOSED, RESET, TIMED_OUT, REFUSED, UNREACHABLE, ABANDONED, UNSEEN = range(1, len(ENDS))
 
 _UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN, errno.ENONET)
 
@@ -25,7 +25,6 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
     states = events["states"]
     young = start == State.SYN_SENT
     listened = start == State.LISTEN
-    unseen = states == 0
     met_close_wait = states & (1 << State.CLOSE_WAIT) != 0
     met_fin_wait = states & (1 << State.FIN_WAIT1) != 0
     unknown = error == UNKNOWN_U32
@@ -34,7 +33,8 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
     gave_up = (error == errno.ETIMEDOUT) | (unknown & (events["gave_up"] != 0))
     return np.select(
         [
-            listened | unseen,
+            start == State.UNSEEN,
+            listened | (states == 0),
             young & refused,
             gave_up,
             np.isin(error, _UNREACHABLE_ERRORS),
@@ -45,7 +45,7 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
             met_fin_wait,
             start == 0,  # its final record was lost
         ],
-        [0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, PEER_CLOSED, CLOSED, 0],
+        [UNSEEN, 0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, PEER_CLOSED, CLOSED, 0],
         default=RESET,
     ).astype(np.uint8)
 

@@ -179,6 +179,7 @@ class State(IntEnum):
     LISTEN = 10
     CLOSING = 11
     NEW_SYN_RECV = 12
+    UNSEEN = 15  # no state of the kernel's: ``from_state`` of a socket whose end nobody told
 
 
 STATE_NAMES: dict[int, str] = {

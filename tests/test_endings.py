@@ -34,6 +34,8 @@ CASES: list[tuple[int, int, int, dict[str, int], str]] = [
     (errno.ECONNRESET, State.FIN_WAIT2, WE_CLOSED, {}, "closed"),
     (OK, State.ESTABLISHED, ESTABLISHED, {}, "reset"),
     (UNKNOWN, State.ESTABLISHED, ESTABLISHED, {}, "reset"),
+    (UNKNOWN, State.UNSEEN, ESTABLISHED, {}, "unseen"),
+    (UNKNOWN, State.UNSEEN, 0, {"gave_up": 1}, "unseen"),
     (errno.ETIMEDOUT, State.ESTABLISHED, ESTABLISHED, {}, "timed-out"),
     (errno.ETIMEDOUT, State.SYN_SENT, SYN_SENT, {}, "timed-out"),
     (errno.ETIMEDOUT, State.FIN_WAIT1, WE_CLOSED, {}, "timed-out"),

@@ -32,7 +32,16 @@ WANTED: tuple[Wanted, ...] = (
         "skc_v6_rcv_saddr",
     ),
     *_plain(
-        "sock", "SK_", "sk_uid", "sk_err", "sk_socket", "sk_drops", "sk_ack_backlog", "sk_max_ack_backlog", "sk_ino", "sk_protocol"
+        "sock",
+        "SK_",
+        "sk_uid",
+        "sk_err",
+        "sk_socket",
+        "sk_drops",
+        "sk_ack_backlog",
+        "sk_max_ack_backlog",
+        "sk_ino",
+        "sk_protocol",
     ),
     Wanted("SK_CGROUP", (("sock.sk_cgrp_data", "sock_cgroup_data.cgroup"),)),
     Wanted("SK_TIMER_PPREV", (("sock.sk_timer", "timer_list.entry", "hlist_node.pprev"),)),

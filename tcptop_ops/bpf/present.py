@@ -22,9 +22,10 @@ SWEEP_S = 2.0
 
 @dataclass(frozen=True)
 class Present:
-    """All sockets of one pass, and those that have no row."""
+    """All sockets of one pass, and those that have no row. ``before``: the rows of the last pass."""
 
     sockets: Records
+    before: Records
     time_wait: int
     syn_recv: int
 
@@ -107,6 +108,7 @@ class Iterated:
         self._counters = CpuCounters(counters)
         self._namespaces = SweptNamespaces()
         self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
+        self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
         """See PresentState."""
@@ -118,7 +120,8 @@ class Iterated:
                 filled = self._buffers[0].read(syscall.create_iterator(self._link), filled)
         after = self._counters.read()
         grown = [int(after[name] - before[name]) for name in ("time_wait", "syn_recv")]
-        return Present(self._buffers[0].records[:filled], *grown)
+        last, self._last = self._last, self._buffers[0].records[:filled]
+        return Present(self._last, last, *grown)
 
     def expire(self) -> None:
         """See PresentState."""
@@ -136,6 +139,7 @@ class Polled:
         self._namespaces = SweptNamespaces()
         self._diags: dict[int, SockDiag] = {}
         self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
+        self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
         """See PresentState."""
@@ -147,7 +151,8 @@ class Polled:
             dump = diag.dump()
             filled = self._buffers[0].append(dump.sockets, filled)
             time_wait, syn_recv = time_wait + dump.time_wait, syn_recv + dump.syn_recv
-        return Present(self._buffers[0].records[:filled], time_wait, syn_recv)
+        last, self._last = self._last, self._buffers[0].records[:filled]
+        return Present(self._last, last, time_wait, syn_recv)
 
     def _open(self, namespaces: Namespaces) -> None:
         """A netlink socket in each namespace: it goes on speaking for it afterwards."""

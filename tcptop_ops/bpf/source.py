@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
 from tcptop_ops.bpf.child import Child
+from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, attach
-from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, PresentState, run_pass
+from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.errors import Failed
 from tcptop_ops.owners import Owners
@@ -21,7 +22,6 @@ from tcptop_ops.snapshot import (
     EVENTS,
     FINAL,
     OWNER,
-    UNKNOWN_U32,
     Records,
     Snapshot,
     State,
@@ -31,7 +31,6 @@ from tcptop_ops.snapshot import (
 PASS_READ, PASS_ADOPT, PASS_CLEAR = 0, 1, 2
 CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("pad", "u4")])
 DESCRIPTOR_SWEEP_S = 10.0
-CONNECT_CB, PASSIVE_CB = 3, 5
 
 
 class SockOpsSource:
@@ -55,6 +54,7 @@ class SockOpsSource:
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
+        self._unseen = Unseen()
         self.watch(0)
 
     @property
@@ -81,9 +81,9 @@ class SockOpsSource:
         keys, values = self._events()
         self.drain()
         counters = self._counters.read()
-        closed = self._closed(keys, values)
-        events, unmatched = join(present.sockets["cookie"], keys, values)
-        if unmatched > len(closed):
+        events, lonely = join(present.sockets["cookie"], keys, values)
+        closed = self._closed(present, keys, values, lonely)
+        if int(lonely.sum()) > len(closed):
             self._present.expire()
         still = still_open(present.sockets["cookie"], events, closed)
         all_still = bool(still.all())
@@ -113,10 +113,19 @@ class SockOpsSource:
             poll_s=time.monotonic() - started,
         )
 
-    def _closed(self, keys: NDArray[np.uint64], values: Records) -> Records:
-        """What ended since the last poll: from the ring, and from the map where the ring was full."""
+    def _closed(
+        self, present: Present, keys: NDArray[np.uint64], values: Records, lonely: NDArray[np.bool_]
+    ) -> Records:
+        """What ended since the last poll: from the ring; from the map where the ring was full, or nobody told."""
         pending, self._pending = self._pending, []
-        return np.concatenate([*pending, self._left_in_map(keys, values)])
+        now_ns = time.monotonic_ns()
+        left = np.flatnonzero(values["closed"])
+        late = without_record(last_known(present.before, keys[left]), values[left], now_ns, 0)
+        gone, sockets = self._unseen.update(keys, lonely, present.before)
+        gone, sockets = gone[values["closed"][gone] == 0], sockets[values["closed"][gone] == 0]
+        unseen = without_record(sockets, values[gone], now_ns, State.UNSEEN)
+        syscall.delete_batch(self._attached.fds["conns"], keys[np.concatenate([left, gone])])
+        return np.concatenate([*pending, late, unseen])
 
     def _events(self) -> tuple[NDArray[np.uint64], Records]:
         """The map, in one batch: keys and values."""
@@ -125,21 +134,6 @@ class SockOpsSource:
             if count < len(self._keys):
                 return self._keys[:count], self._values[:count]
             self._keys, self._values = np.zeros(2 * count, "u8"), np.zeros(2 * count, EVENTS)
-
-    def _left_in_map(self, keys: NDArray[np.uint64], values: Records) -> Records:
-        """Rows that closed while the ring was full: what there is of their final records. Deleted from the map."""
-        left = values["closed"] != 0
-        if not left.any():
-            return np.zeros(0, FINAL)
-        final = np.zeros(int(left.sum()), FINAL)
-        final["events"] = values[left]
-        final["socket"]["cookie"] = keys[left]
-        final["socket"]["state"] = State.CLOSE
-        for name in ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us"):
-            final["socket"][name] = UNKNOWN_U32
-        final["ending"]["end_ns"], final["ending"]["error"] = time.monotonic_ns(), UNKNOWN_U32
-        syscall.delete_batch(self._attached.fds["conns"], keys[left])
-        return final
 
     def _learn_owners(self, sockets: Records) -> None:
         """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
@@ -196,42 +190,3 @@ class SockOpsSource:
     def _close_fds(self) -> None:
         while self._attached.fds:
             os.close(self._attached.fds.popitem()[1])
-
-
-def births(counters: Records) -> int:
-    """Connections born: connects and accepts on full sockets, less those that the map turned away."""
-    full = counters["calls"] - counters["requests"]
-    return int(full[CONNECT_CB] + full[PASSIVE_CB])
-
-
-def join(cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records) -> tuple[Records, int]:
-    """The map's row of each socket, zeros where it has none; and how many rows of the map have no socket."""
-    if not len(keys):
-        return np.zeros(len(cookies), EVENTS), 0
-    order = np.argsort(keys)
-    ordered = keys[order]
-    at = np.minimum(np.searchsorted(ordered, cookies), len(keys) - 1)
-    found = ordered[at] == cookies
-    events = gather(values, order[at])
-    if not found.all():
-        events[~found] = np.zeros((), EVENTS)
-    return events, len(keys) - int(found.sum())
-
-
-def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:
-    """False for a socket that closed between the pass of the iterator and the drain of the ring.
-
-    A life is (cookie, first_ns): a refused socket that connects again keeps its cookie.
-    """
-    if not len(closed):
-        return np.ones(len(cookies), np.bool_)
-    ended = np.isin(cookies, closed["socket"]["cookie"])
-    if not ended.any():
-        return ~ended
-    lives = set(zip(closed["socket"]["cookie"].tolist(), closed["events"]["first_ns"].tolist(), strict=True))
-    which = np.flatnonzero(ended)
-    for row, cookie, first in zip(
-        which.tolist(), cookies[which].tolist(), events["first_ns"][which].tolist(), strict=True
-    ):
-        ended[row] = first == 0 or (cookie, first) in lives
-    return ~ended

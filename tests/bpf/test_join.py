@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcptop_ops.bpf.join import Unseen, join, last_known, still_open, without_record
 from tcptop_ops.bpf.present import Buffer
-from tcptop_ops.bpf.source import join, still_open
-from tcptop_ops.snapshot import EVENTS, FINAL, OWNER, Records
+from tcptop_ops.snapshot import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records, State
 
 COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
 
@@ -30,11 +30,11 @@ def cookies_of(cookies: list[int]) -> Any:
 
 @given(st.lists(COOKIE, unique=True), st.dictionaries(COOKIE, st.integers(1, 2**64 - 1)))
 def test_join(cookies: list[int], rows: dict[int, int]) -> None:
-    events, unmatched = join(cookies_of(cookies), cookies_of(list(rows)), events_of(list(rows.values())))
+    events, lonely = join(cookies_of(cookies), cookies_of(list(rows)), events_of(list(rows.values())))
     assert len(events) == len(cookies)
     for event, cookie in zip(events, cookies, strict=True):
         assert event == (events_of([rows[cookie]])[0] if cookie in rows else np.zeros((), EVENTS))
-    assert unmatched == len(rows.keys() - set(cookies))
+    assert lonely.tolist() == [cookie not in cookies for cookie in rows]
 
 
 def test_join_leaves_the_map_as_it_was() -> None:
@@ -57,6 +57,40 @@ def test_still_open(sockets: list[tuple[int, int]], ended: list[tuple[int, int]]
     cookies = {cookie for cookie, _ in ended}
     wanted = [c not in cookies if first == 0 else (c, first) not in ended for c, first in sockets]
     assert told.tolist() == wanted
+
+
+def sockets_of(*cookies: int) -> Records:
+    rows = np.zeros(len(cookies), SOCKET)
+    rows["cookie"], rows["lport"] = cookies, [cookie + 100 for cookie in cookies]
+    return rows
+
+
+def test_what_was_known_of_a_socket() -> None:
+    found = last_known(sockets_of(5, 1, 3), cookies_of([3, 4, 5]))
+    assert found["cookie"].tolist() == [3, 4, 5]
+    assert found["lport"].tolist() == [103, 0, 105]
+    assert found["drops"].tolist() == [0, UNKNOWN_U32, 0]
+    assert set(found["state"].tolist()) == {State.CLOSE}
+    assert len(last_known(sockets_of(1), cookies_of([]))) == 0
+    assert last_known(sockets_of(), cookies_of([1]))["lport"].tolist() == [0]
+
+
+def test_a_socket_that_two_passes_miss_is_unseen() -> None:
+    """Passes over keys 1 (vanishes), 2 (is missed once), 3 (never found) and 4 (stays)."""
+    unseen, keys = Unseen(), cookies_of([1, 2, 3, 4])
+    told = []
+    before = sockets_of()
+    for present in ((1, 2, 4), (4,), (2, 4), (2, 4)):
+        gone, sockets = unseen.update(keys, ~np.isin(keys, present), before)
+        told.append((keys[gone].tolist(), sockets["lport"].tolist()))
+        before = sockets_of(*present)
+    assert told == [([], []), ([], []), ([1], [101]), ([], [])]
+
+
+def test_an_end_without_a_record() -> None:
+    final = without_record(sockets_of(7), events_of([5]), 99, State.UNSEEN)
+    assert (final["ending"]["end_ns"][0], final["ending"]["error"][0]) == (99, UNKNOWN_U32)
+    assert (final["socket"]["cookie"][0], final["events"]["first_ns"][0]) == (7, 5)
 
 
 def pipe_of(data: bytes) -> int:

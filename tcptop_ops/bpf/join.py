@@ -1,0 +1,106 @@
+"""What the kernel tells in three ways, put together by cookie: present state, events, ends. Pure.
+
+A life is (cookie, first_ns): a refused socket that connects again keeps its cookie.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, gather
+
+CONNECT_CB, PASSIVE_CB = 3, 5
+_NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us")
+
+
+def births(counters: Records) -> int:
+    """Connections born: connects and accepts on full sockets, less those that the map turned away."""
+    full = counters["calls"] - counters["requests"]
+    return int(full[CONNECT_CB] + full[PASSIVE_CB])
+
+
+def join(cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records) -> tuple[Records, NDArray[np.bool_]]:
+    """The map's row of each socket, zeros where it has none; and which rows of the map have no socket."""
+    lonely = np.ones(len(keys), np.bool_)
+    if not len(keys):
+        return np.zeros(len(cookies), EVENTS), lonely
+    order = np.argsort(keys)
+    ordered = keys[order]
+    at = np.minimum(np.searchsorted(ordered, cookies), len(keys) - 1)
+    found = ordered[at] == cookies
+    events = gather(values, order[at])
+    if not found.all():
+        events[~found] = np.zeros((), EVENTS)
+    lonely[order[at[found]]] = False
+    return events, lonely
+
+
+def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:
+    """False for a socket that closed between the pass of the iterator and the drain of the ring.
+
+    A life is (cookie, first_ns): a refused socket that connects again keeps its cookie.
+    """
+    if not len(closed):
+        return np.ones(len(cookies), np.bool_)
+    ended = np.isin(cookies, closed["socket"]["cookie"])
+    if not ended.any():
+        return ~ended
+    lives = set(zip(closed["socket"]["cookie"].tolist(), closed["events"]["first_ns"].tolist(), strict=True))
+    which = np.flatnonzero(ended)
+    for row, cookie, first in zip(
+        which.tolist(), cookies[which].tolist(), events["first_ns"][which].tolist(), strict=True
+    ):
+        ended[row] = first == 0 or (cookie, first) in lives
+    return ~ended
+
+
+def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:
+    """The sockets of these keys as an earlier pass (SOCKET rows) found them; what is not told where it did not."""
+    found = np.zeros(len(keys), SOCKET)
+    for name in _NOT_TOLD:
+        found[name] = UNKNOWN_U32
+    if len(before) and len(keys):
+        order = np.argsort(before["cookie"])
+        at = np.minimum(np.searchsorted(before["cookie"], keys, sorter=order), len(before) - 1)
+        there = before["cookie"][order[at]] == keys
+        found[there] = gather(before, order[at[there]])
+    found["cookie"] = keys
+    found["state"] = State.CLOSE
+    return found
+
+
+def without_record(sockets: Records, events: Records, now_ns: int, from_state: int) -> Records:
+    """FINAL rows of connections whose end the kernel did not tell."""
+    final = np.zeros(len(sockets), FINAL)
+    final["socket"], final["events"] = sockets, events
+    final["ending"]["end_ns"], final["ending"]["error"] = now_ns, UNKNOWN_U32
+    final["ending"]["from_state"] = from_state
+    return final
+
+
+class Unseen:
+    """Rows of the map whose socket two passes in a row no longer found: nobody told of their end.
+
+    A socket that no pass ever found may live in a namespace that nothing leads to: its row is left alone.
+    """
+
+    def __init__(self) -> None:
+        self._found = np.zeros(0, "u8")
+        self._missed = np.zeros(0, "u8")
+        self._as_last_seen = np.zeros(0, SOCKET)
+
+    def update(
+        self, keys: NDArray[np.uint64], lonely: NDArray[np.bool_], before: Records
+    ) -> tuple[NDArray[np.intp], Records]:
+        """Indices into ``keys`` of those to close now, and their sockets as last seen.
+
+        ``lonely``: which keys have no socket in this pass; ``before``: the rows of the last pass.
+        """
+        missing = np.flatnonzero(lonely)
+        gone = missing[np.isin(keys[missing], self._missed)]
+        sockets = last_known(self._as_last_seen, keys[gone])
+        once = keys[missing[np.isin(keys[missing], self._found)]]
+        self._as_last_seen = last_known(before, once)
+        self._missed, self._found = once, keys[~lonely]
+        return gone, sockets
