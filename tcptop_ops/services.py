@@ -25,7 +25,7 @@ _UNIT = re.compile(r"(?P<name>[^/]+)\.(?:service|scope|socket|mount|swap)$")
 
 @lru_cache(maxsize=4096)
 def service_of(path: str) -> str:
-    """``nginx``, ``docker:3f2a90b1c4d5``, ``pod:8a6f9c2e/3f2a90b1c4d5`` ...; the path itself where it says nothing else.
+    """``nginx``, ``docker:3f2a90b1c4d5``, ``pod:8a6f9c2e/3f2a90b1c4d5``; the path itself where it says nothing else.
 
     Empty for the root, which stands for nothing.
     """

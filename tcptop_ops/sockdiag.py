@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +173,18 @@ def _ended(part: netlink.Messages, buffer: netlink.Bytes) -> bool:
     return len(last.begin) > 0
 
 
+class Dumps(Protocol):
+    """What SockDiagSource asks."""
+
+    def dump(self, *, rows: Rows | None = None) -> Dump:
+        """All sockets. The array may belong to ``rows``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Poll:
     """What a poll found. ``order`` sorts by cookie."""
@@ -188,15 +201,15 @@ class _Poll:
 
 
 class SockDiagSource:
-    """A Source that runs on dumps alone, for the network namespace that ``diag`` speaks for.
+    """A Source that runs on dumps alone, for the network namespaces that ``diag`` speaks for.
 
     ``owners``: tells whose the sockets are (OWNED, a row a socket).
     """
 
     name = "sockdiag"
 
-    def __init__(self, diag: SockDiag | None = None, owners: Callable[[Records], Records] | None = None) -> None:
-        self._diag = diag or SockDiag(netns=os.stat(OWN).st_ino)
+    def __init__(self, diag: Dumps | None = None, owners: Callable[[Records], Records] | None = None) -> None:
+        self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._owners = owners
         self._users = Users()
         self._paths = _cgroup_paths()
@@ -227,6 +240,7 @@ class SockDiagSource:
             opened=opened,
             time_wait=dump.time_wait,
             syn_recv=dump.syn_recv,
+            namespaces=max(1, len(np.unique(found.sockets["netns"]))),
             missing=missing,
             notes=notes,
             users=self._users.learn(found.sockets["uid"]),

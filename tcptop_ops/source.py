@@ -82,5 +82,6 @@ def open_source(
 def _sockdiag() -> Source:
     from tcptop_ops.processes import polled_owners
     from tcptop_ops.sockdiag import SockDiagSource
+    from tcptop_ops.sweep import EveryNamespace
 
-    return SockDiagSource(owners=polled_owners())
+    return SockDiagSource(EveryNamespace(), polled_owners())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,10 +13,7 @@ from tcptop_ops.bpf import syscall
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.netns import Namespaces
 from tcptop_ops.snapshot import COUNTERS, SOCKET, Records
-from tcptop_ops.sockdiag import SockDiag
-
-SWEEP_S = 2.0
-"""Between two looks for namespaces that came or went."""
+from tcptop_ops.sweep import EveryNamespace, SweptNamespaces
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,6 @@ class Buffer:
         larger[:keep] = self.records[:keep]
         self.records = larger
 
-    def append(self, rows: Records, filled: int) -> int:
-        """Put rows behind the first ``filled``: how many there are then."""
-        while filled + len(rows) > len(self.records):
-            self._grow(filled)
-        self.records[filled : filled + len(rows)] = rows
-        return filled + len(rows)
-
     def read(self, fd: int, filled: int) -> int:
         """Append all that a descriptor has to say to ``filled`` rows: how many there are then. Closes it."""
         size = self.records.dtype.itemsize
@@ -78,26 +67,6 @@ class Buffer:
                 self._grow(at // size)
         finally:
             os.close(fd)
-
-
-class SweptNamespaces:
-    """The namespaces, looked for again every SWEEP_S, or at once when ``expire`` was called."""
-
-    def __init__(self) -> None:
-        self.all = Namespaces()
-        self._swept = 0.0
-
-    def refresh(self) -> Namespaces:
-        """Those that exist, as far as the last look told."""
-        now = time.monotonic()
-        if now - self._swept >= SWEEP_S:
-            self.all.refresh()
-            self._swept = now
-        return self.all
-
-    def expire(self) -> None:
-        """Look again next time."""
-        self._swept = 0.0
 
 
 class Iterated:
@@ -136,44 +105,22 @@ class Polled:
     """By a dump of sock_diag in each namespace, for kernels without BTF or iterators."""
 
     def __init__(self) -> None:
-        self._namespaces = SweptNamespaces()
-        self._diags: dict[int, SockDiag] = {}
-        self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
+        self._diag = EveryNamespace()
         self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
         """See PresentState."""
-        namespaces = self._namespaces.refresh()
-        self._open(namespaces)
-        self._buffers.reverse()
-        filled = time_wait = syn_recv = 0
-        for diag in self._diags.values():
-            dump = diag.dump()
-            filled = self._buffers[0].append(dump.sockets, filled)
-            time_wait, syn_recv = time_wait + dump.time_wait, syn_recv + dump.syn_recv
-        last, self._last = self._last, self._buffers[0].records[:filled]
-        return Present(self._last, last, time_wait, syn_recv)
-
-    def _open(self, namespaces: Namespaces) -> None:
-        """A netlink socket in each namespace: it goes on speaking for it afterwards."""
-        for inode in self._diags.keys() - namespaces.fds.keys():
-            self._diags.pop(inode).close()
-        if namespaces.fds.keys() <= self._diags.keys():
-            return
-        with namespaces.each() as visit:
-            for inode in visit:
-                if inode not in self._diags:
-                    self._diags[inode] = SockDiag(netns=inode)
+        dump = self._diag.dump()
+        last, self._last = self._last, dump.sockets
+        return Present(self._last, last, dump.time_wait, dump.syn_recv)
 
     def expire(self) -> None:
         """See PresentState."""
-        self._namespaces.expire()
+        self._diag.expire()
 
     def close(self) -> None:
         """See PresentState."""
-        for diag in self._diags.values():
-            diag.close()
-        self._namespaces.all.close()
+        self._diag.close()
 
 
 class CpuCounters:

@@ -12,7 +12,8 @@ import numpy as np
 
 from tcptop_ops.snapshot import INFINITE_SSTHRESH, Origin, State, Timer
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
-from tests.lab import Lab, in_netns, wait_until
+from tcptop_ops.sweep import EveryNamespace
+from tests.lab import Lab, in_netns, run, wait_until
 from tests.test_sockdiag import as_ss, row_of_port
 from tests.witness import ss_sockets, wait_quiet
 
@@ -140,12 +141,38 @@ def test_the_source_follows_a_connection(lab: Lab) -> None:
         source.close()
 
 
+def test_every_namespace_as_it_comes_and_goes(lab: Lab) -> None:
+    everywhere = EveryNamespace()
+
+    def listeners() -> dict[int, int]:
+        """Port and namespace."""
+        everywhere.expire()
+        sockets = everywhere.dump().sockets
+        rows = sockets[sockets["state"] == State.LISTEN]
+        return dict(zip(rows["lport"].tolist(), rows["netns"].tolist(), strict=True))
+
+    try:
+        assert not everywhere.denied
+        before = listeners()
+        servers = [lab.server(lab.namespace(name)) for name in ("one", "two")]
+        found = listeners()
+        assert {server.port for server in servers} <= found.keys() - before.keys()
+        assert len({found[server.port] for server in servers}) == 2
+        servers[0].end()
+        run(["ip", "netns", "del", lab.namespace("one")])
+        assert servers[0].port not in listeners()
+        assert servers[1].port in listeners()
+    finally:
+        everywhere.close()
+
+
 def test_nobody_can_use_it() -> None:
     program = (
         "import os; from tcptop_ops.sockdiag import SockDiagSource; import socket\n"
         f"os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
-        "sockets = SockDiagSource().poll().sockets\n"
+        "from tcptop_ops.sweep import EveryNamespace\n"
+        "sockets = SockDiagSource(EveryNamespace()).poll().sockets\n"
         "mine = sockets[sockets['inode'] == os.fstat(listener.fileno()).st_ino]\n"
         "print(mine['uid'].tolist(), bool(mine['cookie'].all()))"
     )

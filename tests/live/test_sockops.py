@@ -124,6 +124,7 @@ def test_a_connect_into_a_black_hole(lab: Lab, link: Link, cgroup: Path, watch: 
     port = 4444
     hole = lab.black_hole(link.b.ns, port)
     client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=port, cgroup=cgroup, comm="hanging")
+    wait_until(lambda: watch.lists(client.port), what="the SYN")
     wait_until(lambda: int(watch.events(client.port)["rto_events"]) >= 2, 10, "two SYN timeouts")
     row, events = watch.open(client.port), watch.events(client.port)
     witness = ss_socket(link.a.ns, local_port=client.port)

@@ -54,6 +54,11 @@ class Watch:
 
         return wait_until(there, what=f"a closed connection from port {lport}")[0]
 
+    def lists(self, lport: int) -> bool:
+        """Whether there is such a connection, in a new tick."""
+        sockets = self.tick().live.sockets
+        return bool(((sockets["lport"] == lport) & (sockets["rport"] != 0)).any())
+
     def events(self, lport: int) -> Records:
         """The row of EVENTS of the connection with this local port, live or closed, of a new tick."""
         flows = self.tick()
