@@ -19,7 +19,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tcptop_ops.columns import Column, find
-from tcptop_ops.errors import TcptopError
+from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.poller import Poller, keep
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
@@ -122,12 +122,20 @@ class TcptopApp(App[TcptopError]):
 
     def run_screen(self) -> TcptopError | None:
         """Run in this terminal until the end; the terminal is as it was when this returns."""
-        return self.run(mouse=self._mouse)
+        error = self.run(mouse=self._mouse)
+        if error is None and self.return_code:
+            return Failed("the screen broke down", "this is a bug in tcptop-ops: please report it")
+        return error
 
     @property
     def shown(self) -> View | None:
         """What is on the screen; none before the first tick."""
         return self._shown
+
+    @property
+    def newest(self) -> View | None:
+        """The last tick, shown or not: while paused it is not."""
+        return self._newest
 
     # The frame
 

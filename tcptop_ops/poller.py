@@ -28,16 +28,32 @@ class Clock:
         return wake.wait(seconds)
 
 
-def rest(source: Source, clock: Clock, wake: threading.Event, due: float) -> bool:
-    """Wait until ``due``, draining the source meanwhile. True, at once, if ``wake`` is set."""
-    drained = clock.now()
-    while (now := clock.now()) < due:
-        if now - drained >= DRAIN_S:
-            source.drain()
-            drained = now
-        if clock.wait(wake, min(due - now, DRAIN_S)):
-            return True
-    return wake.is_set()
+class Beat:
+    """A source and its rhythm: poll, then rest until the next poll is due, draining meanwhile."""
+
+    def __init__(self, source: Source, tracker: Tracker, clock: Clock) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._clock = clock
+        self._taken_in = clock.now()
+
+    def tick(self) -> Flows:
+        """Poll. Raises what the source raises."""
+        snapshot = self._source.poll()
+        self._taken_in = self._clock.now()
+        return self._tracker.update(snapshot)
+
+    def rest(self, wake: threading.Event, due: float) -> bool:
+        """Wait until ``due``. True, at once, if ``wake`` is set; however often that is, the source is drained."""
+        while (now := self._clock.now()) < due:
+            drain = self._taken_in + DRAIN_S
+            if now >= drain:
+                self._source.drain()
+                self._taken_in = now
+                continue
+            if self._clock.wait(wake, min(due, drain) - now):
+                return True
+        return wake.is_set()
 
 
 def next_due(due: float, delay_s: float, now: float) -> float:
@@ -76,10 +92,11 @@ def ticks(
     """
     clock = clock or Clock()
     due = clock.now() + delay_s
-    tracker.update(source.poll())
+    beat = Beat(source, tracker, clock)
+    beat.tick()
     done = 0
-    while (iterations is None or done < iterations) and not rest(source, clock, stop, due):
-        yield tracker.update(source.poll())
+    while (iterations is None or done < iterations) and not beat.rest(stop, due):
+        yield beat.tick()
         done += 1
         due = next_due(due, delay_s, clock.now())
 
@@ -143,10 +160,11 @@ class Poller:
 
     def _poll(self, source: Source) -> None:
         due = self._clock.now()
+        beat = Beat(source, self._tracker, self._clock)
         while not self._stop.is_set():
-            self._publish(self._tracker.update(source.poll()))
+            self._publish(beat.tick())
             last, due = due, next_due(due, self._delay_s, self._clock.now())
-            while rest(source, self._clock, self._wake, due):
+            while beat.rest(self._wake, due):
                 # Cleared before the wishes are read: one that comes later sets it again.
                 self._wake.clear()
                 if self._stop.is_set():

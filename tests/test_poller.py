@@ -192,7 +192,7 @@ def test_poll_now_polls_at_once_and_then_a_delay_later() -> None:
 def test_stop_does_not_wait_for_the_next_tick() -> None:
     source = FakeSource([snapshot(0, [flow(1)])])
     first = threading.Event()
-    poller = Poller(source, Tracker(), lambda _: first.set(), delay_s=3600, fail=pytest.fail)
+    poller = Poller(source, Tracker(), lambda _: first.set(), delay_s=3600, fail=Heard(0).fail)
     poller.start()
     assert first.wait(30)
     poller.stop()
@@ -202,7 +202,9 @@ def test_stop_does_not_wait_for_the_next_tick() -> None:
 
 
 def test_stop_before_the_start_is_harmless() -> None:
-    Poller(FakeSource([]), Tracker(), pytest.fail, delay_s=1, fail=pytest.fail).stop()
+    found, poller = heard(FakeSource([]), FakeClock())
+    poller.stop()
+    assert not found.errors
 
 
 def test_an_error_is_told_once_and_ends_the_thread() -> None:

@@ -23,7 +23,20 @@ class Stretch:
     most: int
 
 
-STRETCH = {"process": Stretch(9, 16, 16), "peer": Stretch(15, 30, 47), "local": Stretch(15, 22, 47)}
+LEAST_TEXT = 12
+"""What a column of text shrinks to where there is no room for its own width."""
+
+EAGER = ("peer", "process")
+"""These grow before others do, in this order."""
+
+STRETCH = {
+    "peer": Stretch(15, 30, 47),
+    "process": Stretch(9, 16, 16),
+    "local": Stretch(12, 22, 47),
+    "laddr": Stretch(12, 15, 39),
+    "raddr": Stretch(12, 15, 39),
+    "cgroup": Stretch(12, 24, 60),
+}
 """``peer`` at the most: the longest IPv6 address and port. A process name of the kernel's has 15 characters."""
 
 
@@ -82,32 +95,36 @@ def _fewer(sort: Column, width: int, wanted: list[Column]) -> list[Column]:
     return [column for column in wanted if column in kept]
 
 
-def _base(column: Column, sort: Column) -> int:
-    """A column's own width; one more where the mark of the sort finds no room beside the title."""
-    return max(column.width, len(column.title) + 1) if column is sort and column.id not in STRETCH else column.width
+def _stretch(column: Column, sort: Column) -> Stretch:
+    """Numbers never shrink. The sort's column is one wider where its mark finds no room beside the title."""
+    if column.id in STRETCH:
+        return STRETCH[column.id]
+    width = max(column.width, len(column.title) + 1) if column is sort else column.width
+    return Stretch(width if column.right else min(width, LEAST_TEXT), width, width)
 
 
-def _least(column: Column, sort: Column) -> int:
-    return STRETCH[column.id].least if column.id in STRETCH else _base(column, sort)
+def _least(stretch: Stretch) -> int:
+    return stretch.least
 
 
-def _ease(column: Column, sort: Column) -> int:
-    return STRETCH[column.id].ease if column.id in STRETCH else _base(column, sort)
+def _ease(stretch: Stretch) -> int:
+    return stretch.ease
 
 
-def _needed(columns: Sequence[Column], sort: Column, measure: Callable[[Column, Column], int]) -> int:
-    return GUTTER + sum(measure(column, sort) for column in columns) + len(columns) - 1
+def _needed(columns: Sequence[Column], sort: Column, measure: Callable[[Stretch], int]) -> int:
+    return GUTTER + sum(measure(_stretch(column, sort)) for column in columns) + len(columns) - 1
 
 
 def _grow(columns: Sequence[Column], sort: Column, width: int) -> Layout:
-    """Hand out what is left over: first up to ``ease``, then up to ``most``, left to right."""
-    widths = {column.id: _least(column, sort) for column in columns}
+    """Hand out what is left over: first up to ``ease``, then up to ``most``; whose and with whom come first."""
+    widths = {column.id: _stretch(column, sort).least for column in columns}
     spare = width - _needed(columns, sort, _least)
+    eager = sorted(columns, key=lambda column: EAGER.index(column.id) if column.id in EAGER else len(EAGER))
     for limit in ("ease", "most"):
-        for name in ("peer", "process", "local"):
-            if name in widths and spare > 0:
-                more = min(spare, getattr(STRETCH[name], limit) - widths[name])
-                widths[name] += more
+        for column in eager:
+            more = min(spare, getattr(_stretch(column, sort), limit) - widths[column.id])
+            if more > 0:
+                widths[column.id] += more
                 spare -= more
     placed, x = [], 0
     for column in columns:

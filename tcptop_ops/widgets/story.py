@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tcptop_ops import format as text
 from tcptop_ops.columns import find
-from tcptop_ops.view import View
+from tcptop_ops.view import View, row_at
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Lines, Piece, Span, Spans, flow, piece
 
 FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
@@ -29,6 +31,9 @@ LISTENER_FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("drops", ("drops",), "", ""),
 )
 
+ROOMY = 64
+"""Width from which the local address is told too."""
+
 
 class Story(Lines):
     """A rule with the place in the list, the line who, and the figures in what is left of the height."""
@@ -51,14 +56,9 @@ class Story(Lines):
         place = f"{position + 1} of {len(view)}, by {view.spec.sort.title.split()[0]}"
         if not view.spec.show_closed:
             place += ", closed hidden"
-        who = flow(_who(view, position, width >= ROOMY), width, 1)
-        return [_rule(place, width), *who, *flow(_figures(view, position), width, max(height - 2, 0))]
-
-
-ROOMY = 64
-"""Columns from which the local address is told too."""
-
-WHO = ("process", "pid", "local", "peer", "direction", "age_s", "cc", "end")
+        row = _Row(view, position)
+        who = flow(_who(row, width >= ROOMY), width, 1)
+        return [_rule(place, width), *who, *flow(_figures(row), width, max(height - 2, 0))]
 
 
 def _rule(place: str, width: int) -> Spans:
@@ -66,43 +66,55 @@ def _rule(place: str, width: int) -> Spans:
     return (Span("-" * max(width - len(right), 0) + right, "dim"),)
 
 
-def _value(view: View, position: int, name: str) -> tuple[str, int]:
-    column = find(name)
-    value = view.values(column, position, position + 1)[0]
-    return column.show(value), column.level(value)
+class _Row:
+    """One row of a view, read column by column."""
+
+    def __init__(self, view: View, position: int) -> None:
+        self._flows = view.flows
+        self._rows = row_at(view, position)
+        self.closed = view.is_closed(position)
+        self.state = self.value("state").decode()
+
+    def value(self, name: str) -> Any:
+        """The raw value."""
+        return find(name).read(self._rows, self._flows).tolist()[0]
+
+    def shown(self, name: str) -> str:
+        """As text."""
+        return find(name).show(self.value(name))
+
+    def span(self, name: str, before: str) -> Span:
+        """As text behind other text; coloured where it is bad."""
+        column, value = find(name), self.value(name)
+        level = column.level(value)
+        return Span(before + column.show(value), LEVEL_ROLES[level] if level > 0 else "plain")
 
 
-def _who(view: View, position: int, roomy: bool) -> list[Piece]:
-    shown = {name: _value(view, position, name)[0] for name in WHO}
-    state = view.values(find("state"), position, position + 1)[0].decode()
-    owner = shown["process"] if shown["pid"] == text.DASH else f"{shown['process']} {shown['pid']}"
-    pieces = [piece(owner, "title", 1)]
-    if state == "LISTEN":
-        return [*pieces, piece(shown["local"]), piece(state, rank=1)]
-    here = (Span(shown["local"]),) if roomy else ()
-    pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(shown["peer"]))))
-    if view.is_closed(position):
-        ago, _ = _value(view, position, "closed_s")
-        pieces.append(piece(f"{'closed' if shown['end'] == text.DASH else shown['end']} {ago} ago", "warn", 1))
-    else:
-        pieces.append(piece(state, rank=1))
-    if shown["direction"] != text.DASH:
-        pieces.append(piece(shown["direction"], rank=4))
-    if shown["age_s"] != text.DASH:
-        pieces.append(Piece((Span("age ", "dim"), Span(shown["age_s"])), 2))
-    if shown["cc"] != text.DASH:
-        pieces.append(piece(shown["cc"], rank=3))
+def _who(row: _Row, roomy: bool) -> list[Piece]:
+    pid = row.shown("pid")
+    pieces = [piece(row.shown("process") + ("" if pid == text.DASH else f" {pid}"), "title", 1)]
+    if row.state == "LISTEN":
+        return [*pieces, piece(row.shown("local")), piece(row.state, rank=1)]
+    here = (Span(row.shown("local")),) if roomy else ()
+    pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(row.shown("peer")))))
+    pieces.append(_end(row) if row.closed else piece(row.state, rank=1))
+    for name, label, rank in (("direction", "", 4), ("age_s", "age ", 2), ("cc", "", 3)):
+        value = row.shown(name)
+        if value != text.DASH:
+            pieces.append(Piece((Span(label, "dim"), Span(value)) if label else (Span(value),), rank))
     return pieces
 
 
-def _figures(view: View, position: int) -> list[Piece]:
-    listens = view.values(find("state"), position, position + 1)[0] == b"LISTEN"
+def _end(row: _Row) -> Piece:
+    end = row.shown("end")
+    return piece(f"{'closed' if end == text.DASH else end} {row.shown('closed_s')} ago", "warn", 1)
+
+
+def _figures(row: _Row) -> list[Piece]:
     pieces = []
-    for rank, (label, names, between, unit) in enumerate(LISTENER_FIGURES if listens else FIGURES):
+    for rank, (label, names, between, unit) in enumerate(LISTENER_FIGURES if row.state == "LISTEN" else FIGURES):
         spans = [Span(label + " ", "dim")]
-        for i, name in enumerate(names):
-            shown, level = _value(view, position, name)
-            spans.append(Span(between * bool(i) + shown, LEVEL_ROLES[level] if level > 0 else "plain"))
+        spans += [row.span(name, between * bool(i)) for i, name in enumerate(names)]
         known = spans[-1].text not in (text.DASH, text.UNKNOWN)
         pieces.append(Piece((*spans, Span(unit, "dim")) if unit and known else tuple(spans), rank))
     return pieces

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from tcptop_ops import format as text
 from tcptop_ops.columns import SHORT_STATES
 from tcptop_ops.tracker import Flows
-from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece
+from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece, width_of
 
 BAR = Span(" | ", "dim")
+BAR_WIDTH = len(BAR.text)
+LEAST_NOTE = 20
+"""Characters below which a note is not begun."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,11 @@ def _health(flows: Flows | None, width: int) -> Spans:
 def _warnings(flows: Flows, status: Status) -> list[Piece]:
     found = []
     if status.failure:
-        found.append(piece(f"! {text.printable(status.failure)} (the last picture stays; q quits)", "bad"))
+        found.append(piece(f"! {text.printable(status.failure)}", "bad"))
+        found.append(piece("(the last picture stays; q quits)", "bad", 6))
     untracked = int(flows.snapshot.counters["untracked"])
     if untracked:
-        what = "connection found" if untracked == 1 else "connections found"
-        found.append(piece(f"! {untracked} {what} no room in the kernel's map: --map-size", "bad", 1))
+        found.append(piece(f"! {text.count(untracked)} untracked, map full: --map-size", "bad", 1))
     return found
 
 
@@ -149,17 +152,18 @@ def _notes(flows: Flows, room: int) -> list[Piece]:
 def _news(flows: Flows | None, status: Status, width: int) -> Spans:
     if flows is None:
         return ()
-    warnings = _warnings(flows, status)
-    throughput = _throughput(flows)
-    taken = sum(len(span.text) for one in (*warnings, throughput) for span in one.spans) + 3 * (len(warnings) + 1)
-    notes = _notes(flows, width - taken) if width - taken >= 20 else []
-    return _groups([warnings, [throughput], notes], width)
+    if status.failure:
+        return _groups([_warnings(flows, status)], width)
+    told = [*_warnings(flows, status), _throughput(flows)]
+    room = width - sum(width_of(one.spans) + BAR_WIDTH for one in told)
+    notes = _notes(flows, room) if room >= LEAST_NOTE else []
+    return _groups([[one] for one in told] + [notes], width)
 
 
 def _one_line(flows: Flows | None, status: Status, width: int) -> Spans:
     if flows is None:
         return _who(flows, status, width)
-    warnings = [one._replace(rank=0) for one in _warnings(flows, status)]
+    warnings = [one if one.rank > 1 else one._replace(rank=0) for one in _warnings(flows, status)]
     retransmits = [one._replace(rank=1 + i) for i, one in enumerate(_retransmits(flows))]
     host = [piece(_source(flows, status), rank=4)]
     throughput = [_throughput(flows)._replace(rank=3)]

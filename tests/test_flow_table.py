@@ -1,0 +1,456 @@
+"""The table: which columns fit, what a row says, where the cursor is, and what is painted."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.style import Style
+from textual import events
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.pilot import Pilot
+from textual.strip import Strip
+
+from tcptop_ops.columns import COLUMNS, DEFAULT, Column, find, parse_list
+from tcptop_ops.snapshot import State
+from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.view import Spec, View, make
+from tcptop_ops.widgets.cells import SHORT_ENDS, lines
+from tcptop_ops.widgets.fit import GUTTER, fit, total_width
+from tcptop_ops.widgets.flow_table import FlowTable
+from tests.fakes import BOOT_NS, finals, flow, snapshot
+from tests.screens import text_of
+
+BY_RETRANSMITS = Spec()
+BY_NAME = Spec(sort=find("process"), falling=False)
+
+
+class Recorded(FlowTable):
+    """Remembers which lines were made for painting, and what was refreshed."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.painted: list[int] = []
+        self.regions: list[Region] = []
+
+    def render_line(self, y: int) -> Strip:
+        self.painted.append(y)
+        return super().render_line(y)
+
+    def refresh(self, *regions: Region, **rest: Any) -> Recorded:
+        self.regions.extend(regions or [self.size.region])
+        super().refresh(*regions, **rest)
+        return self
+
+    def forget(self) -> None:
+        self.painted, self.regions = [], []
+
+
+class Bench(App[None]):
+    """Nothing but a table."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.table = Recorded(spec)
+        self.clicked: list[Column] = []
+        self.moves = 0
+
+    def compose(self) -> ComposeResult:
+        yield self.table
+
+    def on_flow_table_header_clicked(self, event: FlowTable.HeaderClicked) -> None:
+        self.clicked.append(event.column)
+
+    def on_flow_table_moved(self) -> None:
+        self.moves += 1
+
+
+def ticked(*rounds: list[dict[str, Any]], **last: Any) -> Flows:
+    """The flows after these rounds, a second apart; ``last`` goes into the last snapshot."""
+    tracker = Tracker()
+    for i, flows in enumerate(rounds):
+        found = tracker.update(snapshot(i, flows, **(last if i == len(rounds) - 1 else {})))
+    return found
+
+
+def named(*names: str, **fields: Any) -> list[dict[str, Any]]:
+    """Connections of these processes, cookies from 1."""
+    return [flow(i, name=name.encode(), **fields) for i, name in enumerate(names, 1)]
+
+
+def retransmitting(counts: dict[int, int], **fields: Any) -> View:
+    """Connections by cookie, with so many retransmits within the window; the process is named after the cookie."""
+    flows = [flow(c, name=f"p{c}".encode(), **fields) for c in counts]
+    after = [f | {"retrans_segs": counts[f["cookie"]]} for f in flows]
+    return make(ticked(flows, after), BY_RETRANSMITS)
+
+
+def order_of(table: FlowTable) -> list[str]:
+    """The processes of the rows in the window."""
+    shown = [table.render_line(y).text for y in range(1, table.size.height)]
+    return [line[GUTTER:].split()[0] for line in shown if line.strip()]
+
+
+async def shown(pilot: Pilot[None], view: View) -> Recorded:
+    """Show it, painted."""
+    app = pilot.app
+    assert isinstance(app, Bench)
+    app.table.show(view)
+    await pilot.pause()
+    return app.table
+
+
+async def turn_wheel(pilot: Pilot[None], way: type[events.MouseEvent], times: int = 1) -> None:
+    """Turn the wheel over the table."""
+    app = pilot.app
+    assert isinstance(app, Bench)
+    for _ in range(times):
+        app.table.post_message(way(app.table, 5, 5, 0, 0, 0, False, False, False))
+    await pilot.pause()
+
+
+# Which columns fit
+
+
+def ids(width: int, spec: Spec = BY_RETRANSMITS) -> list[str]:
+    return [p.column.id for p in fit(spec.columns, spec.sort, width)]
+
+
+def test_eighty_columns_hold_exactly_the_default_set() -> None:
+    layout = fit(BY_RETRANSMITS.columns, BY_RETRANSMITS.sort, 80)
+    assert [p.column.id for p in layout] == list(DEFAULT)
+    assert total_width(layout) == 80
+
+
+def test_wider_screens_add_columns_in_order() -> None:
+    assert ids(120) == [*DEFAULT, "pid", "lport", "cwnd", "tx_bytes_per_s", "rx_bytes_per_s", "min_rtt_us"]
+    assert ids(160)[: len(ids(120))] == ids(120)
+    assert len(ids(200)) > len(ids(160))
+
+
+def test_narrow_screens_keep_who_and_what_it_is_sorted_by() -> None:
+    assert ids(40) == ["process", "peer", "state", "retrans_win"]
+    assert ids(40, Spec(sort=find("cwnd"))) == ["process", "peer", "retrans_win", "cwnd"]
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.id)
+def test_the_default_columns_never_need_scrolling_and_have_what_they_are_sorted_by(column: Column) -> None:
+    for width in range(40, 301):
+        layout = fit(BY_RETRANSMITS.columns, column, width)
+        assert total_width(layout) <= width
+        assert column in [placed.column for placed in layout]
+
+
+def test_columns_asked_for_are_all_there_however_wide() -> None:
+    layout = fit(parse_list("all"), find("cookie"), 80)
+    assert [p.column for p in layout] == list(COLUMNS)
+    assert total_width(layout) > 80
+
+
+def test_columns_asked_for_get_the_room_there_is() -> None:
+    layout = fit(parse_list("peer,srtt"), find("srtt_us"), 80)
+    assert [(p.column.id, p.width) for p in layout] == [("peer", 47), ("srtt_us", 5)]
+
+
+# What a row says
+
+
+def cells(flows: Flows, names: str, width: int = 80, spec: Spec = BY_RETRANSMITS) -> list[list[str]]:
+    columns = parse_list(names)
+    view = make(flows, spec)
+    return [list(line.cells) for line in lines(view, fit(columns, spec.sort, width), 0, 100, 0)]
+
+
+def test_a_number_that_has_no_room_is_not_cut_into_another_number() -> None:
+    before = [flow(1, rto_events=0)]
+    for seen, shown_as in ((7, "  7"), (999, "999"), (1_200, "99+"), (12_000, "12k")):
+        after = [flow(1, rto_events=seen)]
+        assert cells(ticked(before, after), "rto") == [[shown_as]]
+
+
+def test_a_long_ipv6_peer_is_cut_in_its_middle_and_keeps_its_port() -> None:
+    peer = ("2001:db8:1111:2222:3333:4444:5555:6666", 65535)
+    (row,) = cells(ticked([flow(1, peer=peer, family=10)]), "process,peer,srtt", 40)
+    assert row[1].startswith("[2001")
+    assert "~" in row[1]
+    assert row[1].endswith("]:65535")
+    (wide,) = cells(ticked([flow(1, peer=peer, family=10)]), "process,peer,srtt", 80)
+    assert "~" not in wide[1]
+
+
+def test_names_from_outside_are_harmless() -> None:
+    (row,) = cells(ticked(named("x")), "process")
+    assert row == ["x".ljust(16)]
+    (row,) = cells(ticked([flow(1, name=b"\xff\x1b[31mred\n")]), "process")
+    assert set(row[0]) <= set(string.printable[:95])
+
+
+def test_a_closed_row_says_how_it_ended() -> None:
+    gone = flow(2, state=State.CLOSE, states=1 << State.ESTABLISHED)
+    end = BOOT_NS + 1_500_000_000
+    flows = ticked([flow(1), flow(2)], [flow(1), flow(2)], [flow(1)], closed=finals([gone], end, error=110))
+    rows = lines(make(flows, BY_RETRANSMITS), fit(BY_RETRANSMITS.columns, BY_RETRANSMITS.sort, 80), 0, 10, 0)
+    assert [(row.mark, row.closed, row.cells[2]) for row in rows] == [(" ", False, "ESTAB"), ("x", True, "tmout")]
+
+
+def test_the_words_for_an_end_have_the_width_of_a_state() -> None:
+    assert {len(word) for word in SHORT_ENDS.values()} <= {4, 5}
+
+
+def test_new_rows_are_marked_for_two_ticks_but_not_those_of_the_start() -> None:
+    rounds = [[flow(1)], [flow(1), flow(2)], [flow(1), flow(2)], [flow(1), flow(2)]]
+    marks = []
+    for n in range(1, 5):
+        view = make(ticked(*rounds[:n]), BY_RETRANSMITS)
+        marks.append([line.mark for line in lines(view, fit(BY_RETRANSMITS.columns, view.spec.sort, 80), 0, 9, 0)])
+    assert marks == [[" "], [" ", "+"], [" ", "+"], [" ", " "]]
+
+
+def test_bad_rows_are_marked_and_zeros_are_dim() -> None:
+    view = retransmitting({1: 100, 2: 4, 3: 0})
+    rows = lines(view, fit(BY_RETRANSMITS.columns, view.spec.sort, 80), 0, 9, 0)
+    retr = BY_RETRANSMITS.columns.index(find("retrans_win"))
+    assert [row.mark for row in rows] == ["!", " ", " "]
+    assert [row.levels[retr] for row in rows] == [2, 1, -1]
+
+
+# On the screen
+
+
+async def test_the_lines_at_eighty_columns() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 6)) as pilot:
+        assert text_of(app)[1].rstrip() == "  starting ..."
+        await shown(pilot, retransmitting({1: 25, 2: 0}))
+        assert text_of(app) == [
+            "  PROCESS          PEER (LISTN: local)               STATE  SRTT RETRv RETR% RTO",
+            ">!p1               10.0.0.2:443                      ESTAB  30ms    25     -   0",
+            "  p2               10.0.0.2:443                      ESTAB  30ms     0     -   0",
+            " " * 80,
+            " " * 80,
+            " " * 80,
+        ]
+
+
+async def test_nothing_to_show_is_said() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 6)) as pilot:
+        table = await shown(pilot, make(ticked([]), BY_RETRANSMITS))
+        assert text_of(app)[1].rstrip() == "  no TCP sockets"
+        assert table.cursor is None
+        await pilot.press("j", "end", "home", "pagedown")
+        await pilot.click(table, offset=(5, 3))
+        assert table.cursor is None
+
+
+async def test_only_a_changed_row_is_refreshed_and_painted() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 20)) as pilot:
+        counts = {i: 100 - 5 * i for i in range(1, 11)}
+        table = await shown(pilot, retransmitting(counts))
+        table.forget()
+        await shown(pilot, retransmitting(counts))
+        assert (table.regions, table.painted) == ([], [])
+        await shown(pilot, retransmitting(counts | {4: 81}))
+        assert table.regions == [Region(0, 4, 80, 1)]
+        assert table.painted == [4]
+
+
+async def test_a_change_outside_the_window_paints_nothing() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 6)) as pilot:
+        counts = {i: 100 - 5 * i for i in range(1, 11)}
+        table = await shown(pilot, retransmitting(counts))
+        table.forget()
+        await shown(pilot, retransmitting(counts | {9: 54}))
+        assert (table.regions, table.painted) == ([], [])
+
+
+async def test_rows_that_change_places_are_painted_and_no_others() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 20)) as pilot:
+        counts = {i: 100 - 5 * i for i in range(1, 11)}
+        table = await shown(pilot, retransmitting(counts))
+        table.forget()
+        await shown(pilot, retransmitting(counts | {4: 74}))
+        assert sorted(table.painted) == [4, 5]
+
+
+async def test_a_moved_cursor_paints_two_rows() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 20)) as pilot:
+        table = await shown(pilot, retransmitting({i: 100 - 5 * i for i in range(1, 11)}))
+        table.forget()
+        await pilot.press("down")
+        assert sorted(table.painted) == [1, 2]
+
+
+async def test_of_ten_thousand_rows_only_the_visible_ones_are_made() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 20)) as pilot:
+        flows = [flow(i, name=b"p%d" % i) for i in range(1, 10_001)]
+        table = await shown(pilot, make(ticked(flows), BY_RETRANSMITS))
+        assert len(table._lines) == 19
+        await pilot.press("end")
+        assert table.cursor == 9_999
+        assert order_of(table)[-1] == "p10000"
+        assert len(table._lines) == 19
+
+
+async def test_the_cursor_stays_on_its_connection() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 20, 3: 10}))
+        await pilot.press("down")
+        assert table.cursor == 1
+        await shown(pilot, retransmitting({1: 30, 2: 40, 3: 50}))
+        assert (order_of(table), table.cursor) == (["p3", "p2", "p1"], 1)
+        await shown(pilot, retransmitting({1: 30, 2: 60, 3: 50}))
+        assert (order_of(table), table.cursor) == (["p2", "p3", "p1"], 0)
+        assert text_of(app)[1].startswith(">!p2")
+
+
+async def test_the_cursor_is_on_the_worst_row_until_it_is_moved_and_after_home() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 20}))
+        await shown(pilot, retransmitting({1: 30, 2: 40}))
+        assert table.cursor == 0
+        await pilot.press("j", "home")
+        await shown(pilot, retransmitting({1: 50, 2: 40}))
+        assert table.cursor == 0
+        assert text_of(app)[1].startswith(">!p1")
+
+
+async def test_the_cursor_stays_near_when_its_connection_is_gone() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 20, 3: 10}))
+        await pilot.press("end")
+        await shown(pilot, retransmitting({1: 30, 2: 20}))
+        assert table.cursor == 1
+        await shown(pilot, retransmitting({1: 10, 2: 20}))
+        assert table.cursor == 0
+
+
+async def test_the_window_follows_the_cursor_unless_it_was_scrolled_away() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        counts = {i: 200 - i for i in range(1, 101)}
+        table = await shown(pilot, retransmitting(counts))
+        await pilot.press("down")
+        await shown(pilot, retransmitting(counts | {2: 1}))
+        assert order_of(table)[-1] == "p2"
+        assert text_of(app)[9].startswith(">")
+        await turn_wheel(pilot, events.MouseScrollUp, 40)
+        await shown(pilot, retransmitting(counts | {2: 0}))
+        assert order_of(table)[0] == "p1"
+        await pilot.press("up")
+        assert table.cursor == 98
+        assert "p100" in order_of(table)
+
+
+async def test_pages_and_ends() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 11)) as pilot:
+        table = await shown(pilot, retransmitting({i: 200 - i for i in range(1, 51)}))
+        for key, row in (
+            ("pagedown", 9),
+            ("pagedown", 18),
+            ("pageup", 9),
+            ("k", 8),
+            ("end", 49),
+            ("home", 0),
+            ("up", 0),
+        ):
+            await pilot.press(key)
+            assert table.cursor == row
+        assert app.moves == 7
+
+
+async def test_a_click_selects_a_row_and_tells_of_a_header() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 20, 3: 10}))
+        await pilot.click(table, offset=(30, 3))
+        assert table.cursor == 2
+        await pilot.click(table, offset=(30, 8))
+        assert table.cursor == 2
+        for x in (2, 20, 79):
+            await pilot.click(table, offset=(x, 0))
+        assert [column.id for column in app.clicked] == ["process", "peer", "rto_win"]
+
+
+async def test_wide_lists_scroll_sideways_and_keep_the_gutter() -> None:
+    app = Bench(Spec(columns=parse_list("all")))
+    async with app.run_test(size=(60, 5)) as pilot:
+        flows = ticked(named("one"))
+        table = await shown(pilot, make(flows, Spec(columns=parse_list("all"))))
+        assert text_of(app)[0].startswith("    COOKIE")
+        await pilot.press("right", "right")
+        assert "COOKIE" not in text_of(app)[0]
+        assert text_of(app)[1].startswith("> ")
+        await pilot.click(table, offset=(15, 0))
+        first = text_of(app)[0]
+        assert app.clicked[0].title.split()[0] in first
+        await pilot.press("left", "left", "left")
+        assert text_of(app)[0].startswith("    COOKIE")
+
+
+async def test_a_resize_keeps_the_cursor_and_finds_other_columns() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 30)) as pilot:
+        table = await shown(pilot, retransmitting({i: 200 - i for i in range(1, 51)}))
+        for _ in range(20):
+            await pilot.press("down")
+        await pilot.resize_terminal(120, 8)
+        assert table.cursor == 20
+        assert "p21" in order_of(table)
+        assert "CWND" in text_of(app)[0]
+
+
+async def test_other_colours_are_painted() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 0}))
+        before = table.render_line(2)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert table.render_line(2) != before
+        assert table.render_line(2).text == before.text
+
+
+async def test_styles_bad_numbers_alone_are_coloured_and_segments_are_few() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, retransmitting({1: 30, 2: 1}))
+        await pilot.press("end")
+        bad, calm = list(table.render_line(1)), list(table.render_line(2))
+        styles = {segment.text.strip(): segment.style or Style() for segment in bad}
+        assert styles["30"].color == styles["!"].color
+        assert styles["30"].color not in {s.style.color for s in calm if s.style}
+        assert len(bad) <= 6
+        assert len(calm) <= 3
+
+
+async def test_rows_of_equal_rank_do_not_change_places() -> None:
+    app = Bench(BY_RETRANSMITS)
+    rng = np.random.default_rng(1)
+    async with app.run_test(size=(80, 30)) as pilot:
+        for _ in range(3):
+            counts = {int(c): 0 for c in rng.permutation(np.arange(1, 21))}
+            table = await shown(pilot, retransmitting(counts))
+            assert order_of(table) == [f"p{c}" for c in range(1, 21)]
+
+
+async def test_another_sort_is_marked_in_the_header() -> None:
+    app = Bench(BY_RETRANSMITS)
+    async with app.run_test(size=(80, 6)) as pilot:
+        flows = ticked(named("zsh", "awk"))
+        table = await shown(pilot, make(flows, BY_NAME))
+        assert "PROCESS^" in text_of(app)[0]
+        assert "RETR RETR%" in text_of(app)[0]
+        assert order_of(table) == ["awk", "zsh"]
