@@ -77,9 +77,10 @@ def _decoded(value: bytes) -> str | None:
 
 def _show_address(packed: bytes) -> str:
     scope = int.from_bytes(packed[18:22], "big")
+    device = text.printable(packed[22:37].rstrip(b"\0")) or str(scope)
     addr = packed[:16]
-    local = addr[0] == 0xFE and addr[1] & 0xC0 == 0x80
-    return text.address(addr, str(scope) if scope and local else "")
+    is_link_local = addr[0] == 0xFE and addr[1] & 0xC0 == 0x80
+    return text.address(addr, device if scope and is_link_local else "")
 
 
 def _show_endpoint(packed: bytes) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.endings import end_names
 from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import INFINITE_SSTHRESH, STATE_NAMES, UNKNOWN_U32, Direction, Origin, State
+from tcptop_ops.snapshot import INFINITE_SSTHRESH, STATE_NAMES, UNKNOWN_U32, Direction, Origin, State, device_keys
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
 Values = NDArray[Any]
@@ -147,16 +147,26 @@ def rto_total(rows: Rows, _: Flows) -> Values:
     return values
 
 
-def endpoint(side: str) -> Reader:
-    """Address, port and scope as bytes that sort by address first: 16 + 2 + 4 bytes, big endian."""
+_ENDPOINT = np.dtype(
+    [("addr", "u1", (16,)), ("port", ">u2"), ("scope", ">u4"), ("device", "S15"), ("end", "u1")]  # IFNAMSIZ is 16
+)
 
-    def endpoint(rows: Rows, _: Flows) -> Values:
-        packed = np.zeros(len(rows), [("addr", "u1", (16,)), ("port", ">u2"), ("scope", ">u4"), ("end", "u1")])
+
+def endpoint(side: str) -> Reader:
+    """Address, port, and the device that a link-local one belongs to, as bytes that sort by address first.
+
+    The last byte is never zero: numpy drops those at the end.
+    """
+
+    def endpoint(rows: Rows, flows: Flows) -> Values:
+        packed = np.zeros(len(rows), _ENDPOINT)
         packed["addr"] = rows.sockets[side + "addr"]
         packed["port"] = rows.sockets[side + "port"]
         packed["scope"] = rows.sockets["ifindex"]
+        if flows.snapshot.devices:
+            packed["device"] = _named(device_keys(rows.sockets), flows.snapshot.devices).astype("S15")
         packed["end"] = 1
-        return np.ascontiguousarray(packed).view("S23")
+        return packed.view(f"S{_ENDPOINT.itemsize}")
 
     return endpoint
 

@@ -272,6 +272,7 @@ class Snapshot:
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
+    devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
     poll_s: float = 0.0
 
 
@@ -283,3 +284,10 @@ def gather(records: Records, which: NDArray[Any]) -> Records:
     opaque: Records = records.view(f"V{records.dtype.itemsize}")
     found: Records = opaque[which].view(records.dtype)
     return found
+
+
+def device_keys(sockets: Records) -> NDArray[np.uint64]:
+    """Namespace and interface index as one number; 0 where the socket is not bound to a device."""
+    keys: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(32) | sockets["ifindex"]
+    keys[sockets["ifindex"] == 0] = 0
+    return keys

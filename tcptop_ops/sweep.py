@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import suppress
 
 import numpy as np
 
-from tcptop_ops.errors import Unsupported
+from tcptop_ops.errors import TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.netns import Namespaces
+from tcptop_ops.snapshot import Records, device_keys
 from tcptop_ops.sockdiag import SockDiag
 
 SWEEP_S = 2.0
@@ -21,6 +24,7 @@ class SweptNamespaces:
     def __init__(self) -> None:
         self.all = Namespaces()
         self._swept = 0.0
+        self._devices: dict[int, str] = {}
 
     def refresh(self) -> Namespaces:
         """Those that exist, as far as the last look told."""
@@ -33,6 +37,21 @@ class SweptNamespaces:
     def expire(self) -> None:
         """Look again next time."""
         self._swept = 0.0
+
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """Names by ``device_keys``, for the devices that these sockets are bound to; each is looked up once."""
+        keys = np.unique(device_keys(sockets)[sockets["ifindex"] != 0]).tolist()
+        wanted = {key >> 32 for key in keys if key not in self._devices} & self.all.fds.keys()
+        if wanted:
+            self._learn_devices(wanted)
+        self._devices |= {key: "" for key in keys if key not in self._devices}
+        return self._devices
+
+    def _learn_devices(self, wanted: set[int]) -> None:
+        with suppress(TcptopError), self.all.each() as visit:
+            for inode in visit:
+                if inode in wanted:
+                    self._devices |= {inode << 32 | index: name for index, name in socket.if_nameindex()}
 
 
 class EveryNamespace:
@@ -80,6 +99,10 @@ class EveryNamespace:
                         self._diags[inode] = (SockDiag(netns=inode), (Rows(), Rows()))
         except Unsupported:
             self.denied = True
+
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """See SweptNamespaces."""
+        return self._namespaces.devices(sockets)
 
     def expire(self) -> None:
         """Look for new namespaces at the next dump."""

@@ -33,6 +33,10 @@ class PresentState(Protocol):
         """One pass over every namespace. Raises OSError or TcptopError."""
         ...
 
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """Names of the devices that these sockets are bound to, by ``device_keys``."""
+        ...
+
     def expire(self) -> None:
         """Look for new namespaces at the next pass: a socket was missing."""
         ...
@@ -92,6 +96,10 @@ class Iterated:
         last, self._last = self._last, self._buffers[0].records[:filled]
         return Present(self._last, last, *grown)
 
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """See PresentState."""
+        return self._namespaces.devices(sockets)
+
     def expire(self) -> None:
         """See PresentState."""
         self._namespaces.expire()
@@ -113,6 +121,10 @@ class Polled:
         dump = self._diag.dump()
         last, self._last = self._last, dump.sockets
         return Present(self._last, last, dump.time_wait, dump.syn_recv)
+
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """See PresentState."""
+        return self._diag.devices(sockets)
 
     def expire(self) -> None:
         """See PresentState."""

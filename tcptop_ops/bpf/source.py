@@ -110,6 +110,7 @@ class SockOpsSource:
             notes=self._notes(counters),
             users=self._users.learn(sockets["uid"]),
             cgroups=self._paths.learn(set(np.unique(sockets["cgroup_id"]).tolist())),
+            devices=self._present.devices(sockets),
             poll_s=time.monotonic() - started,
         )
 

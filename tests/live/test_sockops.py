@@ -153,6 +153,22 @@ def test_a_reset_is_told_on_both_sides(lab: Lab, link: Link, cgroup: Path, watch
     assert watch.closed(server.port)["end"] == "reset"
 
 
+def test_a_link_local_address_has_its_device(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
+    script = (
+        "import socket, sys\n"
+        "server = socket.socket(socket.AF_INET6); server.bind(('::', 0)); server.listen()\n"
+        f"index = socket.if_nametoindex({link.a.device!r})\n"
+        "mine = [line.split() for line in open('/proc/net/if_inet6') if line.split()[0].startswith('fe80')]\n"
+        "address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(mine[0][0]))\n"
+        "client = socket.socket(socket.AF_INET6); client.connect((address, server.getsockname()[1], 0, index))\n"
+        "print(client.getsockname()[1], address, flush=True); sys.stdin.read()\n"
+    )
+    program = lab.popen(link.a.ns, [sys.executable, "-I", "-c", script], cgroup=cgroup)
+    assert program.stdout is not None
+    port, address = program.stdout.readline().split()
+    assert watch.open(int(port))["raddr"] == f"{address}%{link.a.device}"
+
+
 def received(watch: Watch, port: int, count: int) -> bool:
     return bool(watch.open(port)["bytes_received"] == count)
 
