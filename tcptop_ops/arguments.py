@@ -10,6 +10,7 @@ from tcptop_ops.errors import Usage
 
 if TYPE_CHECKING:
     from tcptop_ops.columns import Column
+    from tcptop_ops.filters import Filter
 
 SOURCES = ("auto", "sockops", "sockdiag")
 CALLBACKS = ("all", "every", "events")
@@ -33,6 +34,7 @@ class Arguments:
     mouse: bool
     output: str  # screen, batch or json
     iterations: int | None
+    filter: Filter | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,6 +71,10 @@ def _positive(text: str) -> int:
     return value
 
 
+def _pids(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part.strip()) for part in text.split(","))
+
+
 def parser() -> argparse.ArgumentParser:
     """The options, as --help shows them."""
     top = _Parser(
@@ -77,6 +83,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = top.add_argument_group("what to watch")
+    what.add_argument(
+        "-f", "--filter", metavar="EXPR", help="show only matching connections, such as: srtt > 20ms and not :443"
+    )
+    what.add_argument("-p", "--pid", type=_pids, metavar="PID[,PID]", help="show only those of these processes")
     what.add_argument("--cgroup", metavar="PATH", help="attach to this cgroup only: one service, one container")
     what.add_argument(
         "--source", choices=SOURCES, default="auto", help="where figures come from (default: %(default)s)"
@@ -182,4 +192,16 @@ def resolve(given: argparse.Namespace) -> Arguments:
         mouse=not given.no_mouse,
         output="batch" if given.batch else "json" if given.json else "screen",
         iterations=1 if given.once else given.iterations,
+        filter=_filter(given.filter, given.pid),
     )
+
+
+def _filter(text: str | None, pids: tuple[int, ...] | None) -> Filter | None:
+    """``--filter`` and ``--pid``, both where both are given. Raises FilterError."""
+    if text is None and pids is None:
+        return None
+    from tcptop_ops.filters import both, compile, of_pids
+
+    wanted = None if text is None else compile(text)
+    owned = None if pids is None else of_pids(pids)
+    return both(wanted, owned) if wanted and owned else wanted or owned

@@ -149,7 +149,7 @@ def spec_of(arguments: Arguments) -> Spec:
     """What to show, and in which order."""
     from tcptop_ops.view import Spec
 
-    spec = Spec(sort=arguments.sort, falling=arguments.falling)
+    spec = Spec(sort=arguments.sort, falling=arguments.falling, filter=arguments.filter)
     return spec if arguments.columns is None else replace(spec, columns=arguments.columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
 from tcptop_ops.readers import Values
 from tcptop_ops.tracker import Flows, Rows
+
+if TYPE_CHECKING:
+    from tcptop_ops.filters import Filter
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Spec:
     sort: Column = field(default_factory=lambda: find(DEFAULT_SORT))
     falling: bool = True
     show_closed: bool = True
+    filter: Filter | None = None  # None: every row
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ def make(flows: Flows, spec: Spec) -> View:
     order = sort(flows, spec.sort, spec.falling)
     if not spec.show_closed:
         order = order[order < len(flows.live)]
+    if spec.filter is not None:
+        wanted = np.concatenate([spec.filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
+        order = order[wanted[order]]
     return View(flows, spec, order)
 
 

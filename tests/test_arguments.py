@@ -35,6 +35,7 @@ def test_defaults() -> None:
         "mouse": True,
         "output": "screen",
         "iterations": None,
+        "filter": None,
     }
     assert parsed().sort is find("retrans_win")
 
@@ -156,3 +157,33 @@ def test_help_tells_every_column_and_option() -> None:
     for column in COLUMNS:
         assert column.id in text
         assert column.alias in text
+
+
+def test_filters() -> None:
+    def text(*argv: str) -> str | None:
+        found = parsed(*argv).filter
+        return None if found is None else found.text
+
+    assert text() is None
+    assert text("-f", "srtt > 20ms") == text("--filter=srtt > 20ms") == "srtt > 20ms"
+    assert text("-p", "7") == text("--pid=7") == "pid = 7"
+    assert text("-p7,8") == text("-p", "7, 8") == "pid = 7 or pid = 8"
+    assert text("-p7,8", "-f", "nginx or :443") == "(nginx or :443) and (pid = 7 or pid = 8)"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-f", ""], "filter: column 1: expected a field, a word, 'not' or '(', found the end"),
+        (["-f", "srt > 5ms"], "filter: column 1: expected a field, found 'srt'"),
+        (["-f", "a b", "-p", "1"], "filter: column 3: expected an operator, 'and', 'or' or the end, found 'b'"),
+        (["-p", "nginx"], "argument -p/--pid: 'nginx' is not a whole number"),
+        (["-p", "1,"], "argument -p/--pid: '' is not a whole number"),
+        (["-p", "0"], "argument -p/--pid: 0 is not positive, or too large"),
+    ],
+)
+def test_wrong_filters(argv: list[str], message: str) -> None:
+    with pytest.raises(Usage) as error:
+        parse(argv)
+    assert error.value.message == message
+    assert error.value.hint

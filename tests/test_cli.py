@@ -238,3 +238,26 @@ def test_what_it_costs() -> None:
     cost = cli.OwnCost().since_last(0.0)
     assert cost.keys() == {"cpu_pct", "rss_bytes", "view_ms"}
     assert 1 << 20 < cost["rss_bytes"] < 1 << 40
+
+
+@pytest.mark.parametrize(
+    "option", [["-f", "nginx and srtt > 15us"], ["-p", "8"], ["-p", "7,8", "-f", "not cookie = 1"]]
+)
+def test_a_filter_reaches_the_outputs(
+    option: list[str], opened: list[FakeSource], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [flow(1, srtt_us=10, pid=7), flow(2, srtt_us=20, pid=8), flow(3, srtt_us=30, pid=9, name=b"sshd")]
+    opened += [FakeSource([snapshot(0, rows), snapshot(1, rows)]) for _ in range(2)]
+    assert cli.main(["--json", "--once", "-d", "0.1", *option]) == 0
+    tick = json.loads(capsys.readouterr().out)
+    assert [row["cookie"] for row in tick["connections"]] == [2]
+    assert tick["totals"]["connections"] == 3
+    opened.pop(0)
+    assert cli.main(["--batch", "--once", "-d", "0.1", "-c", "cookie", *option]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]] == [["COOKIE"], ["2"]]
+
+
+def test_a_wrong_filter_is_told() -> None:
+    done = run("--json", "-f", "srtt > \x1b[2J", *POLLED)
+    assert done.stdout == ""
+    assert_told(done.returncode, done.stderr, 2, "filter: column 8: expected a number with a unit of time")

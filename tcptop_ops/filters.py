@@ -1,0 +1,377 @@
+"""The filter language: text to a mask over rows.
+
+    srtt > 20ms and not port = 443         FIELD OPERATOR VALUE with = != < <= > >= ~, joined with and, or, not, ( )
+    nginx or :443 or 10.2. or syn-sent     a word alone: a process, an address, a state
+
+A field is a column's id or alias, or ``port`` (either end's) or ``host`` (either end's address). What it holds tells
+what it is compared with:
+
+- a time has its unit (us, ms, s, m, h, d), unless the field's own name tells it (``srtt_us > 20000``);
+- sizes and rates take k, M, G and Ki, Mi, Gi, with B, /s and, for rates, bit: ``1MB/s``, ``10Mbit/s``, ``2GiB``;
+- an address is ``=`` or ``!=`` to an address or a prefix; an endpoint to one with a port too; ``*`` is the unspecified;
+- a state, an end, an origin, a direction or a timer is one of a few names, in any case; a state by its short name too;
+- other text is equal or not, exactly;
+- ``~`` searches a regular expression in any text (in any case, where there are only a few names).
+
+Null is not comparable: any comparison with it is false, ``!=`` too; so ``not`` of one is true. ``not process ~ .``
+finds the rows of which no process is known. ``port`` and ``host`` match when one end does; with ``!=``, when no end is
+equal.
+
+A word alone matches, in any case: part of the process's name, the whole state, or an address: ``:443`` and
+``10.0.0.1:443`` that port of either end, ``10.0.0.1`` and ``10.0.0.0/8`` either address, anything else its first
+characters.
+
+No loop runs over rows: text is looked at once for each value that occurs.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache, reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops import filter_values as values
+from tcptop_ops.columns import BY_NAME, SHORT_STATES, Column, find
+from tcptop_ops.endings import ENDS
+from tcptop_ops.filter_arrays import Ends, Mask, each
+from tcptop_ops.filter_grammar import Comparison, FilterError, Join, Node, Not, Text, Word, parse
+from tcptop_ops.filter_patterns import LONGEST_VALUE
+from tcptop_ops.filter_values import Misread, Place
+from tcptop_ops.snapshot import STATE_NAMES
+from tcptop_ops.tracker import Flows, Rows
+
+__all__ = ["FIELDS", "Filter", "FilterError", "both", "compile", "of_pids"]
+
+Test = Callable[[Rows, Flows], Mask]
+Compare = Callable[[Any, Any], Any]
+
+ORDERED: dict[str, Compare] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+STATES = tuple(STATE_NAMES.values())
+STATE_SYNONYMS = {short.lower(): name for name, short in SHORT_STATES.items()} | {
+    "established": "ESTAB",
+    "listening": "LISTEN",
+    "close": "UNCONN",
+    "fin-wait1": "FIN-WAIT-1",
+    "fin-wait2": "FIN-WAIT-2",
+}
+NAMES: dict[str, tuple[str, ...]] = {
+    "state": STATES,
+    "direction": ("out", "in", "listen"),
+    "origin": ("new", "adopted", "listed"),
+    "end": ENDS[1:],
+    "timer": ("retransmit", "keepalive", "time-wait", "persist", "probe", "reorder"),
+}
+"""Columns that hold one of a few names."""
+
+ADDRESSES = ("laddr", "raddr")
+ENDPOINTS = ("local", "peer")
+IDENTITIES = ("cookie", "netns", "inode")
+EITHER = {"port": ("lport", "rport"), "host": ADDRESSES}
+SIZES = ("bytes_acked", "bytes_received", "mss", "snd_wnd", "rcv_wnd", "notsent", "recv_q", "send_q")
+FIELDS = (*BY_NAME, *EITHER)
+"""All that may stand before an operator."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows are wanted. ``text`` is what was written."""
+
+    text: str
+    _test: Test = field(compare=False, repr=False)
+
+    def mask(self, rows: Rows, flows: Flows) -> Mask:
+        """True for each row that matches."""
+        return self._test(rows, flows) if len(rows) else np.zeros(0, np.bool_)
+
+
+def compile(text: str) -> Filter:
+    """The filter of this text. Raises FilterError."""
+    return Filter(text, _compiled(parse(text)))
+
+
+def of_pids(pids: tuple[int, ...]) -> Filter:
+    """The rows of these processes."""
+    read = find("pid").read
+    return Filter(
+        " or ".join(f"pid = {pid}" for pid in pids), lambda rows, flows: np.isin(read(rows, flows), np.array(pids))
+    )
+
+
+def both(first: Filter, second: Filter) -> Filter:
+    """The rows that match the one and the other."""
+    return Filter(f"({first.text}) and ({second.text})", _joined(True, (first.mask, second.mask)))
+
+
+# --- the tree
+
+
+def _compiled(node: Node) -> Test:
+    if isinstance(node, Join):
+        return _joined(node.every, tuple(_compiled(part) for part in node.parts))
+    if isinstance(node, Not):
+        return _negated(_compiled(node.inner))
+    return _comparison(node) if isinstance(node, Comparison) else _word(node)
+
+
+def _joined(every: bool, tests: tuple[Test, ...]) -> Test:
+    join: Compare = np.logical_and if every else np.logical_or
+    return lambda rows, flows: reduce(join, (test(rows, flows) for test in tests))
+
+
+def _negated(test: Test) -> Test:
+    return lambda rows, flows: ~test(rows, flows)
+
+
+def _comparison(node: Comparison) -> Test:
+    name = _field(node.field)
+    if name in EITHER:
+        return _either(node, [find(end) for end in EITHER[name]])
+    return _known(BY_NAME[name], _of_column(node, BY_NAME[name]))
+
+
+def _field(written: Text) -> str:
+    for name in (written.value, written.value.lower()):
+        if name in FIELDS:
+            return name
+    near = get_close_matches(written.value.lower(), FIELDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"fields: {' '.join(FIELDS)}"
+    raise FilterError(written.column, "a field", written.value, hint)
+
+
+def _known(column: Column, test: Test) -> Test:
+    """Null throughout where the source can't tell the column."""
+    return lambda rows, flows: (
+        np.zeros(len(rows), np.bool_) if column.id in flows.snapshot.missing else test(rows, flows)
+    )
+
+
+def _either(node: Comparison, ends: list[Column]) -> Test:
+    """One end matches; with ``!=``, an end is known and none is equal."""
+    if node.operator.value != "!=":
+        return _joined(False, tuple(_known(end, _of_column(node, end)) for end in ends))
+    equal = Comparison(node.field, Text("=", node.operator.column), node.value)
+    unequal = _joined(False, tuple(_known(end, _of_column(node, end)) for end in ends))
+    none_equal = _negated(_joined(False, tuple(_known(end, _of_column(equal, end)) for end in ends)))
+    return _joined(True, (unequal, none_equal))
+
+
+def _of_column(node: Comparison, column: Column) -> Test:
+    if column.id in (*ADDRESSES, *ENDPOINTS):
+        return _on_places(node, column)
+    if column.id in IDENTITIES:
+        compare = _operator(node, tuple(ORDERED))
+        wanted = np.uint64(_value(node.value, values.whole(2**64 - 1, "a whole number")))
+        return lambda rows, flows: _unless_zero(column.read(rows, flows), compare, wanted)
+    return _on_numbers(node, column) if column.right else _on_text(node, column)
+
+
+def _operator(node: Comparison, allowed: tuple[str, ...]) -> Compare:
+    if node.operator.value not in allowed:
+        kind = "numbers have no pattern" if node.operator.value == "~" else "text has no order"
+        expected = f"one of {' '.join(allowed)} after {node.field.value}"
+        raise FilterError(node.operator.column, expected, node.operator.value, kind)
+    return ORDERED.get(node.operator.value, operator.eq)
+
+
+def _value(written: Text, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(written.value)
+    except Misread as error:
+        at = error.at + written.quoted if error.at and "\\" not in written.value else 0
+        raise FilterError(written.column + at, error.expected, written.value, error.hint) from None
+
+
+# --- numbers
+
+
+def _on_numbers(node: Comparison, column: Column) -> Test:
+    compare = _operator(node, tuple(ORDERED))
+    wanted = float(_value(node.value, number_reader(column, node.field.value)))
+
+    def test(rows: Rows, flows: Flows) -> Mask:
+        found = column.read(rows, flows)
+        mask: Mask = compare(found, wanted)
+        return mask & ~np.isnan(found) if compare is operator.ne else mask
+
+    return test
+
+
+def _unless_zero(found: NDArray[np.uint64], compare: Compare, wanted: np.uint64) -> Mask:
+    """Of an identity 0 is null."""
+    mask: Mask = compare(found, wanted) & (found != 0)
+    return mask
+
+
+def number_reader(column: Column, written: str) -> Callable[[str], float]:
+    """What reads a value of this column: the end of its id tells the unit. ``written``: the name that was used."""
+    id = column.id
+    if id in ("lport", "rport"):
+        return values.port
+    if id in ("pid", "uid", "family"):
+        return values.whole(2**32 - 1, "a whole number")
+    if id.endswith("_pct"):
+        return values.percentage
+    if id.endswith("_per_s"):
+        return values.bytes_per_s if "_bytes_" in id else values.events_per_s
+    for suffix, us in (("_us", 1), ("_ms", 1000), ("_s", 10**6)):
+        if id.endswith(suffix):
+            return values.time_in(us, bare=written.lower() == id)
+    return values.size if id in SIZES else values.count
+
+
+# --- text
+
+
+def _on_text(node: Comparison, column: Column) -> Test:
+    compare = _operator(node, ("=", "!=", "~"))
+    names = NAMES.get(column.id)
+    if node.operator.value == "~":
+        return _searched(column, _value(node.value, lambda text: values.pattern(text, ignore_case=names is not None)))
+    if names is not None:
+        synonyms = STATE_SYNONYMS if column.id == "state" else {}
+        name = _value(node.value, values.one_of(names, synonyms)).encode()
+    else:
+        name = _encoded(node.value.value)
+
+    def test(rows: Rows, flows: Flows) -> Mask:
+        found = column.read(rows, flows)
+        mask: Mask = compare(found, name) & (found != b"")
+        return mask
+
+    return test
+
+
+def _encoded(text: str) -> bytes:
+    """As the kernel holds it: the bytes of a command line that are no UTF-8 come back as they were."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, which no terminal sends
+        return text.encode("utf-8", "replace")
+
+
+def _searched(column: Column, pattern: re.Pattern[str]) -> Test:
+    def matches(value: bytes) -> bool:
+        text = _plain(column.id, value)
+        return bool(text) and pattern.search(text[:LONGEST_VALUE]) is not None
+
+    return lambda rows, flows: each(column.read(rows, flows), matches)
+
+
+@lru_cache(1 << 17)
+def _plain(id: str, value: bytes) -> str:
+    """A value as JSON has it. Kept: the same 100,000 addresses come every tick, and cost 2 us each."""
+    return BY_NAME[id].plain(value) or ""
+
+
+# --- addresses
+
+
+def _on_places(node: Comparison, column: Column) -> Test:
+    _operator(node, ("=", "!=", "~"))
+    if node.operator.value == "~":
+        return _searched(column, _value(node.value, values.pattern))
+    place: Place = _value(node.value, values.address if column.id in ADDRESSES else values.endpoint)
+    return _at(column, place) if node.operator.value == "=" else _negated(_at(column, place))
+
+
+def _at(column: Column, place: Place) -> Test:
+    """The address of this column, 16 + 2 + 4 bytes, is at this place. It is never null."""
+
+    def test(rows: Rows, flows: Flows) -> Mask:
+        ends = Ends(column.read(rows, flows))
+        mask = ends.unspecified() if place.unspecified else ends.within(place.bits, place.mask)
+        if place.only_v6:
+            mask &= ~ends.mapped()
+        if place.port is not None:
+            mask &= ends.number(16, 18) == place.port
+        return mask if place.scope is None else mask & (ends.number(18, 22) == place.scope)
+
+    return test
+
+
+# --- a word alone
+
+
+def _word(node: Word) -> Test:
+    text = node.text.value.strip().lower()
+    if not text:
+        raise FilterError(node.text.column, "a word", node.text.value, "an empty string would match everything")
+    tests = [_process_with(text), *_addresses_like(text)]
+    try:
+        state = values.one_of(STATES, STATE_SYNONYMS)(text).encode()
+    except Misread:
+        pass
+    else:
+        read = find("state").read
+        tests.append(_known(find("state"), lambda rows, flows: read(rows, flows) == state))
+    return _joined(False, tuple(tests)) if len(tests) > 1 else tests[0]
+
+
+def _process_with(text: str) -> Test:
+    process = find("process")
+    return _known(
+        process,
+        lambda rows, flows: each(process.read(rows, flows), lambda name: text in _plain("process", name).lower()),
+    )
+
+
+def _addresses_like(text: str) -> list[Test]:
+    """The tests of both ends; none where no address can look so."""
+    columns = [find(name) for name in ADDRESSES]
+    for read in (values.address, values.endpoint) if text != "*" and not text.endswith("::") else ():
+        try:
+            place = read(text)
+        except Misread:
+            continue
+        return [_known(column, _at(column, place)) for column in columns]
+    digits = text.removeprefix("[")
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}\.?", digits):
+        tests = [_v4_beginning(column, digits) for column in columns]
+        return tests if "." in digits else tests + [_v6_beginning(column, digits) for column in columns]
+    if re.fullmatch(r"[0-9a-f:.%]+", digits):
+        return [_v6_beginning(column, digits) for column in columns]
+    return []
+
+
+def _v4_beginning(column: Column, text: str) -> Test:
+    """Whole octets, then the first digits of one: as the text of the address would tell, without making it."""
+    *octets, last = text.split(".")
+    tables = [np.array([str(n) == octet for n in range(256)]) for octet in octets]
+    tables += [np.array([str(n).startswith(last) for n in range(256)])] if last else []
+
+    def test(rows: Rows, flows: Flows) -> Mask:
+        ends = Ends(column.read(rows, flows))
+        found = ends.mapped() & ~ends.unspecified()
+        for index, table in enumerate(tables):
+            found &= table[ends.octet(index)]
+        return found
+
+    return _known(column, test)
+
+
+def _v6_beginning(column: Column, text: str) -> Test:
+    """Text, since ``::`` stands anywhere; of the addresses that are not mapped IPv4."""
+
+    def test(rows: Rows, flows: Flows) -> Mask:
+        ends = Ends(column.read(rows, flows))
+        found = ~ends.mapped() & ~ends.unspecified()
+        packed = np.ascontiguousarray(ends.packed[found])
+        found[found] = each(packed, lambda value: _plain(column.id, value).startswith(text))
+        return found
+
+    return _known(column, test)
