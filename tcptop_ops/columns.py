@@ -310,6 +310,7 @@ COLUMNS: tuple[Column, ...] = (
     _word("cc", "CC", 8, "congestion control", lambda r, _: r.sockets["cc"]),
     _number("backlog", "BKLOG", 5, "of a listener: connections not yet accepted", read.listening("recv_q")),
     _number("backlog_max", "BKMAX", 5, "of a listener: how many may wait", read.listening("send_q")),
+    _number("syn_recv", "SYN-R", 5, "of a listener: handshakes not done yet", read.syn_recv, severity=(50, 200)),
     _number(
         "drops",
         "DROPS",

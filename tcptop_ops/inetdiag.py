@@ -146,6 +146,16 @@ def count(told: Records, found: Dump) -> NDArray[np.bool_]:
     return has_row
 
 
+def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
+    """Who waits in SYN-RECV: SOCKET rows of a part of the answer, addresses and ports alone."""
+    told = told_by(part, buffer)
+    told = told[(told["state"] == State.SYN_RECV) & (told["timer"] != 3)]
+    sockets = np.zeros(len(told), SOCKET)
+    if len(told):
+        _fill_identity(sockets, told)
+    return sockets
+
+
 def take(part: netlink.Messages, buffer: netlink.Bytes, rows: Rows, found: Dump) -> None:
     """Make rows of a part of the answer."""
     told = told_by(part, buffer)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, gather
+from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, bound_to, gather
 
 COMM_LENGTH = 15
 
@@ -117,7 +117,7 @@ class Owners:
         """OWNED rows for these live sockets."""
         owned = self._assign(sockets, events)
         listens = (sockets["state"] == State.LISTEN) & (owned["pid"] != 0)
-        keys = _bound_to(sockets)[listens]
+        keys = bound_to(sockets)[listens]
         order = np.argsort(keys, kind="stable")
         self._listeners = keys[order], owned[listens][order]
         self._assign_to_listeners(sockets, owned)
@@ -148,7 +148,7 @@ class Owners:
         waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (sockets["state"] != State.SYN_SENT)
         if not len(keys) or not waiting.any():
             return
-        wanted = _bound_to(sockets)[waiting]
+        wanted = bound_to(sockets)[waiting]
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found = keys[at] == wanted
         rows = np.flatnonzero(waiting)[found]
@@ -160,9 +160,3 @@ class Owners:
         keys = [(int(pid), bytes(comms[i])) for pid, i in zip(unique, at, strict=True)]
         self._kernel = {key: self._kernel[key] if key in self._kernel else self._is_kernel_thread(*key) for key in keys}
         return np.array([self._kernel[key] for key in keys], np.bool_)[inverse] if keys else np.zeros(0, np.bool_)
-
-
-def _bound_to(sockets: Records) -> NDArray[np.uint64]:
-    """Namespace and local port, as one number: what an accepted connection has in common with its listener."""
-    bound: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(16) | sockets["lport"]
-    return bound

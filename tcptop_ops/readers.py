@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from tcptop_ops.endings import end_names
 from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import INFINITE_SSTHRESH, STATE_NAMES, UNKNOWN_U32, Direction, Origin, State, device_keys
+from tcptop_ops.snapshot import (
+    INFINITE_SSTHRESH,
+    STATE_NAMES,
+    UNKNOWN_U32,
+    Direction,
+    Origin,
+    State,
+    bound_to,
+    device_keys,
+)
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
 Values = NDArray[Any]
@@ -69,6 +78,20 @@ def rate(name: str) -> Reader:
     return rate
 
 
+def syn_recv(rows: Rows, flows: Flows) -> Values:
+    """Of a listener: handshakes that wait for the last ACK, to its port in its namespace."""
+    listens = rows.sockets["state"] == State.LISTEN
+    values = np.full(len(rows), np.nan)
+    ports, counts = np.unique(bound_to(flows.snapshot.half_open), return_counts=True)
+    wanted = bound_to(rows.sockets)[listens]
+    found = np.zeros(len(wanted))
+    if len(ports):
+        at = np.minimum(np.searchsorted(ports, wanted), len(ports) - 1)
+        found = np.where(ports[at] == wanted, counts[at], 0.0)
+    values[listens] = found
+    return values
+
+
 def win(name: str) -> Reader:
     def win(rows: Rows, _: Flows) -> Values:
         values = floats(rows.rates["win"][name])
@@ -115,7 +138,8 @@ def age(rows: Rows, flows: Flows) -> Values:
 def idle(rows: Rows, _: Flows) -> Values:
     sent, received = rows.sockets["last_sent_us"], rows.sockets["last_received_us"]
     idle = np.minimum(sent, received) / 1e6
-    unknown = ((sent == UNKNOWN_U32) & (received == UNKNOWN_U32)) | (rows.sockets["state"] == State.LISTEN)
+    unknown = (sent == UNKNOWN_U32) & (received == UNKNOWN_U32)
+    unknown |= np.isin(rows.sockets["state"], (State.LISTEN, State.SYN_SENT))  # nothing was sent yet
     return np.where(unknown, np.nan, idle)
 
 

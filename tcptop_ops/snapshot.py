@@ -267,6 +267,7 @@ class Snapshot:
     opened: int = 0  # since the last snapshot
     time_wait: int = 0
     syn_recv: int = 0
+    half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # those: addresses and ports alone
     namespaces: int = 1
     missing: frozenset[str] = field(default_factory=frozenset)  # fields that this source can't tell
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
@@ -284,6 +285,12 @@ def gather(records: Records, which: NDArray[Any]) -> Records:
     opaque: Records = records.view(f"V{records.dtype.itemsize}")
     found: Records = opaque[which].view(records.dtype)
     return found
+
+
+def bound_to(sockets: Records) -> NDArray[np.uint64]:
+    """Namespace and local port, as one number: what a connection that comes in has in common with its listener."""
+    keys: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(16) | sockets["lport"]
+    return keys
 
 
 def device_keys(sockets: Records) -> NDArray[np.uint64]:

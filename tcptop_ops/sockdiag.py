@@ -120,6 +120,14 @@ class SockDiag:
             inetdiag.count(inetdiag.told_by(part, self._buffer), found)
         return found.time_wait, found.syn_recv
 
+    def half_open(self) -> Records:
+        """The request sockets, as SOCKET rows with addresses and ports: whose handshakes are not done."""
+        found = Dump(np.zeros(0, SOCKET))
+        parts = self._parts(request(1 << State.SYN_RECV, 0), found)
+        waiting = np.concatenate([np.zeros(0, SOCKET), *(inetdiag.half_open(part, self._buffer) for part in parts)])
+        waiting["netns"] = self._netns
+        return waiting
+
     def _parts(self, asked: bytes, found: Dump) -> Iterator[netlink.Messages]:
         """Ask, and give the answer in parts. The buffer is written again after each."""
         try:
@@ -178,6 +186,10 @@ class Dumps(Protocol):
 
     def dump(self, *, rows: Rows | None = None) -> Dump:
         """All sockets. The array may belong to ``rows``."""
+        ...
+
+    def half_open(self) -> Records:
+        """Who waits in SYN-RECV."""
         ...
 
     def close(self) -> None:
@@ -240,6 +252,7 @@ class SockDiagSource:
             opened=opened,
             time_wait=dump.time_wait,
             syn_recv=dump.syn_recv,
+            half_open=self._diag.half_open() if dump.syn_recv else dump.sockets[:0],
             namespaces=max(1, len(np.unique(found.sockets["netns"]))),
             missing=missing,
             notes=notes,

@@ -84,6 +84,11 @@ class EveryNamespace:
             merged.interrupted |= dump.interrupted
         return merged
 
+    def half_open(self) -> Records:
+        """Who waits in SYN-RECV, in all namespaces."""
+        self._open(self._namespaces.refresh())
+        return np.concatenate([diag.half_open() for diag, _ in self._diags.values()])
+
     def _open(self, namespaces: Namespaces) -> None:
         """A netlink socket in each namespace: it goes on speaking for it afterwards."""
         for inode in self._diags.keys() - namespaces.fds.keys():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
 from tcptop_ops.readers import Values
+from tcptop_ops.snapshot import bound_to
 from tcptop_ops.tracker import Flows, Rows
 
 if TYPE_CHECKING:
@@ -109,6 +110,17 @@ def make(flows: Flows, spec: Spec) -> View:
         wanted = np.concatenate([spec.filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
         order = order[wanted[order]]
     return View(flows, spec, order)
+
+
+def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes, int]]:
+    """Who keeps a listener (Rows of length 1) in SYN-RECV: addresses (16 bytes) and how often, the greatest first."""
+    half_open = flows.snapshot.half_open
+    mine = half_open["raddr"][bound_to(half_open) == bound_to(listener.sockets)[0]]
+    if not len(mine):
+        return []
+    addresses, counts = np.unique(np.ascontiguousarray(mine).view("V16"), return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [(bytes(addresses[at]), int(counts[at])) for at in order]
 
 
 def row_at(view: View, position: int) -> Rows:

@@ -22,6 +22,7 @@ class Present:
 
     sockets: Records
     before: Records
+    half_open: Records  # SOCKET rows of those in SYN-RECV, addresses and ports alone
     time_wait: int
     syn_recv: int
 
@@ -82,6 +83,7 @@ class Iterated:
         self._namespaces = SweptNamespaces()
         self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
         self._last: Records = np.zeros(0, SOCKET)
+        self._diag: EveryNamespace | None = None
 
     def read(self) -> Present:
         """See PresentState."""
@@ -94,7 +96,14 @@ class Iterated:
         after = self._counters.read()
         grown = [int(after[name] - before[name]) for name in ("time_wait", "syn_recv")]
         last, self._last = self._last, self._buffers[0].records[:filled]
-        return Present(self._last, last, *grown)
+        return Present(self._last, last, self._half_open(grown[1]), *grown)
+
+    def _half_open(self, syn_recv: int) -> Records:
+        """The iterator tells how many; who they are is asked of sock_diag, when there are any."""
+        if not syn_recv:
+            return np.zeros(0, SOCKET)
+        self._diag = self._diag or EveryNamespace()
+        return self._diag.half_open()
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See PresentState."""
@@ -107,6 +116,8 @@ class Iterated:
     def close(self) -> None:
         """See PresentState."""
         self._namespaces.all.close()
+        if self._diag is not None:
+            self._diag.close()
 
 
 class Polled:
@@ -120,7 +131,8 @@ class Polled:
         """See PresentState."""
         dump = self._diag.dump()
         last, self._last = self._last, dump.sockets
-        return Present(self._last, last, dump.time_wait, dump.syn_recv)
+        half_open = self._diag.half_open() if dump.syn_recv else np.zeros(0, SOCKET)
+        return Present(self._last, last, half_open, dump.time_wait, dump.syn_recv)
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See PresentState."""

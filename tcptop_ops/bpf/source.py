@@ -106,6 +106,7 @@ class SockOpsSource:
             opened=opened,
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
+            half_open=present.half_open,
             namespaces=len(np.unique(sockets["netns"])),
             notes=self._notes(counters),
             users=self._users.learn(sockets["uid"]),

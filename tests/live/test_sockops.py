@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tcptop_ops import view
 from tcptop_ops.bpf import launch, loader
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
+from tcptop_ops.format import address
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.snapshot import RetransClass, State
 from tcptop_ops.tracker import Flows
@@ -167,6 +169,22 @@ def test_a_link_local_address_has_its_device(lab: Lab, link: Link, cgroup: Path,
     assert program.stdout is not None
     port, address = program.stdout.readline().split()
     assert watch.open(int(port))["raddr"] == f"{address}%{link.a.device}"
+
+
+def test_handshakes_that_are_not_done(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
+    server = lab.server(link.b.ns, "serve-sink", cgroup=cgroup)
+    back = lab.loss(link.a, 100)
+    clients = [
+        lab.client(link.a.ns, "connect-only", cgroup=cgroup, address=link.b.ipv4, port=server.port) for _ in range(3)
+    ]
+    wait_until(lambda: back.dropped() >= len(clients), what="SYN-ACKs lost")
+    [row] = [row for row in watch.rows() if row["state"] == "LISTEN"]
+    assert row["syn_recv"] == len(clients)
+    at = next(i for i in range(4) if watch.flows.live.sockets["state"][i] == State.LISTEN)
+    [(source, count)] = view.top_sources(watch.flows, watch.flows.live.take(np.array([at])))
+    assert (address(source), count) == (link.a.ipv4, len(clients))
+    assert watch.flows.totals.by_state["SYN-RECV"] == len(clients)
+    assert len(watch.flows.live) == 1 + len(clients), "no row for a request socket"
 
 
 def received(watch: Watch, port: int, count: int) -> bool:
