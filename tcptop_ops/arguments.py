@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tcptop_ops.bpf.launch import Options
 from tcptop_ops.errors import Usage
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ class Arguments:
     """What was asked for. ``columns`` None: the default set, as wide as the screen."""
 
     source: str
-    cgroup: str | None
-    callbacks: str | None
-    map_size: int | None
-    adopt: bool
     delay_s: float
     window_s: float
     closed_s: float
@@ -172,6 +169,11 @@ def read(argv: list[str]) -> argparse.Namespace:
     return given
 
 
+def kernel_options(given: argparse.Namespace) -> Options:
+    """What the kernel's side is asked for: known before the rest is looked up."""
+    return Options(given.cgroup, given.callbacks, given.map_size, not given.no_adopt)
+
+
 def resolve(given: argparse.Namespace) -> Arguments:
     """What ``read`` returned, with its columns. Raises Usage. Imports numpy, which takes as long as all else here."""
     from tcptop_ops.columns import DEFAULT_SORT, parse_list, parse_sort
@@ -179,10 +181,6 @@ def resolve(given: argparse.Namespace) -> Arguments:
     sort, falling = parse_sort(DEFAULT_SORT if given.sort is None else given.sort)
     return Arguments(
         source=given.source,
-        cgroup=given.cgroup,
-        callbacks=given.callbacks,
-        map_size=given.map_size,
-        adopt=not given.no_adopt,
         delay_s=given.delay,
         window_s=given.window,
         closed_s=given.closed,

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tcptop_ops.arguments import Arguments, read, resolve
-from tcptop_ops.bpf.child import start_early
+from tcptop_ops.arguments import Arguments, kernel_options, read, resolve
+from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 
 if TYPE_CHECKING:
@@ -82,27 +82,30 @@ def run(argv: list[str]) -> int:
     if given.version:
         write_out(f"tcptop-ops {version()}\n")
         return 0
-    child = start_early() if given.source != "sockdiag" else None
+    options = kernel_options(given)
+    pending = begin_early(given.source, options)
     try:
         arguments = resolve(given)
         if arguments.output == "screen":
             require_terminal()
     except TcptopError:
-        if child is not None:
-            child.close()
+        if pending is not None:
+            pending.child.close()
         raise
     from tcptop_ops.source import open_source
 
-    opener = partial(
-        open_source,
-        arguments.source,
-        cgroup=arguments.cgroup,
-        callbacks=arguments.callbacks,
-        map_size=arguments.map_size,
-        adopt=arguments.adopt,
-        child=child,
-    )
+    opener = partial(open_source, arguments.source, options, pending)
     return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
+
+
+def begin_early(source: str, options: Options) -> Pending | None:
+    """The loader at work, unless it isn't needed; what keeps it from working is told when the source is opened."""
+    if source == "sockdiag":
+        return None
+    try:
+        return begin(options)
+    except Unsupported:
+        return None
 
 
 def version() -> str:

@@ -9,7 +9,7 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from tcptop_ops.bpf.child import Child
+    from tcptop_ops.bpf.launch import Options, Pending
 
 
 class Source(Protocol):
@@ -52,28 +52,19 @@ class Noted:
         self._source.close()
 
 
-def open_source(
-    name: str,
-    *,
-    cgroup: str | None,
-    callbacks: str | None,
-    map_size: int | None,
-    adopt: bool,
-    child: Child | None = None,
-) -> Source:
+def open_source(name: str, options: Options, pending: Pending | None = None) -> Source:
     """The source of this name; for "auto" sockops, and sockdiag with a note of the reason where that can't be.
 
-    ``child``: a loader that was started early. Raises Unsupported, Usage or Failed.
+    ``pending``: what ``launch.begin`` returned. Raises Unsupported, Usage or Failed.
     """
     if name == "sockdiag":
         return _sockdiag()
-    from tcptop_ops.bpf.launch import Options
     from tcptop_ops.bpf.source import SockOpsSource
 
     try:
-        return SockOpsSource(Options(cgroup, callbacks, map_size, adopt), child)
+        return SockOpsSource(options, pending)
     except Unsupported as reason:
-        if name == "sockops" or cgroup is not None:
+        if name == "sockops" or options.cgroup is not None:
             raise
         hint = f" ({reason.hint})" if reason.hint else ""
         return Noted(_sockdiag(), f"polled only: {reason.message}{hint}")

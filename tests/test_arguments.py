@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.arguments import Arguments, parse, parser
+from tcptop_ops.arguments import Arguments, kernel_options, parse, parser, read
+from tcptop_ops.bpf.launch import Options
 from tcptop_ops.columns import COLUMNS, DEFAULT, find
 from tcptop_ops.errors import Usage
 
@@ -22,10 +23,6 @@ def parsed(*argv: str) -> Arguments:
 def test_defaults() -> None:
     assert dataclasses.asdict(parsed()) | {"sort": None} == {
         "source": "auto",
-        "cgroup": None,
-        "callbacks": None,
-        "map_size": None,
-        "adopt": True,
         "delay_s": 1.0,
         "window_s": 20.0,
         "closed_s": 5.0,
@@ -46,8 +43,7 @@ def test_everything() -> None:
         " -s srtt:asc -c peer,retr% --closed 0 --no-mouse --json -n 3"
     )
     found = parsed(*line.split())
-    assert (found.source, found.cgroup, found.callbacks, found.map_size) == ("sockdiag", "/a/b", "every", 1024)
-    assert (found.adopt, found.mouse, found.output, found.iterations) == (False, False, "json", 3)
+    assert (found.source, found.mouse, found.output, found.iterations) == ("sockdiag", False, "json", 3)
     assert (found.delay_s, found.window_s, found.closed_s) == (0.1, 60, 0)
     assert (found.sort, found.falling) == (find("srtt_us"), False)
     assert found.columns == (find("peer"), find("retrans_pct"))
@@ -187,3 +183,9 @@ def test_wrong_filters(argv: list[str], message: str) -> None:
         parse(argv)
     assert error.value.message == message
     assert error.value.hint
+
+
+def test_what_the_kernel_is_asked_for() -> None:
+    assert kernel_options(read([])) == Options()
+    given = read(["--cgroup", "/a/b", "--callbacks", "every", "--map-size", "1024", "--no-adopt"])
+    assert kernel_options(given) == Options("/a/b", "every", 1024, adopt=False)

@@ -173,7 +173,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSource]]:
     sources: list[FakeSource] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(source, "open_source", lambda *_, **__: sources[0])
-    monkeypatch.setattr(cli, "start_early", lambda: None)
+    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
     yield sources
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,14 @@ class Child:
             )
         self._socket.settimeout(PATIENCE_S)
 
-    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    def send(self, request: dict[str, Any]) -> None:
+        """Its one request. That it is dead already is told by ``receive``."""
+        with suppress(OSError):
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
         """The answer and its descriptors. The child has ended when this returns."""
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
             return self._receive()
         except OSError as error:
             return {"error": "died", "message": f"the loader did not answer: {error}", "hint": ""}, []
@@ -98,9 +103,3 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def start_early() -> Child | None:
-    """A loader for the attach that is to come; None where it would be in vain."""
-    found = interpreters()
-    return Child(found[0]) if found and is_privileged() else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tcptop_ops.bpf import cgroup, layout, records
-from tcptop_ops.bpf.child import HERE, INTERPRETERS, Child, interpreters, require_privilege
+from tcptop_ops.bpf.child import HERE, INTERPRETERS, Child, interpreters, is_privileged, require_privilege
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 
 CLOCK_MONOTONIC_COARSE = 6
@@ -79,9 +79,8 @@ def attempts(adopt: bool, has_btf: bool) -> list[list[str]]:
     return [*rich, task, without_pid, []]
 
 
-def request(options: Options) -> dict[str, Any]:
-    """What the loader is told: a JSON object. Raises Usage or Unsupported for the cgroup."""
-    target, root = cgroup.resolve(options.cgroup)
+def request(options: Options, target: str, root: str) -> dict[str, Any]:
+    """What the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount it belongs to."""
     try:
         offsets = layout.kernel_offsets()
     except Unsupported:
@@ -120,17 +119,43 @@ def refusal(answer: dict[str, Any]) -> TcptopError:
     return Failed(message.strip().splitlines()[-1], hint)
 
 
-def attach(options: Options, child: Child | None = None) -> Attached:
+@dataclass(frozen=True)
+class Pending:
+    """A loader at work on its request."""
+
+    child: Child
+    asked: dict[str, Any]
+
+
+def begin(options: Options, interpreter: str | None = None) -> Pending | None:
+    """Start a loader and send its request; None where it would be in vain: ``attach`` tells why.
+
+    Imports nothing slow, so that the compiler runs while the monitor imports the rest. Raises Usage or Unsupported for
+    the cgroup.
+    """
+    found = [interpreter] if interpreter else interpreters()
+    if not found or not is_privileged():
+        return None
+    place = cgroup.resolve(options.cgroup)
+    child = Child(found[0])
+    asked = request(options, *place)
+    child.send(asked)
+    return Pending(child, asked)
+
+
+def attach(options: Options, pending: Pending | None = None) -> Attached:
     """Compile, load and attach in a child; its descriptors are ours now. Raises Unsupported, Usage or Failed.
 
-    ``child``: one that was started earlier, and has imported bcc meanwhile.
+    ``pending``: what ``begin`` returned for these options.
     """
     require_privilege()
-    asked = _request_or_close(options, child)
     answer: dict[str, Any] = {"error": "no-bcc", "message": f"no Python at {INTERPRETERS[0]}", "hint": ""}
     for interpreter in interpreters():
-        answer, fds = (child or Child(interpreter)).ask(asked)
-        child = None
+        current = pending or begin(options, interpreter)
+        if current is None:
+            break
+        answer, fds = current.child.receive()
+        pending = None
         if "error" not in answer:
             return Attached(
                 fds=dict(zip(answer["fds"], fds, strict=True)),
@@ -138,19 +163,10 @@ def attach(options: Options, child: Child | None = None) -> Attached:
                 callbacks=answer["callbacks"],
                 neighbours=tuple(answer["neighbours"]),
                 refused=answer["refused"],
-                map_size=asked["defines"]["MAP_SIZE"],
-                cgroup_root=asked["cgroup_root"],
-                cgroup=asked["cgroup"],
+                map_size=current.asked["defines"]["MAP_SIZE"],
+                cgroup_root=current.asked["cgroup_root"],
+                cgroup=current.asked["cgroup"],
             )
         if answer["error"] != "no-bcc":
             break
     raise refusal(answer)
-
-
-def _request_or_close(options: Options, child: Child | None) -> dict[str, Any]:
-    try:
-        return request(options)
-    except TcptopError:
-        if child is not None:
-            child.close()
-        raise

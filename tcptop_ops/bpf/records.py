@@ -1,40 +1,64 @@
-"""The C structs of the kernel's side, written from the numpy dtypes of ``snapshot``: one truth for both."""
+"""The C structs of the kernel's side, written from the tables of ``fields``: one truth for both."""
 
 from __future__ import annotations
 
-import numpy as np
+from math import prod
 
-from tcptop_ops import snapshot
+from tcptop_ops import fields
+from tcptop_ops.fields import Field, Fields
 
 _TYPES = {"u1": "__u8", "u2": "__u16", "u4": "__u32", "u8": "__u64"}
 
 
-def _member(name: str, dtype: np.dtype[np.void]) -> str:
-    base, shape = dtype.subdtype or (dtype, ())
-    if base.names:
-        return f"struct {name} {name};"
-    if base.kind == "S":
-        return f"char {name}[{base.itemsize}];"
-    return f"{_TYPES[base.str[1:]]} {name}{''.join(f'[{n}]' for n in shape)};"
+def _layout(kind: str) -> tuple[int, int]:
+    """Size and alignment, bytes, of one value of this kind."""
+    if kind in RECORDS:
+        return sizes(RECORDS[kind])
+    return (int(kind[1:]), 1) if kind[0] == "S" else (int(kind[1:]),) * 2
 
 
-def c_struct(name: str, dtype: np.dtype[np.void]) -> str:
-    """A C struct of the same layout, with an assertion that it is. ``dtype`` must be made with ``align=True``."""
-    members = "\n".join("\t" + _member(field, dtype.fields[field][0]) for field in dtype.names or () if dtype.fields)
+def sizes(listed: Fields) -> tuple[int, int]:
+    """Size and alignment, bytes, of a record: as the C compiler and numpy's ``align=True`` lay it out."""
+    size, alignment = 0, 1
+    for field in listed:
+        one, align = _layout(field[1])
+        size = -(-size // align) * align + one * prod(_shape(field))
+        alignment = max(alignment, align)
+    return -(-size // alignment) * alignment, alignment
+
+
+def _shape(field: Field) -> tuple[int, ...]:
+    return field[2] if len(field) == 3 else ()
+
+
+def _member(field: Field) -> str:
+    name, kind = field[:2]
+    if kind in RECORDS:
+        return f"struct {kind} {name};"
+    if kind[0] == "S":
+        return f"char {name}[{kind[1:]}];"
+    return f"{_TYPES[kind]} {name}{''.join(f'[{n}]' for n in _shape(field))};"
+
+
+def c_struct(name: str, listed: Fields) -> str:
+    """A C struct, with an assertion that its layout is the one that numpy reads."""
+    members = "\n".join("\t" + _member(field) for field in listed)
     return (
         f"struct {name} {{\n{members}\n}};\n"
-        f'_Static_assert(sizeof(struct {name}) == {dtype.itemsize}, "layout of {name}");\n'
+        f'_Static_assert(sizeof(struct {name}) == {sizes(listed)[0]}, "layout of {name}");\n'
     )
+
+
+RECORDS: dict[str, Fields] = {
+    "socket": fields.SOCKET,
+    "events": fields.EVENTS,
+    "ending": fields.ENDING,
+    "final": fields.FINAL,
+    "owner": fields.OWNER,
+    "counters": fields.COUNTERS,
+}
 
 
 def header() -> str:
     """The header that both C files need."""
-    structs = {
-        "socket": snapshot.SOCKET,
-        "events": snapshot.EVENTS,
-        "ending": snapshot.ENDING,
-        "final": snapshot.FINAL,
-        "owner": snapshot.OWNER,
-        "counters": snapshot.COUNTERS,
-    }
-    return "\n".join(c_struct(name, dtype) for name, dtype in structs.items())
+    return "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())

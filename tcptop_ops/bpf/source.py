@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
-from tcptop_ops.bpf.child import Child
 from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
-from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, attach
+from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.errors import Failed
@@ -38,8 +37,8 @@ class SockOpsSource:
 
     name = "sockops"
 
-    def __init__(self, options: Options, child: Child | None = None) -> None:
-        self._attached = attach(options, child)
+    def __init__(self, options: Options, pending: Pending | None = None) -> None:
+        self._attached = attach(options, pending)
         self._adopt = options.adopt
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds
