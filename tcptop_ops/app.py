@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import App, ComposeResult
@@ -24,13 +24,17 @@ from tcptop_ops.poller import Poller, keep
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
+from tcptop_ops.widgets.filter_bar import FilterBar, joined
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.keys import KeyHelp, listed
+from tcptop_ops.widgets.keys import KeyHelp, character, listed
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tcptop_ops.widgets.story import Story
 from tcptop_ops.widgets.summary import Status, Summary
+
+if TYPE_CHECKING:
+    from tcptop_ops.filters import Filter
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
 SHORT, LOW = 16, 20
@@ -70,6 +74,10 @@ class TcptopApp(App[TcptopError]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,f10", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", id="interrupt", show=False, priority=True),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("backslash", "clear_filter", "Clear the filter", id="filter.clear", show=False),
+        Binding("p", "only_process", "Only this process", id="filter.process", show=False),
+        Binding("a", "only_remote", "Only this remote address", id="filter.remote", show=False),
         Binding("s,f6", "sort_menu", "Sort", id="sort.menu"),
         Binding("less_than_sign", "move_sort(-1)", NEXT_HELP, id="sort.left", show=False),
         Binding("greater_than_sign", "move_sort(1)", NEXT_HELP, id="sort.right", show=False),
@@ -116,6 +124,8 @@ class TcptopApp(App[TcptopError]):
         self._newest: View | None = None
         self._shown: View | None = None
         self._paused = False
+        self._filter_before: Filter | None = None  # while the filter bar is open: what Escape goes back to
+        self._noticed_row: int | None = None
         self._error: TcptopError | None = None
         self._cpu = CpuMeter()
         self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
@@ -145,12 +155,15 @@ class TcptopApp(App[TcptopError]):
             yield Summary(self._status, id="summary")
             yield FlowTable(self._spec, id="table")
             yield Story(id="story")
+            yield FilterBar(id="filter")
             yield KeyBar(id="keys")
         yield Static(f"terminal too small (needs {LEAST_WIDTH}x{LEAST_HEIGHT})", id="small")
 
     def on_mount(self) -> None:
         """Start polling."""
         self._table.focus()
+        if self._spec.filter is not None:
+            self._bar.remember(self._spec.filter.text)
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             for number in ENDING_SIGNALS:
@@ -159,7 +172,7 @@ class TcptopApp(App[TcptopError]):
 
     def on_ready(self) -> None:
         """The bindings are in force now."""
-        self.query_one(KeyBar).show(self._keys())
+        self._show_keys()
 
     def on_unmount(self) -> None:
         """Nothing polls any more when the terminal is given back."""
@@ -169,6 +182,16 @@ class TcptopApp(App[TcptopError]):
         """Another height, another frame."""
         for screen in self.screen_stack:
             self._fit(screen, event.size.width, event.size.height)
+        self.call_after_refresh(self._focus_again)
+
+    def _focus_again(self) -> None:
+        """What was hidden, in a terminal too small, has lost the keys."""
+        base = self.screen_stack[0]
+        if base.focused is None and not base.has_class("-small"):
+            if self._bar.is_open:
+                self._bar.focus_text()
+            else:
+                base.set_focus(self._table, scroll_visible=False)
 
     def _fit(self, screen: Screen[Any], width: int, height: int) -> None:
         screen.set_class(height < SHORT, "-short")
@@ -179,8 +202,19 @@ class TcptopApp(App[TcptopError]):
     def _table(self) -> FlowTable:
         return self.screen_stack[0].query_one(FlowTable)
 
+    @property
+    def _bar(self) -> FilterBar:
+        return self.screen_stack[0].query_one(FilterBar)
+
     def _keys(self) -> list[KeyHelp]:
-        return listed(self.screen.active_bindings)
+        """Those in force: where text is typed, a letter is a letter."""
+        active, typing = self.screen.active_bindings, self.screen.focused
+        if typing is not None:
+            active = {k: b for k, b in active.items() if not typing.check_consume_key(k, character(k))}
+        return listed(active)
+
+    def _show_keys(self) -> None:
+        self.screen_stack[0].query_one(KeyBar).show(self._keys())
 
     # Ticks
 
@@ -241,6 +275,15 @@ class TcptopApp(App[TcptopError]):
     def on_flow_table_moved(self) -> None:
         """Another connection's story."""
         self._show_story()
+        if self._table.cursor != self._noticed_row:
+            self._notice("")
+
+    def _notice(self, words: str) -> None:
+        """Say why a key did nothing, until the next one that does something."""
+        self._noticed_row = self._table.cursor
+        if words != self._status.notice:
+            self._status = replace(self._status, notice=words)
+            self._show_status()
 
     # Keys
 
@@ -325,5 +368,72 @@ class TcptopApp(App[TcptopError]):
     def _look(self, spec: Spec) -> None:
         """Another look at what is shown, at once: not at the next tick."""
         self._spec = spec
+        self._status = replace(self._status, notice="")
         if self._shown is not None:
             self._show(self._shown)
+
+    # The filter
+
+    def action_filter(self) -> None:
+        """Write one, beginning with the one in force."""
+        if self._bar.is_open:
+            self._bar.focus_text()
+            return
+        self._filter_before = self._spec.filter
+        self._table.hold()
+        self._bar.open(self._spec.filter)
+        self._typing(True)
+
+    def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
+        """Seen at once."""
+        if event.filter != self._spec.filter:
+            self._look(replace(self._spec, filter=event.filter))
+
+    def on_filter_bar_left(self, event: FilterBar.Left) -> None:
+        """Back to the table."""
+        self.screen_stack[0].set_focus(self._table, scroll_visible=False)
+        self._typing(False)
+        self._filter_by(self._spec.filter if event.keep else self._filter_before)
+        self._table.release()
+
+    def _typing(self, on: bool) -> None:
+        self.screen_stack[0].set_class(on, "-filtering")
+        self._table.set_typing(on)
+        self._show_keys()
+
+    def _filter_by(self, filter: Filter | None) -> None:
+        if filter is not None:
+            self._bar.remember(filter.text)
+        self._look(replace(self._spec, filter=filter))
+
+    def action_clear_filter(self) -> None:
+        """All of it; the history still has it."""
+        if self._spec.filter is not None:
+            self._filter_by(None)
+
+    def action_only_process(self) -> None:
+        """The connections of the selected one's process."""
+        pid = self._selected("pid")
+        if pid is not None:
+            self._narrow(f"pid = {pid}")
+        elif self._table.cursor is not None:
+            self._notice("no process is known for this row")
+
+    def action_only_remote(self) -> None:
+        """The connections to the selected one's remote address."""
+        address = self._selected("raddr")
+        if address not in (None, "0.0.0.0", "::"):
+            self._narrow(f"raddr = {address}")
+        elif self._table.cursor is not None:
+            self._notice("this row has no remote address")
+
+    def _selected(self, name: str) -> Any:
+        """A value of the selected row, as JSON has it; None: null, or no row."""
+        view, row = self._shown, self._table.cursor
+        if view is None or row is None or name in view.flows.snapshot.missing:
+            return None
+        column = find(name)
+        return column.plain(view.values(column, row, row + 1)[0])
+
+    def _narrow(self, condition: str) -> None:
+        self._filter_by(joined(self._spec.filter, condition))

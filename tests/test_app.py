@@ -111,7 +111,7 @@ async def test_the_screen_at_80x24() -> None:
         assert lines[19] == "-" * 60 + " 1 of 5, by RETR --"[:20].rjust(20, "-")
         assert lines[20].rstrip() == "nginx 1001  10.0.0.1:40001 -> 10.2.0.1:443  ESTAB  out  age 1.00s"
         assert lines[21].startswith("srtt 10ms/0  retr 25 of 25  rto 0 x0  cwnd 10/0  lost 0")
-        assert lines[23].startswith("q Quit  s Sort  x Retrans  r Reverse  c Closed  Spc Pause")
+        assert lines[23].startswith("q Quit  / Filter  s Sort  x Retrans  r Reverse  c Closed  Spc Pause")
         assert lines[23].rstrip().endswith("? Help")
 
 

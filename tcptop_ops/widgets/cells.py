@@ -36,6 +36,11 @@ class Line(NamedTuple):
     cursor: bool
 
 
+def existing(view: View) -> int:
+    """Rows that there would be without the filter."""
+    return len(view.flows.live) + (len(view.flows.closed) if view.spec.show_closed else 0)
+
+
 def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[Line]:
     """The rows from ``start`` to ``stop`` of the view. ``cursor`` is the row of the cursor."""
     stop = min(stop, len(view))

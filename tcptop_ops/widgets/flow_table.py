@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from textual.strip import Strip
 
 from tcptop_ops.columns import Column
 from tcptop_ops.view import Spec, View
-from tcptop_ops.widgets.cells import Line, lines
+from tcptop_ops.widgets.cells import Line, existing, lines
 from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
 
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed")
@@ -27,6 +28,7 @@ MOVE_HELP = "Down and up"
 PAGE_HELP = "A page down and up"
 SIDE_HELP = "Sideways, where the columns do not fit"
 STRIPS_KEPT = 1024
+EMPTY_LINES = 2
 
 
 class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
@@ -78,6 +80,8 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._lines: list[Line] = []
         self._cursor = 0
         self._cookie: int | None = None
+        self._held: int | None = None
+        self._typing = False
         self._scrolled_away = False
         self._strips: LRUCache[Line, Strip] = LRUCache(STRIPS_KEPT)
         self._looks: dict[str, Style] = {}
@@ -102,17 +106,35 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
     def show(self, view: View) -> None:
         """Show this view; the cursor stays on its connection, or near its place if that is gone."""
         self._view = view
-        if self._cookie is not None:
-            position = view.position_of(self._cookie)
-            if position is None:
-                self._place_cursor(self._cursor)
-            else:
-                self._cursor = position
-        if view.spec != self._spec:
-            self._spec = view.spec
+        self._find_cursor(view)
+        old, self._spec = self._spec, view.spec
+        if replace(old, filter=None) != replace(view.spec, filter=None):
             self._fit()
         self.set_reactive(FlowTable.virtual_size, Size(total_width(self._layout_of), len(view) + 1))
         self._follow()
+        self._repaint()
+
+    def _find_cursor(self, view: View) -> None:
+        if self._cookie is None:
+            return
+        for cookie in (self._held, self._cookie):
+            position = None if cookie is None else view.position_of(cookie)
+            if position is not None:
+                self._cursor, self._cookie = position, cookie
+                return
+        self._place_cursor(self._cursor)
+
+    def hold(self) -> None:
+        """From now on the cursor comes back to its connection when a view has it again: for views in passing."""
+        self._held = self._cookie
+
+    def release(self) -> None:
+        """A connection that is not in the view is forgotten again."""
+        self._held = None
+
+    def set_typing(self, typing: bool) -> None:
+        """Whether keys go into the filter: what an empty table advises."""
+        self._typing = typing
         self._repaint()
 
     def _fit(self) -> None:
@@ -154,6 +176,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         """Move the cursor to a row, and see it."""
         self._scrolled_away = False
         self._place_cursor(row)
+        self._held = self._cookie if self._held is not None else None
         self._follow()
         self._repaint()
         self.post_message(self.Moved())
@@ -195,6 +218,10 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._scrolled_away = True
         self.scroll_to(y=self._top + rows, animate=False, force=True)
 
+    def focus_on_click(self) -> bool:
+        """A click never takes the keys from whoever types."""
+        return False
+
     def on_click(self, event: events.Click) -> None:
         """On the header: sort by this column. On a row: select it."""
         if event.y == 0:
@@ -229,8 +256,10 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         new = [] if self._view is None else lines(self._view, self._layout_of, top, top + self._rows, self._cursor)
         self._lines = new
         changed = [y for y, (before, after) in enumerate(zip_longest(old, new)) if before != after]
-        if changed or not new:
-            self.refresh(*(Region(0, y + 1, self.size.width, 1) for y in changed or [0]))
+        if not new:
+            changed = list(range(max(len(old), EMPTY_LINES)))
+        if changed:
+            self.refresh(*(Region(0, y + 1, self.size.width, 1) for y in changed))
 
     def notify_style_update(self) -> None:
         """Other colours: no strip made so far is good any more."""
@@ -257,10 +286,23 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         if y <= len(self._lines):
             line = self._lines[y - 1]
             return self._window(self._strip(line), self._look("", "cursor") if line.cursor else self._look(""))
-        if y == 1:
-            text = "  starting ..." if self._view is None else "  no TCP sockets"
-            return Strip([Segment(text, self._look("closed"))]).adjust_cell_length(self.size.width, self._look(""))
+        told = [] if self._lines else self._empty()
+        if y <= len(told):
+            strip = Strip([Segment(" " * GUTTER + told[y - 1], self._look("closed"))])
+            return strip.adjust_cell_length(self.size.width, self._look(""))
         return Strip.blank(self.size.width, self._look(""))
+
+    def _empty(self) -> list[str]:
+        """Why there are no rows, and what to do about it: at most EMPTY_LINES."""
+        if self._view is None:
+            return ["starting ..."]
+        count = existing(self._view)
+        if self._view.spec.filter is None or not count:
+            return ["no TCP sockets"]
+        why = f"no connection matches ({count} exist)" if count > 1 else "no connection matches (1 exists)"
+        remedy = "Esc restores the filter" if self._typing else "\\ clears the filter"
+        whole = f"{why}; {remedy}"
+        return [whole] if GUTTER + len(whole) <= self.size.width else [why, remedy]
 
     def _window(self, strip: Strip, fill: Style) -> Strip:
         """The part of a line that is visible; the gutter stays where it is."""

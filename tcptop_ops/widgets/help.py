@@ -25,9 +25,17 @@ MARKS = (
     ("~", "here something was cut"),
 )
 
+FILTER = (
+    ("srtt > 20ms", "a column or its alias, one of = != < <= > >= ~, a value"),
+    ("nginx :443 10.2.", "a word alone: process, port, address or state"),
+    ("and or not ( )", "join them"),
+    ("Enter Esc", "keep the filter; go back to the one from before"),
+    ("Up Down", "older and newer filters of this session"),
+)
+
 
 class HelpScreen(ModalScreen[None]):
-    """Keys, marks and columns."""
+    """Keys, filters, marks and columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f10,question_mark,f1,enter", "dismiss(None)", "Close", id="help.close"),
@@ -55,6 +63,7 @@ class HelpScreen(ModalScreen[None]):
     def _text(self) -> Text:
         found = Text()
         _section(found, "KEYS", [(" ".join(key.keys), key.description) for key in self._keys], 12)
+        _section(found, "FILTER", FILTER, 16)
         _section(found, "MARKS", [(mark, what.format(closed=self._closed_s)) for mark, what in MARKS], 12)
         _section(found, "COLUMNS ON THE SCREEN", [(c.title.split()[0], c.help) for c in self._columns], 12)
         found.right_crop(1)

@@ -35,6 +35,5 @@ class KeyBar(Lines):
 
 
 def _piece(key: KeyHelp, index: int, last: int) -> Piece:
-    action = f"app.{key.action}"
     rank = 0 if index in (0, last) else index
-    return Piece((Span(key.keys[0], "title", action), Span(f" {key.description}", "dim", action)), rank)
+    return Piece((Span(key.keys[0], "title", key.action), Span(f" {key.description}", "dim", key.action)), rank)

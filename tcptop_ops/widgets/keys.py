@@ -10,6 +10,8 @@ from textual.binding import ActiveBinding
 
 SPELLED = {
     "space": "Spc",
+    "slash": "/",
+    "backslash": "\\",
     "question_mark": "?",
     "less_than_sign": "<",
     "greater_than_sign": ">",
@@ -24,7 +26,7 @@ SPELLED = {
 
 
 class KeyHelp(NamedTuple):
-    """The keys that do one thing. ``in_bar``: shown in the last line too."""
+    """The keys that do one thing. ``action``: with its namespace. ``in_bar``: shown in the last line too."""
 
     keys: tuple[str, ...]
     description: str
@@ -39,18 +41,36 @@ def spell(key: str) -> str:
     return key.capitalize() if len(key) > 1 else key
 
 
+def character(key: str) -> str | None:
+    """What the key types, if anything. Textual's own ``key_to_character`` does not know the slash."""
+    if key == "space":
+        return " "
+    return spell(key) if len(spell(key)) == 1 else None
+
+
 def listed(active: Mapping[str, ActiveBinding]) -> list[KeyHelp]:
-    """The bindings in force, those that do the same together: first those of the bar, then the app's, then the rest."""
+    """The bindings in force, those that do the same together: first those of the bar, then the app's, then the rest.
+
+    In the bar, those of the widget that has the focus come before the app's.
+    """
     keys: dict[str, list[str]] = {}
     first: dict[str, ActiveBinding] = {}
-    ranked = sorted(active.items(), key=lambda item: (not item[1].binding.show, not isinstance(item[1].node, App)))
+    ranked = sorted(
+        active.items(), key=lambda item: (not item[1].binding.show, item[1].binding.show == _of_app(item[1]))
+    )
     for key, found in ranked:
         if found.binding.id and not found.binding.system:
             keys.setdefault(found.binding.description, []).append(spell(key))
             first.setdefault(found.binding.description, found)
-    return [
-        KeyHelp(_range(keys[what]), what, found.binding.action, found.binding.show) for what, found in first.items()
-    ]
+    return [KeyHelp(_range(keys[what]), what, _action(found), found.binding.show) for what, found in first.items()]
+
+
+def _of_app(found: ActiveBinding) -> bool:
+    return isinstance(found.node, App)
+
+
+def _action(found: ActiveBinding) -> str:
+    return f"{'app' if _of_app(found) else 'focused'}.{found.binding.action}"
 
 
 def _range(keys: list[str]) -> tuple[str, ...]:

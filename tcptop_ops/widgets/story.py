@@ -7,6 +7,7 @@ from typing import Any
 from tcptop_ops import format as text
 from tcptop_ops.columns import find
 from tcptop_ops.view import View, row_at
+from tcptop_ops.widgets.cells import existing
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Lines, Piece, Span, Spans, flow, piece
 
 FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
@@ -34,6 +35,10 @@ LISTENER_FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
 ROOMY = 64
 """Width from which the local address is told too."""
 
+FILTER = "filter: "
+LEAST_FILTER = 16
+"""Characters of a filter that are worth more than the place in the list."""
+
 
 class Story(Lines):
     """A rule with the place in the list, the line who, and the figures in what is left of the height."""
@@ -51,19 +56,35 @@ class Story(Lines):
     def make_lines(self, width: int, height: int) -> list[Spans]:
         """The rule is there even when nothing is selected."""
         view, position = self._view, self._position
-        if view is None or position is None:
-            return [_rule("", width)]
-        place = f"{position + 1} of {len(view)}, by {view.spec.sort.title.split()[0]}"
-        if not view.spec.show_closed:
-            place += ", closed hidden"
+        if view is None:
+            return [(_line("", width),)]
+        if position is None:
+            return [_rule(view, (), width)]
+        place = f"{position + 1} of {len(view)}"
+        full = f"{place}, by {view.spec.sort.title.split()[0]}{'' if view.spec.show_closed else ', closed hidden'}"
         row = _Row(view, position)
         who = flow(_who(row, width >= ROOMY), width, 1)
-        return [_rule(place, width), *who, *flow(_figures(row), width, max(height - 2, 0))]
+        return [_rule(view, (full, place), width), *who, *flow(_figures(row), width, max(height - 2, 0))]
 
 
-def _rule(place: str, width: int) -> Spans:
-    right = f" {place} --" if place else ""
-    return (Span("-" * max(width - len(right), 0) + right, "dim"),)
+def _rule(view: View, places: tuple[str, ...], width: int) -> Spans:
+    """The place in the list, and the filter before it; the shorter place, or none, where the filter needs the room."""
+    wanted = view.spec.filter
+    if wanted is None:
+        return (_line(places[0] if places else "", width),)
+    written, count = text.printable(" ".join(wanted.text.split())), f"   {len(view)} of {existing(view)} "
+    room = width - len(FILTER) - len(count)
+    place = next((one for one in places if room - len(_end_of(one)) >= min(len(written), LEAST_FILTER)), "")
+    shown = text.shorten(written, max(room - len(_end_of(place)), 0))
+    return (Span(FILTER, "dim"), Span(shown, "title"), Span(count), _line(place, room - len(shown)))
+
+
+def _line(place: str, width: int) -> Span:
+    return Span(_end_of(place).rjust(width, "-"), "dim")
+
+
+def _end_of(place: str) -> str:
+    return f"- {place} --" if place else "--"
 
 
 class _Row:

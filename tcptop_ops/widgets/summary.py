@@ -25,6 +25,7 @@ class Status:
     self_cpu_pct: float = float("nan")
     behind_s: float | None = None  # paused: how old the picture is
     failure: str = ""  # the source's last words
+    notice: str = ""  # why the last key did nothing
 
 
 class Summary(Lines):
@@ -130,6 +131,8 @@ def _warnings(flows: Flows, status: Status) -> list[Piece]:
     untracked = int(flows.snapshot.counters["untracked"])
     if untracked:
         found.append(piece(f"! {text.count(untracked)} untracked, map full: --map-size", "bad", 1))
+    if status.notice:
+        found.insert(0, piece(text.printable(status.notice), "warn"))
     return found
 
 
