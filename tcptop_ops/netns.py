@@ -47,11 +47,14 @@ class Namespaces:
     def refresh(self) -> None:
         """Look for namespaces that came and went."""
         seen: dict[int, str] = {}
+        nsfs = os.fstat(self.fds[self.own]).st_dev
         for path in candidates():
             try:
-                seen.setdefault(os.stat(path).st_ino, path)
+                found = os.stat(path)
             except OSError:
                 continue  # the process ended meanwhile, or it may not be looked at
+            if found.st_dev == nsfs:  # below /run/netns a plain file waits for its namespace to be mounted on it
+                seen.setdefault(found.st_ino, path)
         for inode in [i for i in self.fds if i not in seen and i != self.own]:
             os.close(self.fds.pop(inode))
         for inode, path in seen.items():

@@ -66,7 +66,7 @@ class Owners:
         self._is_kernel_thread = is_kernel_thread
         nothing = np.zeros(0, [("cookie", "u8"), ("inode", "u8"), ("start_ns", "u8"), ("pid", "u4"), ("comm", "S16")])
         self._by_cookie, self._by_inode = Held(nothing, "cookie"), Held(nothing, "inode")
-        self._unheld = np.zeros(0, "u8")
+        self._missed = self._unheld = np.zeros(0, "u8")
         self._names: dict[tuple[int, int], bytes] = {}
         self._kernel: dict[tuple[int, bytes], bool] = {}
         self._listeners = (np.zeros(0, "u8"), np.zeros(0, OWNED))
@@ -74,8 +74,8 @@ class Owners:
     def is_current(self, sockets: Records) -> bool:
         """Whether another look at the descriptors would tell nothing new of these sockets.
 
-        A process may hide its descriptors even from root: a socket that the last look did not find is not asked for
-        again.
+        A process may hide its descriptors even from root: a socket that the last two looks did not find is not asked
+        for again.
         """
         return bool(np.isin(self._unknown(sockets), self._unheld).all())
 
@@ -99,7 +99,9 @@ class Owners:
         for held in (self._by_cookie, self._by_inode):
             self._lengthen_names(held, used)
         self._names = used
-        self._unheld = self._unknown(sockets)
+        unknown = self._unknown(sockets)
+        self._unheld = unknown[np.isin(unknown, self._missed)]
+        self._missed = unknown
 
     def _lengthen_names(self, held: Held, used: dict[tuple[int, int], bytes]) -> None:
         """The whole name where the kernel's comm was cut."""

@@ -39,9 +39,11 @@ class SsSocket:
     local_port: int
     peer: str
     peer_port: int
+    device: str = ""  # that it is bound to: the scope of a link-local address
     inode: int = 0
     cookie: int = 0
     uid: int = 0
+    drops: int = 0
     cgroup: str = ""
     timer: str = ""  # name, time left, retransmits: "on,200ms,0"
     congestion: str = ""
@@ -99,9 +101,11 @@ def parse_ss(line: str) -> SsSocket:
         int(send_q),
         *_address(local),
         *_address(peer),
+        device=local.rpartition(":")[0].partition("%")[2].strip("]"),
         inode=int(pairs.pop("ino", "0")),
         cookie=int(pairs.pop("sk", "0"), 16),
         uid=int(pairs.pop("uid", "0")),
+        drops=_drops(pairs.get("skmem", "")),
         cgroup=pairs.get("cgroup", ""),
         timer=pairs.get("timer", "").strip("()"),
         congestion=next((word for word in bare if word not in FLAGS and word[0].isalpha()), ""),
@@ -131,6 +135,12 @@ def _address(text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
     address, _, _ = address.partition("%")  # the device that it is bound to
     return address.strip("[]"), int(port) if port.isdigit() else 0
+
+
+def _drops(memory: str) -> int:
+    """The last of what ``-m`` tells: "(r0,rb131072,...,d7)"."""
+    found = re.search(r",d(\d+)\)", memory)
+    return int(found[1]) if found else 0
 
 
 def _numbers(pairs: dict[str, str]) -> dict[str, float]:

@@ -7,7 +7,8 @@
  */
 #if defined(HAVE_BTF_SOCKET) && defined(HAVE_ITERATORS)
 
-enum { PASS_READ, PASS_ADOPT, PASS_CLEAR };
+/* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
+enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY };
 
 #define SOL_TCP 6
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
@@ -47,9 +48,10 @@ static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, stru
 {
 	int flags;
 	struct events *e = conns.lookup(&cookie);
+	flags = r->cb_flags | EVENT_FLAGS;
 	if (e) {
-		flags = r->cb_flags | EVENT_FLAGS;
-		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+		if (flags != r->cb_flags)
+			bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 		return;
 	}
 	struct events mine = {};
@@ -62,8 +64,8 @@ static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, stru
 		add(&c->untracked);
 		return;
 	}
-	flags = r->cb_flags | EVENT_FLAGS;
-	if (bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+	if (flags != r->cb_flags &&
+	    bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
 		conns.delete(&cookie);
 	else
 		add(&c->adopted);
@@ -103,7 +105,8 @@ int bpf_iter__tcp(__u64 *ctx)
 	fill_socket(r, tp);
 	r->cookie = bpf_get_socket_cookie(tp);
 #ifdef HAVE_ADOPTION
-	if (now->pass == PASS_ADOPT && r->state != BPF_TCP_CLOSE && (r->cb_flags & EVENT_FLAGS) != EVENT_FLAGS)
+	bool lacks = (r->cb_flags & EVENT_FLAGS) != EVENT_FLAGS;
+	if (r->state != BPF_TCP_CLOSE && (now->pass == PASS_SURVEY || (now->pass == PASS_ADOPT && lacks)))
 		adopt(tp, r->cookie, r, c);
 	else if (now->pass == PASS_CLEAR)
 		give_back(tp, r->cookie, r);

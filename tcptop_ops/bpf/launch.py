@@ -53,6 +53,7 @@ class Attached:
     map_size: int
     cgroup_root: str
     cgroup: str
+    program_id: int
 
 
 def hertz() -> int:
@@ -70,9 +71,9 @@ def default_map_size() -> int:
     return min(MAX_ROWS, max(262_144, 1 << (8 * in_use).bit_length()))
 
 
-def attempts(adopt: bool, has_btf: bool) -> list[list[str]]:
+def attempts(has_btf: bool) -> list[list[str]]:
     """Sets of features, the richest first; the loader takes the first that the verifier accepts."""
-    btf = ["HAVE_BTF_SOCKET", "HAVE_ITERATORS"] + (["HAVE_ADOPTION"] if adopt else [])
+    btf = ["HAVE_BTF_SOCKET", "HAVE_ITERATORS", "HAVE_ADOPTION"]
     task = ["HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"]
     without_pid = ["HAVE_COMM", "HAVE_CGROUP"]
     rich = [btf + task, btf + without_pid, btf] if has_btf else []
@@ -99,7 +100,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(options.adopt, bool(offsets)),
+        "attempts": attempts(bool(offsets)),
         "headers": str(HERE / "include"),
         "source": str(HERE),
         "cgroup": target,
@@ -166,6 +167,7 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 map_size=current.asked["defines"]["MAP_SIZE"],
                 cgroup_root=current.asked["cgroup_root"],
                 cgroup=current.asked["cgroup"],
+                program_id=answer["program_id"],
             )
         if answer["error"] != "no-bcc":
             break

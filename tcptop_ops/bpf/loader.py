@@ -65,17 +65,28 @@ def programs_at(cgroup: int) -> tuple[list[int], int]:
     return list(ids[:count]), int.from_bytes(attr[12:16], sys.byteorder)
 
 
+def program_info(fd: int) -> bytes:
+    """struct bpf_prog_info of a program. Raises OSError."""
+    info = bytearray(256)
+    attr = words(fd, len(info))
+    attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
+    bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
+    return bytes(info)
+
+
+def program_id(fd: int) -> int:
+    """The number of a program. Raises OSError."""
+    return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
+
+
 def program_name(program_id: int) -> str:
     """The name of a program, or "?"."""
-    info = bytearray(256)
     try:
         fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
     except OSError:
         return "?"
     try:
-        attr = words(fd, len(info))
-        attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
-        bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
+        info = program_info(fd)
     except OSError:
         return "?"
     finally:
@@ -228,6 +239,7 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
         "features": features,
         "refused": refused,
         "callbacks": mode,
+        "program_id": program_id(program),
         "neighbours": found,
     }
     return answer, list(fds.values())

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.bpf import syscall
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.netns import Namespaces
-from tcptop_ops.snapshot import COUNTERS, SOCKET, Records
+from tcptop_ops.snapshot import COUNTERS, SOCKET, Records, gather
 from tcptop_ops.sweep import EveryNamespace, SweptNamespaces
 
 
@@ -121,18 +122,28 @@ class Iterated:
 
 
 class Polled:
-    """By a dump of sock_diag in each namespace, for kernels without BTF or iterators."""
+    """By a dump of sock_diag in each namespace, for kernels without BTF or iterators.
 
-    def __init__(self) -> None:
+    ``cgroup``: a directory; only sockets made below it.
+    """
+
+    def __init__(self, cgroup: str | None = None) -> None:
+        self._cgroup = cgroup
         self._diag = EveryNamespace()
         self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
         """See PresentState."""
         dump = self._diag.dump()
-        last, self._last = self._last, dump.sockets
+        sockets = dump.sockets if self._cgroup is None else gather(dump.sockets, self._within(dump.sockets))
+        last, self._last = self._last, sockets
         half_open = self._diag.half_open() if dump.syn_recv else np.zeros(0, SOCKET)
         return Present(self._last, last, half_open, dump.time_wait, dump.syn_recv)
+
+    def _within(self, sockets: Records) -> NDArray[np.bool_]:
+        """Told by the inode numbers of the directories, as INET_DIAG_CGROUP_ID tells them."""
+        ids = [os.stat(directory).st_ino for directory, _, _ in os.walk(self._cgroup or "/")]
+        return np.isin(sockets["cgroup_id"], ids)
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See PresentState."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tcptop_ops.bpf import cgroup, syscall
 from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
+from tcptop_ops.bpf.loader import neighbours
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.errors import Failed
@@ -27,7 +28,7 @@ from tcptop_ops.snapshot import (
     gather,
 )
 
-PASS_READ, PASS_ADOPT, PASS_CLEAR = 0, 1, 2
+PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY = range(4)
 CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("pad", "u4")])
 DESCRIPTOR_SWEEP_S = 10.0
 
@@ -44,7 +45,9 @@ class SockOpsSource:
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = Ring(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
-        self._present: PresentState = Iterated(fds["bpf_iter__tcp"], fds["counters"]) if self._iterates else Polled()
+        self._present: PresentState = (
+            Iterated(fds["bpf_iter__tcp"], fds["counters"]) if self._iterates else Polled(self._cgroup_to_watch())
+        )
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
@@ -54,7 +57,13 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
         self._unseen = Unseen()
-        self.watch(0)
+        self._watched = 0
+        self._pass = PASS_SURVEY if options.adopt else PASS_READ
+        self._control(self._pass)
+
+    def _cgroup_to_watch(self) -> str | None:
+        """None: all."""
+        return None if self._attached.cgroup == self._attached.cgroup_root else self._attached.cgroup
 
     @property
     def attached(self) -> Attached:
@@ -90,6 +99,7 @@ class SockOpsSource:
         events = events if all_still else gather(events, still)
         opened = births(counters) - births(self._last)
         self._last = counters
+        self._next_pass(bool(events["first_ns"].all()))
         self._learn_owners(sockets)
         return Snapshot(
             time=time.time(),
@@ -163,11 +173,19 @@ class SockOpsSource:
 
     def watch(self, cookie: int) -> None:
         """The flags of this connection do not retire while it is looked at; 0 for none."""
-        self._control(PASS_ADOPT if self._adopt else PASS_READ, cookie)
+        self._watched = cookie
+        self._control(self._pass)
 
-    def _control(self, flags_pass: int, watched: int) -> None:
+    def _next_pass(self, all_have_rows: bool) -> None:
+        """Sockets without a row are looked for only if there are any: it costs a look-up for each socket."""
+        wanted = (PASS_ADOPT if all_have_rows else PASS_SURVEY) if self._adopt else PASS_READ
+        if wanted != self._pass:
+            self._pass = wanted
+            self._control(wanted)
+
+    def _control(self, flags_pass: int) -> None:
         value = np.zeros(1, CONTROL)
-        value["pass"], value["watched"] = flags_pass, watched
+        value["pass"], value["watched"] = flags_pass, self._watched
         syscall.update(self._attached.fds["control"], np.zeros(1, "u4"), value)
 
     def close(self) -> None:
@@ -180,13 +198,21 @@ class SockOpsSource:
         for name in ("link", "program"):
             os.close(self._attached.fds.pop(name))
         try:
-            if self._iterates and not self._attached.neighbours:
-                self._control(PASS_CLEAR, 0)
+            if self._iterates and not self._beside_others():
+                self._control(PASS_CLEAR)
                 run_pass(self._attached.fds["bpf_iter__tcp"])
         finally:
             self._ring.close()
             self._present.close()
             self._close_fds()
+
+    def _beside_others(self) -> bool:
+        """Whether another program is attached by now; where that can't be asked, whether one was at the start."""
+        try:
+            found = neighbours(self._attached.cgroup, self._attached.cgroup_root)
+        except OSError:
+            return bool(self._attached.neighbours)
+        return any(program["id"] != self._attached.program_id for program in found)
 
     def _close_fds(self) -> None:
         while self._attached.fds:

@@ -21,16 +21,15 @@ PLAIN = ("no-bcc", "occupied", "attach", "system")
 
 
 def test_attempts_get_poorer_and_end_with_nothing() -> None:
-    for adopt in (True, False):
-        for has_btf in (True, False):
-            sets = [set(features) for features in attempts(adopt, has_btf)]
-            assert sets[-1] == set()
-            for at, features in enumerate(sets):
-                assert not any(features >= earlier for earlier in sets[:at])
-            assert any("HAVE_ITERATORS" in features for features in sets) is has_btf
-            assert any("HAVE_ADOPTION" in features for features in sets) == (has_btf and adopt)
-            assert sets[0].issuperset(TASK)
-            assert [features for features in sets if "HAVE_COMM" in features and "HAVE_PID" not in features]
+    for has_btf in (True, False):
+        sets = [set(features) for features in attempts(has_btf)]
+        assert sets[-1] == set()
+        for at, features in enumerate(sets):
+            assert not any(features >= earlier for earlier in sets[:at])
+        assert any("HAVE_ITERATORS" in features for features in sets) is has_btf
+        assert any("HAVE_ADOPTION" in features for features in sets) is has_btf
+        assert sets[0].issuperset(TASK)
+        assert [features for features in sets if "HAVE_COMM" in features and "HAVE_PID" not in features]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ ANSWER = """
 asked = request()
 ours = [os.open("/dev/null", os.O_RDONLY), os.open("/dev/zero", os.O_RDONLY)]
 answer = {"fds": ["conns", "link"], "features": asked["attempts"][0], "refused": {"bpf_iter__tcp": "no"},
-          "callbacks": "all", "neighbours": [asked]}
+          "callbacks": "all", "neighbours": [asked], "program_id": 7}
 socket.send_fds(sock, [json.dumps(answer).encode()], ours)
 sock.sendall(b"\\n")
 """
@@ -193,7 +192,7 @@ def test_an_answer_with_descriptors(stub: Stub) -> None:
     assert asked["cgroup"] == asked["cgroup_root"] == str(stub.directory / "cg")
     assert (asked["defines"]["MAP_SIZE"], asked["defines"]["TP_SRTT_US"]) == (4096, 1696)
     assert "OUR_CGROUP_ID" not in asked["defines"]
-    assert asked["attempts"] == attempts(False, True)
+    assert asked["attempts"] == attempts(has_btf=True)
     assert "struct final {" in asked["text"]
     assert Path(asked["headers"]).is_dir()
 
@@ -212,7 +211,7 @@ def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(layout, "kernel_offsets", refuse)
     stub.add(ANSWER)
-    assert answered(stub)["attempts"] == attempts(True, False)
+    assert answered(stub)["attempts"] == attempts(has_btf=False)
 
 
 def test_the_second_interpreter_has_bcc(stub: Stub) -> None:

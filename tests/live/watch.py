@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,17 @@ from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.export import connections
 from tcptop_ops.snapshot import Records
 from tcptop_ops.tracker import Flows, Tracker
-from tests.lab import wait_until
+from tests.lab import Lab, Traffic, wait_until
+
+WORKERS = Path(__file__).with_name("workers.py")
+
+
+def program(lab: Lab, ns: str | None, cgroup: Path, *words: str | int, before: tuple[str, ...] = ()) -> Traffic:
+    """A program of workers.py, ready; the words ``before`` start it (unshare, say)."""
+    argv = [*before, sys.executable, "-I", str(WORKERS), *map(str, words)]
+    started = Traffic(lab.popen(ns, argv, cgroup=cgroup))
+    started.port = int(started.expect("ready"))
+    return started
 
 
 class Watch:
