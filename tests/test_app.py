@@ -16,14 +16,14 @@ from textual.widgets import OptionList
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.snapshot import COUNTERS, Direction, Records, Snapshot, State
+from tcptop_ops.snapshot import COUNTERS, Direction, OwnerKind, Records, Snapshot, State
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.sort_menu import SortMenu
-from tests.fakes import BOOT_NS, FakeSource, finals, flow, snapshot
+from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.screens import first_words, next_tick, shown_tick, text_of
 
 NAMES = ("nginx", "postgres", "java", "curl")
@@ -569,3 +569,19 @@ async def test_notes_are_shown_and_counted() -> None:
         line = text_of(app)[2].rstrip()
         assert "another sock_ops program is attached" in line
         assert line.endswith("~ (+2)")
+
+
+async def test_a_listener_tells_who_keeps_it_waiting() -> None:
+    here: dict[str, Any] = {"local": ("10.0.0.1", 80), "netns": 7}
+    listener = flow(1, state=State.LISTEN, peer=("0.0.0.0", 0), how=OwnerKind.HOLDER, **here)
+    child = flow(2, how=OwnerKind.LISTENER, direction=Direction.IN, **here)
+    half_open, _, _ = records([flow(9, peer=("10.9.9.9", 5), **here)] * 3)
+    app = app_of(
+        FakeSource([snapshot(1, [listener, child], half_open=half_open)]), spec=Spec(sort=find("cookie"), falling=False)
+    )
+    async with running(app, ticks=1) as pilot:
+        lines = "\n".join(text_of(app))
+        assert "SYN-RECV 3" in lines
+        assert "from 10.9.9.9 x3" in lines
+        await pilot.press("down")
+        assert "not accepted yet" in "\n".join(text_of(app))

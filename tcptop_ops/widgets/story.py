@@ -6,7 +6,7 @@ from typing import Any
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import find
-from tcptop_ops.view import View, row_at
+from tcptop_ops.view import View, row_at, top_sources
 from tcptop_ops.widgets.cells import existing
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Lines, Piece, Span, Spans, flow, piece
 
@@ -30,6 +30,7 @@ FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
 LISTENER_FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("queue", ("backlog", "backlog_max"), " of ", ""),
     ("drops", ("drops",), "", ""),
+    ("SYN-RECV", ("syn_recv",), "", ""),
 )
 
 ROOMY = 64
@@ -100,6 +101,10 @@ class _Row:
         """The raw value."""
         return find(name).read(self._rows, self._flows).tolist()[0]
 
+    def top_sources(self) -> list[str]:
+        """Of a listener: whose handshakes are not done."""
+        return [f"{text.address(packed)} x{count}" for packed, count in top_sources(self._flows, self._rows)]
+
     def shown(self, name: str) -> str:
         """As text."""
         return find(name).show(self.value(name))
@@ -119,6 +124,8 @@ def _who(row: _Row, roomy: bool) -> list[Piece]:
     here = (Span(row.shown("local")),) if roomy else ()
     pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(row.shown("peer")))))
     pieces.append(_end(row) if row.closed else piece(row.state, rank=1))
+    if row.shown("owner") == "listener":
+        pieces.append(piece("not accepted yet", "warn", 2))
     for name, label, rank in (("direction", "", 4), ("age_s", "age ", 2), ("cc", "", 3)):
         value = row.shown(name)
         if value != text.DASH:
@@ -138,4 +145,6 @@ def _figures(row: _Row) -> list[Piece]:
         spans += [row.span(name, between * bool(i)) for i, name in enumerate(names)]
         known = spans[-1].text not in (text.DASH, text.UNKNOWN)
         pieces.append(Piece((*spans, Span(unit, "dim")) if unit and known else tuple(spans), rank))
+    if row.state == "LISTEN":
+        pieces += [piece(f"from {source}", rank=len(LISTENER_FIGURES)) for source in row.top_sources()]
     return pieces

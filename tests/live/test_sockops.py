@@ -238,6 +238,29 @@ def test_a_connection_older_than_the_program(lab: Lab, link: Link, cgroup: Path)
         assert watch.closed(server.port)["end"] == "peer-closed"
 
 
+def test_retransmits_of_an_adopted_connection_are_exact_from_then_on(lab: Lab, link: Link, cgroup: Path) -> None:
+    count = 400_001
+    server, client = connected(lab, link, cgroup, "serve-sink", 2 * count)
+    link.loss.set(3)
+    client.tell(f"send {count}")
+    client.expect("sent", 60)
+    link.loss.set(0)
+    before = wait_quiet(link.a.ns, client.port).value("retrans_total")
+    with Watch(cgroup) as watch, RetransmitTracepoint(lab, server.port) as tracepoint:
+        first = watch.flows.tick
+        assert (first, watch.open(client.port)["retrans_segs"]) == (0, before)
+        link.loss.set(3)
+        client.tell(f"send {count}")
+        assert server.expect("received", 60) == str(2 * count)
+        link.loss.set(0)
+        since = wait_quiet(link.a.ns, client.port).value("retrans_total") - before
+        row, events = watch.open(client.port), watch.events(client.port)
+        assert before > 0
+        assert row["retrans_win"] == int(events["retrans"].sum()) == since > 0
+        assert int(events["retrans_calls"]) == len([event for event in tracepoint.events() if not event.err])
+        assert row["retrans_segs"] == before + since
+
+
 def test_short_connections_are_all_listed(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
     count = 3000
     server = lab.server(link.b.ns, "serve-sink", cgroup=cgroup, then="close", comm="farside")
