@@ -17,7 +17,7 @@ import psutil
 from numpy.typing import NDArray
 
 from tcptop_ops.owners import Owners
-from tcptop_ops.snapshot import EVENTS, OWNER, Records
+from tcptop_ops.snapshot import EVENTS, OWNER, Records, distinct
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -118,7 +118,7 @@ class Users:
 
     def learn(self, uids: NDArray[np.uint32]) -> dict[int, str]:
         """Names for these uids too: all that are known."""
-        for uid in np.unique(uids).tolist():
+        for uid in distinct(uids).tolist():
             if uid not in self.names:
                 self.names[uid] = user_name(uid)
         return self.names

@@ -164,6 +164,14 @@ def gather(records: Records, which: NDArray[Any]) -> Records:
     return found
 
 
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """``np.unique``, at once where all are the same: most hosts have one namespace, one cgroup tree, few users."""
+    if len(values) and bool((values == values[0]).all()):
+        same: NDArray[Any] = values[:1].copy()
+        return same
+    return np.unique(values)
+
+
 def bound_to(sockets: Records) -> NDArray[np.uint64]:
     """Namespace and local port, as one number: what a connection that comes in has in common with its listener."""
     keys: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(16) | sockets["lport"]

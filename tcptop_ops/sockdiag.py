@@ -25,7 +25,7 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.netns import OWN
 from tcptop_ops.processes import Users
-from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State
+from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # the type of the answers, too
@@ -253,11 +253,11 @@ class SockDiagSource:
             time_wait=dump.time_wait,
             syn_recv=dump.syn_recv,
             half_open=self._diag.half_open() if dump.syn_recv else dump.sockets[:0],
-            namespaces=max(1, len(np.unique(found.sockets["netns"]))),
+            namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
             notes=notes,
             users=self._users.learn(found.sockets["uid"]),
-            cgroups=self._paths.learn(set(np.unique(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
+            cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
             poll_s=time.perf_counter() - start,
         )
 

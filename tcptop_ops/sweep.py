@@ -40,7 +40,10 @@ class SweptNamespaces:
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """Names by ``device_keys``, for the devices that these sockets are bound to; each is looked up once."""
-        keys = np.unique(device_keys(sockets)[sockets["ifindex"] != 0]).tolist()
+        bound = sockets["ifindex"] != 0
+        if not bound.any():
+            return self._devices
+        keys = np.unique(device_keys(sockets)[bound]).tolist()
         wanted = {key >> 32 for key in keys if key not in self._devices} & self.all.fds.keys()
         if wanted:
             self._learn_devices(wanted)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops import tracker as module
-from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, gather
+from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, distinct, gather
 from tcptop_ops.tracker import Flows, Slots, Tracker, by_state, counts_once, is_loopback
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
@@ -275,3 +275,8 @@ def test_a_socket_that_one_snapshot_missed_tells_nothing_twice() -> None:
     rates = tracker.update(snapshot(3, [life])).live.rates
     assert (rates["tx_bytes_per_s"][0], rates["retrans_per_s"][0]) == (0, 0)
     assert rates["win"]["retrans_segs"][0] == 2, "its whole life lies within the window"
+
+
+@given(st.lists(st.integers(0, 3)))
+def test_distinct(values: list[int]) -> None:
+    assert distinct(np.array(values, "u4")).tolist() == sorted(set(values))

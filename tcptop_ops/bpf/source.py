@@ -25,6 +25,7 @@ from tcptop_ops.snapshot import (
     Records,
     Snapshot,
     State,
+    distinct,
     gather,
 )
 
@@ -116,10 +117,10 @@ class SockOpsSource:
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
             half_open=present.half_open,
-            namespaces=len(np.unique(sockets["netns"])),
+            namespaces=len(distinct(sockets["netns"])),
             notes=self._notes(counters),
             users=self._users.learn(sockets["uid"]),
-            cgroups=self._paths.learn(set(np.unique(sockets["cgroup_id"]).tolist())),
+            cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
             devices=self._present.devices(sockets),
             poll_s=time.monotonic() - started,
         )
