@@ -14,8 +14,8 @@ from tcptop_ops.netns import Namespaces
 from tcptop_ops.snapshot import Records, device_keys
 from tcptop_ops.sockdiag import SockDiag
 
-SWEEP_S = 2.0
-"""Between two looks for namespaces that came or went."""
+SWEEP_S = 5.0
+"""Between two looks for namespaces that came or went; a row of the map without a socket asks for one at once."""
 
 
 class SweptNamespaces:

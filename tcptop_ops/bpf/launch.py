@@ -68,7 +68,7 @@ def default_map_size() -> int:
         in_use = int(words[words.index("alloc") + 1])
     except (OSError, ValueError):
         in_use = 0
-    return min(MAX_ROWS, max(262_144, 1 << (8 * in_use).bit_length()))
+    return min(MAX_ROWS, max(65_536, 1 << (8 * in_use).bit_length()))
 
 
 def attempts(has_btf: bool) -> list[list[str]]:
