@@ -58,7 +58,7 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
         self._unseen = Unseen()
-        self._watched = 0
+        self._watched = self._hopeless = 0
         self._pass = PASS_SURVEY if options.adopt else PASS_READ
         self._control(self._pass)
 
@@ -100,7 +100,7 @@ class SockOpsSource:
         events = events if all_still else gather(events, still)
         opened = births(counters) - births(self._last)
         self._last = counters
-        self._next_pass(bool(events["first_ns"].all()))
+        self._next_pass(int(np.count_nonzero(events["first_ns"] == 0)))
         self._learn_owners(sockets)
         return Snapshot(
             time=time.time(),
@@ -177,9 +177,12 @@ class SockOpsSource:
         self._watched = cookie
         self._control(self._pass)
 
-    def _next_pass(self, all_have_rows: bool) -> None:
-        """Sockets without a row are looked for only if there are any: it costs a look-up for each socket."""
-        wanted = (PASS_ADOPT if all_have_rows else PASS_SURVEY) if self._adopt else PASS_READ
+    def _next_pass(self, rowless: int) -> None:
+        """A survey costs a look-up for each socket: only if more have no row than the last one left without."""
+        if not self._adopt:
+            return
+        self._hopeless = rowless if self._pass == PASS_SURVEY else min(self._hopeless, rowless)
+        wanted = PASS_SURVEY if rowless > self._hopeless else PASS_ADOPT
         if wanted != self._pass:
             self._pass = wanted
             self._control(wanted)
