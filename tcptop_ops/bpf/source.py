@@ -143,9 +143,10 @@ class SockOpsSource:
         """The map, in one batch: keys and values."""
         while True:
             count = syscall.lookup_batch(self._attached.fds["conns"], self._keys, self._values)
-            if count < len(self._keys):
+            if count is not None:
                 return self._keys[:count], self._values[:count]
-            self._keys, self._values = np.zeros(2 * count, "u8"), np.zeros(2 * count, EVENTS)
+            larger = 2 * len(self._keys)
+            self._keys, self._values = np.zeros(larger, "u8"), np.zeros(larger, EVENTS)
 
     def _learn_owners(self, sockets: Records) -> None:
         """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""

@@ -50,13 +50,14 @@ def update(map_fd: int, key: Records, value: Records) -> None:
     bpf(MAP_UPDATE, struct.pack("<IIQQQ", map_fd, 0, _address(key), _address(value), 0))
 
 
-def lookup_batch(map_fd: int, keys: Records, values: Records) -> int:
-    """Read a whole hash map into two buffers of one length: how many rows there are.
+def lookup_batch(map_fd: int, keys: Records, values: Records) -> int | None:
+    """Read a whole hash map into two buffers of one length: how many rows there are; None if the buffers are too small.
 
-    A row that is there throughout is read; one that comes or goes meanwhile may be. Rows beyond the buffers are not
-    read (the result is then their length): give larger ones. Raises OSError.
+    A row that is there throughout is read; one that comes or goes meanwhile may be. The kernel hands out whole buckets,
+    and says ENOSPC for one that does not fit into what is left. Raises OSError.
     """
-    done, first = 0, True
+    done: int = 0
+    first = True
     tokens = np.zeros(2, "u8")
     while done < len(keys):
         attr = bytearray(
@@ -77,15 +78,15 @@ def lookup_batch(map_fd: int, keys: Records, values: Records) -> int:
             bpf(MAP_LOOKUP_BATCH, attr)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                break
+                return None
             end = error.errno == errno.ENOENT
             if not end:
                 raise
-        done += struct.unpack_from("<I", attr, 32)[0]
+        done += int(struct.unpack_from("<I", attr, 32)[0])
         if end:
-            break
+            return done
         tokens[0], first = tokens[1], False
-    return done
+    return None
 
 
 def delete_batch(map_fd: int, keys: Records) -> None:

@@ -38,7 +38,9 @@ def link(lab: Lab) -> Link:
 
 def rows_in_map(watch: Watch) -> int:
     keys, values = np.zeros(4096, "u8"), np.zeros(4096, EVENTS)
-    return syscall.lookup_batch(watch.source.attached.fds["conns"], keys, values)
+    count = syscall.lookup_batch(watch.source.attached.fds["conns"], keys, values)
+    assert count is not None
+    return count
 
 
 def test_every_short_connection_is_counted_and_listed(lab: Lab, cgroup: Path) -> None:
