@@ -177,7 +177,6 @@ class Slots:
     def __init__(self) -> None:
         self.cookies = np.empty(0, "u8")
         self.slots = np.empty(0, np.intp)
-        self._free = np.empty(0, np.intp)
         self.capacity = 0
 
     def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -205,7 +204,7 @@ class Slots:
 
 
 class Tracker:
-    """Turns snapshots into flows. ``linger_s``: how long a closed row stays, by row (seconds)."""
+    """Turns snapshots into flows. ``closed_s``: how long a closed row stays, seconds."""
 
     def __init__(self, window_s: float = 20.0, closed_s: float = 5.0) -> None:
         self._window_s = window_s
@@ -295,12 +294,7 @@ class Tracker:
         rates["win"] = difference(current, self._ring[row, slots])
         rates["win_s"] = now - np.maximum(self._since[slots], since)
         rates["fresh"] = self._fresh[slots]
-        if seconds > 0:
-            last = self._last[slots]
-            rates["tx_bytes_per_s"] = _grown(sockets["bytes_acked"], self._bytes[slots, 0]) / seconds
-            rates["rx_bytes_per_s"] = _grown(sockets["bytes_received"], self._bytes[slots, 1]) / seconds
-            rates["retrans_per_s"] = (current["retrans_segs"] - last["retrans_segs"]) / seconds
-            rates["rto_per_s"] = (current["rto_events"] - last["rto_events"]) / seconds
+        _fill_per_second(rates, current, self._last[slots], _bytes(sockets), self._bytes[slots], seconds)
         return rates
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
@@ -337,11 +331,7 @@ class Tracker:
         rates = np.zeros(len(final), RATES)
         rates["win"] = difference(current, base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
-        if seconds > 0:
-            rates["tx_bytes_per_s"] = _grown(sockets["bytes_acked"], sent[:, 0]) / seconds
-            rates["rx_bytes_per_s"] = _grown(sockets["bytes_received"], sent[:, 1]) / seconds
-            rates["retrans_per_s"] = (current["retrans_segs"] - last["retrans_segs"]) / seconds
-            rates["rto_per_s"] = (current["rto_events"] - last["rto_events"]) / seconds
+        _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
         return Rows(sockets, events, owners, rates, final["ending"])
 
@@ -403,6 +393,23 @@ class Tracker:
 def _bytes(sockets: Records) -> NDArray[np.uint64]:
     """Payload of each socket so far: acknowledged, received."""
     return np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
+
+
+def _fill_per_second(
+    rates: Records,
+    current: Records,
+    last: Records,
+    payload: NDArray[np.uint64],
+    before: NDArray[np.uint64],
+    seconds: float,
+) -> None:
+    """What grew within the tick, a second: counters (COUNTED) and payload (two columns, see _bytes)."""
+    if seconds <= 0:
+        return
+    grown = _grown(payload, before)
+    rates["tx_bytes_per_s"], rates["rx_bytes_per_s"] = grown[:, 0] / seconds, grown[:, 1] / seconds
+    rates["retrans_per_s"] = (current["retrans_segs"] - last["retrans_segs"]) / seconds
+    rates["rto_per_s"] = (current["rto_events"] - last["rto_events"]) / seconds
 
 
 def _grown(now: NDArray[np.uint64], before: NDArray[np.uint64]) -> NDArray[np.uint64]:

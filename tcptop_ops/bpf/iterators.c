@@ -10,7 +10,6 @@
 /* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
 enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY };
 
-#define SOL_TCP 6
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262

@@ -37,22 +37,20 @@ def join(cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records)
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:
-    """False for a socket that closed between the pass of the iterator and the drain of the ring.
-
-    A life is (cookie, first_ns): a refused socket that connects again keeps its cookie.
-    """
-    if not len(closed):
-        return np.ones(len(cookies), np.bool_)
+    """False for a socket whose life ended between the pass of the iterator and the drain of the ring."""
     ended = np.isin(cookies, closed["socket"]["cookie"])
-    if not ended.any():
-        return ~ended
-    lives = set(zip(closed["socket"]["cookie"].tolist(), closed["events"]["first_ns"].tolist(), strict=True))
-    which = np.flatnonzero(ended)
-    for row, cookie, first in zip(
-        which.tolist(), cookies[which].tolist(), events["first_ns"][which].tolist(), strict=True
-    ):
-        ended[row] = first == 0 or (cookie, first) in lives
+    if ended.any():
+        first = events["first_ns"][ended]
+        ended[ended] = (first == 0) | np.isin(
+            _lives(cookies[ended], first), _lives(closed["socket"]["cookie"], closed["events"]["first_ns"])
+        )
     return ~ended
+
+
+def _lives(cookies: NDArray[np.uint64], first_ns: NDArray[np.uint64]) -> NDArray[np.bytes_]:
+    """Both numbers as one value that can be compared."""
+    pairs: NDArray[np.bytes_] = np.stack([cookies, first_ns], axis=1).view("S16")[:, 0]
+    return pairs
 
 
 def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:

@@ -23,7 +23,6 @@ class Ring:
     def __init__(self, fd: int, size: int, record: np.dtype[np.void]) -> None:
         page = mmap.PAGESIZE
         self._size = size
-        self._record = record
         self._stride = _HEADER + (record.itemsize + 7) // 8 * 8
         self._consumer_page = mmap.mmap(fd, page)
         self._producer_pages = mmap.mmap(fd, page + 2 * size, prot=mmap.PROT_READ, offset=page)

@@ -7,7 +7,6 @@
  */
 
 #define AF_INET 2
-#define AF_INET6 10
 
 #define EVENT_FLAGS                                                                                                    \
 	(BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG)

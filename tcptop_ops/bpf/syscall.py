@@ -10,6 +10,7 @@ import struct
 
 import numpy as np
 
+from tcptop_ops.bpf.loader import SYS_BPF
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Records
 
@@ -17,17 +18,16 @@ MAP_LOOKUP, MAP_UPDATE, MAP_DELETE = 1, 2, 3
 MAP_LOOKUP_BATCH, MAP_DELETE_BATCH = 24, 27
 ITER_CREATE = 33
 
-_NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command: int, attr: bytes | bytearray) -> int:
     """bpf(2): its result. A bytearray is written back to. Raises OSError."""
     machine = os.uname().machine
-    if machine not in _NUMBER:
+    if machine not in SYS_BPF:
         raise Unsupported(f"the number of bpf(2) on {machine} is not known")
     buffer = ctypes.create_string_buffer(bytes(attr), len(attr))
-    result = int(_libc.syscall(_NUMBER[machine], command, buffer, len(attr)))
+    result = int(_libc.syscall(SYS_BPF[machine], command, buffer, len(attr)))
     if isinstance(attr, bytearray):
         attr[:] = buffer.raw
     if result < 0:

@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import leftovers
 from tests.lab import Lab, LabError
+from tests.live.watch import Watch
 
 BCC_PYTHON = "/usr/bin/python3"  # the distribution's: PyPI's bcc is something else
 TOOLS = ("ip", "nft", "nsenter", "ss", "tc")
@@ -93,4 +95,15 @@ def swept() -> None:
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def cgroup(lab: Lab) -> Path:
+    return lab.cgroup("watched")
+
+
+@pytest.fixture
+def watch(cgroup: Path) -> Iterator[Watch]:
+    with Watch(cgroup) as made:
         yield made

@@ -27,11 +27,6 @@ SMALL_RING = os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
-def cgroup(lab: Lab) -> Path:
-    return lab.cgroup("watched")
-
-
-@pytest.fixture
 def link(lab: Lab) -> Link:
     return lab.link("near", "far")
 

@@ -19,11 +19,6 @@ RTO, RETRANS, STATE, RTT = 1, 2, 4, 8  # BPF_SOCK_OPS_*_CB_FLAG
 
 
 @pytest.fixture
-def cgroup(lab: Lab) -> Path:
-    return lab.cgroup("watched")
-
-
-@pytest.fixture
 def link(lab: Lab) -> Link:
     return lab.link("near", "far", offload=False)
 

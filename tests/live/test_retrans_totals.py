@@ -23,11 +23,6 @@ HOLE = 9
 GROWING = ("Tcp.RetransSegs", "TcpExt.TCPTimeouts", "TcpExt.TCPLossProbes")
 
 
-@pytest.fixture
-def cgroup(lab: Lab) -> Path:
-    return lab.cgroup("watched")
-
-
 @pytest.fixture(params=[False, True], ids=["segments", "offloads"])
 def link(lab: Lab, request: pytest.FixtureRequest) -> Link:
     return lab.link("near", "far", offload=request.param)

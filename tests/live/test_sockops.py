@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,17 +25,6 @@ from tests.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
 
 SENT, ANSWERED = 70_001, 1_003
 NUMBER = {operator.name: operator.number for operator in OPERATORS}
-
-
-@pytest.fixture
-def cgroup(lab: Lab) -> Path:
-    return lab.cgroup("watched")
-
-
-@pytest.fixture
-def watch(cgroup: Path) -> Iterator[Watch]:
-    with Watch(cgroup) as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,6 @@ from tests.live.watch import Watch, program
 
 CONTAINER = "docker-" + "5eed" * 16 + ".scope"
 Row = dict[str, Any]
-
-
-@pytest.fixture
-def cgroup(lab: Lab) -> Path:
-    return lab.cgroup("watched")
-
-
-@pytest.fixture
-def watch(cgroup: Path) -> Iterator[Watch]:
-    with Watch(cgroup) as made:
-        yield made
 
 
 @pytest.fixture
