@@ -133,12 +133,10 @@ def owners_from_events(events: Records) -> Records:
     return owners
 
 
-def difference(now: Records, before: Records) -> Records:
-    """Field by field, modulo 2**32, as the kernel's counters wrap."""
-    delta = np.empty(len(now), now.dtype)
-    for name in now.dtype.names or ():
-        delta[name] = now[name] - before[name]
-    return delta
+def _words(counters: Records) -> NDArray[np.uint32]:
+    """COUNTED as a matrix, a column a counter: numpy works on a structured array member by member."""
+    words: NDArray[np.uint32] = counters.view(np.dtype(("u4", (len(COUNTED.names or ()),))))
+    return words
 
 
 def is_loopback(sockets: Records) -> NDArray[np.bool_]:
@@ -291,15 +289,15 @@ class Tracker:
     ) -> Records:
         rates = np.zeros(len(slots), RATES)
         row, since = self._baseline(now)
-        rates["win"] = difference(current, self._ring[row, slots])
+        _words(rates["win"])[:] = _words(current) - _words(gather(self._ring[row], slots))
         rates["win_s"] = now - np.maximum(self._since[slots], since)
         rates["fresh"] = self._fresh[slots]
-        _fill_per_second(rates, current, self._last[slots], _bytes(sockets), self._bytes[slots], seconds)
+        _fill_per_second(rates, current, gather(self._last, slots), _bytes(sockets), self._bytes[slots], seconds)
         return rates
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)
-        self._last[slots] = current
+        _words(self._last)[slots] = _words(current)
         self._fresh[slots] = np.minimum(self._fresh[slots], 254) + 1
         if self._ring_times and now - self._ring_times[-1][0] < self._window_s / (SAMPLES - 1) - 1e-6:
             return
@@ -307,7 +305,7 @@ class Tracker:
         row = next((r for r in range(SAMPLES) if r not in used), None)
         if row is None:
             row = self._ring_times.popleft()[1]
-        self._ring[row, slots] = current
+        _words(self._ring[row])[slots] = _words(current)
         self._ring_times.append((now, row))
 
     def _ended(self, snapshot: Snapshot, now: float, seconds: float) -> Rows:
@@ -329,7 +327,7 @@ class Tracker:
         blank = sockets["family"] == 0  # its final record was lost: what is known last stands
         current[blank] = last[blank]
         rates = np.zeros(len(final), RATES)
-        rates["win"] = difference(current, base)
+        _words(rates["win"])[:] = _words(current) - _words(base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)

@@ -81,6 +81,34 @@ static __always_inline void give_back(void *tp, __u64 cookie, struct socket *r)
 	conns.delete(&cookie);
 }
 
+/*
+ * A socket's cache lines, all asked for at once: one after the other, waiting for memory is most of what a pass costs.
+ * A pointer can't be read in part.
+ */
+static __always_inline void touch(void *tp)
+{
+	READ(__u8, tp, SK_DROPS);
+	READ(__u64, tp, SK_TIMER_PPREV);
+	READ(__u8, tp, SK_UID);
+	READ(__u8, tp, SK_ACK_BACKLOG);
+#ifdef SK_CGROUP
+	READ(__u64, tp, SK_CGROUP);
+#endif
+	READ(__u8, tp, ICSK_TIMEOUT);
+	READ(__u8, tp, ICSK_RTO);
+	READ(__u8, tp, ICSK_PENDING);
+	READ(__u8, tp, TP_REORDERING);
+	READ(__u8, tp, TP_RETRANS_OUT);
+	READ(__u8, tp, TP_LSNDTIME);
+	READ(__u8, tp, TP_ECN_FLAGS);
+	READ(__u8, tp, TP_SND_NXT);
+	READ(__u8, tp, TP_SEGS_IN);
+	READ(__u8, tp, TP_BYTES_ACKED);
+	READ(__u8, tp, TP_DSACK_DUPS);
+	READ(__u8, tp, TP_REORD_SEEN);
+	READ(__u8, tp, TP_TOTAL_RETRANS);
+}
+
 int bpf_iter__tcp(__u64 *ctx)
 {
 	int zero = 0;
@@ -100,6 +128,7 @@ int bpf_iter__tcp(__u64 *ctx)
 	}
 	if (!in_our_cgroup(tp))
 		return 0;
+	touch(tp);
 	__builtin_memset(r, 0, sizeof(*r));
 	fill_socket(r, tp);
 	r->cookie = bpf_get_socket_cookie(tp);

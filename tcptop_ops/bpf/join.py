@@ -77,6 +77,13 @@ def without_record(sockets: Records, events: Records, now_ns: int, from_state: i
     return final
 
 
+def _few_among(few: NDArray[np.uint64], many: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """``np.isin``, which would sort the many even for none."""
+    if not len(few):
+        return np.zeros(0, np.bool_)
+    return np.isin(few, many[np.isin(many, few)])
+
+
 class Unseen:
     """Rows of the map whose socket two passes in a row no longer found: nobody told of their end.
 
@@ -96,9 +103,9 @@ class Unseen:
         ``lonely``: which keys have no socket in this pass; ``before``: the rows of the last pass.
         """
         missing = np.flatnonzero(lonely)
-        gone = missing[np.isin(keys[missing], self._missed)]
+        gone = missing[_few_among(keys[missing], self._missed)]
         sockets = last_known(self._as_last_seen, keys[gone])
-        once = keys[missing[np.isin(keys[missing], self._found)]]
+        once = keys[missing[_few_among(keys[missing], self._found)]]
         self._as_last_seen = last_known(before, once)
         self._missed, self._found = once, keys[~lonely]
         return gone, sockets

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
+from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.loader import neighbours
@@ -19,7 +20,6 @@ from tcptop_ops.owners import Owners
 from tcptop_ops.processes import Users, full_name, is_kernel_thread, scan_descriptors
 from tcptop_ops.snapshot import (
     COUNTERS,
-    EVENTS,
     FINAL,
     OWNER,
     Records,
@@ -53,7 +53,7 @@ class SockOpsSource:
         self._users = Users()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._descriptors = Buffer(OWNER)
-        self._keys, self._values = np.zeros(4096, "u8"), np.zeros(4096, EVENTS)
+        self._rows = Conns(fds["conns"])
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
@@ -87,7 +87,7 @@ class SockOpsSource:
     def _poll(self, started: float) -> Snapshot:
         """State first, then events, then ends: what ends meanwhile is taken out of the state again."""
         present = self._present.read()
-        keys, values = self._events()
+        keys, values = self._rows.read(self._counters.read())
         self.drain()
         counters = self._counters.read()
         events, lonely = join(present.sockets["cookie"], keys, values)
@@ -136,17 +136,8 @@ class SockOpsSource:
         gone, sockets = self._unseen.update(keys, lonely, present.before)
         gone, sockets = gone[values["closed"][gone] == 0], sockets[values["closed"][gone] == 0]
         unseen = without_record(sockets, values[gone], now_ns, State.UNSEEN)
-        syscall.delete_batch(self._attached.fds["conns"], keys[np.concatenate([left, gone])])
+        self._rows.delete(keys[np.concatenate([left, gone])])
         return np.concatenate([*pending, late, unseen])
-
-    def _events(self) -> tuple[NDArray[np.uint64], Records]:
-        """The map, in one batch: keys and values."""
-        while True:
-            count = syscall.lookup_batch(self._attached.fds["conns"], self._keys, self._values)
-            if count is not None:
-                return self._keys[:count], self._values[:count]
-            larger = 2 * len(self._keys)
-            self._keys, self._values = np.zeros(larger, "u8"), np.zeros(larger, EVENTS)
 
     def _learn_owners(self, sockets: Records) -> None:
         """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
