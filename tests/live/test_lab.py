@@ -73,7 +73,7 @@ def test_without_offloads_each_packet_is_a_segment(lab: Lab) -> None:
     counters = snmp(link.a.ns)
 
     assert counters["Ip.OutRequests"] >= counters["Tcp.OutSegs"] >= ODD // quiet.value("mss")
-    assert lab.dropped(link.b.ns) == counters["Tcp.RetransSegs"] == 0
+    assert lab.dropped(link.b.ns) == 0, "what is sent again nevertheless was overtaken on the other CPU"
 
 
 def test_loss_changes_at_run_time(lab: Lab) -> None:
