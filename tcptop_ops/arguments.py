@@ -95,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--map-size", type=_positive, metavar="N", help="rows in the kernel's map")
     what.add_argument("--no-adopt", action="store_true", help="leave sockets alone that were open before the start")
+    what.add_argument(
+        "--no-helper",
+        action="store_true",
+        help="no privileged helper after the start: no new namespaces, no tidying after SIGKILL",
+    )
     how = top.add_argument_group("how to show it")
     how.add_argument(
         "-d",
@@ -124,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         help="how long a closed connection stays listed (default: 5)",
     )
     how.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    how.add_argument("--allow-close", action="store_true", help="let the key K close connections, after a question")
     without = top.add_argument_group("without a screen")
     without.add_argument("-b", "--batch", action="store_true", help="a plain text table a tick")
     without.add_argument("--json", action="store_true", help="a JSON object a tick, one a line")
@@ -171,7 +177,9 @@ def read(argv: list[str]) -> argparse.Namespace:
 
 def kernel_options(given: argparse.Namespace) -> Options:
     """What the kernel's side is asked for: known before the rest is looked up."""
-    return Options(given.cgroup, given.callbacks, given.map_size, not given.no_adopt)
+    return Options(
+        given.cgroup, given.callbacks, given.map_size, not given.no_adopt, not given.no_helper, given.allow_close
+    )
 
 
 def resolve(given: argparse.Namespace) -> Arguments:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tcptop_ops.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
 
 if TYPE_CHECKING:
     from tcptop_ops.source import Source
@@ -83,6 +84,7 @@ def run(argv: list[str]) -> int:
         write_out(f"tcptop-ops {version()}\n")
         return 0
     options = kernel_options(given)
+    never_gain()
     pending = begin_early(given.source, options)
     try:
         arguments = resolve(given)
@@ -142,6 +144,7 @@ def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
         iterations=arguments.iterations,
         mouse=arguments.mouse,
     )
+    import_what_will_be_hidden()
     error = app.run_screen()
     if error is not None:
         raise error
@@ -166,6 +169,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
     own = OwnCost()
     spec = spec_of(arguments)
     write = _json_writer() if arguments.output == "json" else _batch_writer()
+    import_what_will_be_hidden()
     source = opener()
     try:
         tracker = Tracker(arguments.window_s, arguments.closed_s)

@@ -6,21 +6,19 @@ threads own nothing: what a kworker sends, somebody else asked for.
 
 from __future__ import annotations
 
-import os
 import pwd
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from tcptop_ops.bpf.helper import TICK_NS, stat_of
 from tcptop_ops.owners import Owners
-from tcptop_ops.snapshot import EVENTS, OWNER, Records, distinct
+from tcptop_ops.snapshot import EVENTS, Records, distinct
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -31,40 +29,6 @@ class Process:
     name: str
     user: str
     cmdline: tuple[str, ...]
-
-
-def scan_descriptors() -> Records:
-    """All descriptors of sockets that /proc shows this user: OWNER rows without cookies, where there is no iterator.
-
-    Costs a system call a descriptor: five times the iterator.
-    """
-    found: list[tuple[int, int, int, int, bytes]] = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                comm, stat = stat_of(int(entry.name))
-                start_ns = int(stat[19]) * TICK_NS
-                found += [(inode, int(entry.name), start_ns, fd, comm) for inode, fd in _sockets_of(entry.path)]
-    rows = np.zeros(len(found), OWNER)
-    for at, name in enumerate(("inode", "pid", "start_ns", "fd", "comm")):
-        rows[name] = [row[at] for row in found]
-    return rows
-
-
-def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
-    """The name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        before, _, after = file.read().rpartition(b")")
-    return before.partition(b"(")[2], after.split()
-
-
-def _sockets_of(process: str) -> Iterator[tuple[int, int]]:
-    """Inode and number of each descriptor that is a socket."""
-    for entry in os.scandir(process + "/fd"):
-        with suppress(OSError):
-            target = os.readlink(entry.path)
-            if target.startswith("socket:["):
-                yield int(target[8:-1]), int(entry.name)
 
 
 def is_kernel_thread(pid: int, comm: bytes) -> bool:
@@ -88,13 +52,13 @@ def full_name(pid: int, start_ns: int) -> bytes:
         return b""
 
 
-def polled_owners() -> Callable[[Records], Records]:
+def polled_owners(scan: Callable[[], Records]) -> Callable[[Records], Records]:
     """OWNED rows for sockets, from a scan of /proc where one is due; for a source that has no events."""
     owners = Owners(full_name, is_kernel_thread)
 
     def of(sockets: Records) -> Records:
         if not owners.is_current(sockets):
-            owners.learn(scan_descriptors(), sockets)
+            owners.learn(scan(), sockets)
         return owners.assign(sockets, np.zeros(len(sockets), EVENTS))
 
     return of

@@ -14,18 +14,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import inetdiag, netlink
 from tcptop_ops.bpf import cgroup
+from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
-from tcptop_ops.netns import OWN
 from tcptop_ops.processes import Users
 from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
+
+if TYPE_CHECKING:
+    from tcptop_ops.reach import Reach
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # the type of the answers, too
@@ -215,13 +218,16 @@ class _Poll:
 class SockDiagSource:
     """A Source that runs on dumps alone, for the network namespaces that ``diag`` speaks for.
 
-    ``owners``: tells whose the sockets are (OWNED, a row a socket).
+    ``owners``: tells whose the sockets are (OWNED, a row a socket). ``reach``: closed at the end.
     """
 
     name = "sockdiag"
 
-    def __init__(self, diag: Dumps | None = None, owners: Callable[[Records], Records] | None = None) -> None:
+    def __init__(
+        self, diag: Dumps | None = None, owners: Callable[[Records], Records] | None = None, reach: Reach | None = None
+    ) -> None:
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
+        self._reach = reach
         self._owners = owners
         self._users = Users()
         self._paths = _cgroup_paths()
@@ -255,7 +261,7 @@ class SockDiagSource:
             half_open=self._diag.half_open() if dump.syn_recv else dump.sockets[:0],
             namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
-            notes=notes,
+            notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
             users=self._users.learn(found.sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
             poll_s=time.perf_counter() - start,
@@ -276,6 +282,8 @@ class SockDiagSource:
 
     def close(self) -> None:
         self._diag.close()
+        if self._reach is not None:
+            self._reach.close()
 
 
 def _cgroup_paths() -> cgroup.Paths | None:

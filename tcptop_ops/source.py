@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.privilege import give_up
 from tcptop_ops.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -55,10 +56,17 @@ class Noted:
 def open_source(name: str, options: Options, pending: Pending | None = None) -> Source:
     """The source of this name; for "auto" sockops, and sockdiag with a note of the reason where that can't be.
 
-    ``pending``: what ``launch.begin`` returned. Raises Unsupported, Usage or Failed.
+    Privilege ends here: what still needs some was handed over, or is the helper's. ``pending``: what ``launch.begin``
+    returned. Raises Unsupported, Usage or Failed.
     """
+    source = _open(name, options, pending)
+    kept = give_up()
+    return Noted(source, kept) if kept else source
+
+
+def _open(name: str, options: Options, pending: Pending | None) -> Source:
     if name == "sockdiag":
-        return _sockdiag()
+        return _sockdiag(options)
     from tcptop_ops.bpf.source import SockOpsSource
 
     try:
@@ -67,12 +75,14 @@ def open_source(name: str, options: Options, pending: Pending | None = None) -> 
         if name == "sockops" or options.cgroup is not None:
             raise
         hint = f" ({reason.hint})" if reason.hint else ""
-        return Noted(_sockdiag(), f"polled only: {reason.message}{hint}")
+        return Noted(_sockdiag(options), f"polled only: {reason.message}{hint}")
 
 
-def _sockdiag() -> Source:
+def _sockdiag(options: Options) -> Source:
     from tcptop_ops.processes import polled_owners
+    from tcptop_ops.reach import widest
     from tcptop_ops.sockdiag import SockDiagSource
     from tcptop_ops.sweep import EveryNamespace
 
-    return SockDiagSource(EveryNamespace(), polled_owners())
+    reach = widest(options.helper, options.may_close)
+    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)

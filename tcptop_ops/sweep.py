@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from contextlib import suppress
 
 import numpy as np
 
-from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.errors import Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
-from tcptop_ops.netns import Namespaces
+from tcptop_ops.reach import Reach
 from tcptop_ops.snapshot import Records, device_keys
 from tcptop_ops.sockdiag import SockDiag
 
@@ -18,21 +17,22 @@ SWEEP_S = 5.0
 """Between two looks for namespaces that came or went; a row of the map without a socket asks for one at once."""
 
 
-class SweptNamespaces:
-    """The namespaces, looked for again every SWEEP_S, or at once when ``expire`` was called."""
+class Sweep:
+    """Which namespaces there are: looked for every SWEEP_S, or at once when ``expire`` was called."""
 
-    def __init__(self) -> None:
-        self.all = Namespaces()
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        self.found = {reach.own}
         self._swept = 0.0
         self._devices: dict[int, str] = {}
 
-    def refresh(self) -> Namespaces:
-        """Those that exist, as far as the last look told."""
+    def refresh(self) -> bool:
+        """Look, if it is time. True if it was."""
         now = time.monotonic()
-        if now - self._swept >= SWEEP_S:
-            self.all.refresh()
-            self._swept = now
-        return self.all
+        if self._swept and now - self._swept < SWEEP_S:
+            return False
+        self.found, self._swept = self.reach.namespaces(), now
+        return True
 
     def expire(self) -> None:
         """Look again next time."""
@@ -44,36 +44,27 @@ class SweptNamespaces:
         if not bound.any():
             return self._devices
         keys = np.unique(device_keys(sockets)[bound]).tolist()
-        wanted = {key >> 32 for key in keys if key not in self._devices} & self.all.fds.keys()
-        if wanted:
-            self._learn_devices(wanted)
+        for inode in {key >> 32 for key in keys if key not in self._devices} & self.found:
+            with suppress(OSError, Unsupported):
+                self._devices |= {inode << 32 | index: name for index, name in self.reach.devices(inode).items()}
         self._devices |= {key: "" for key in keys if key not in self._devices}
         return self._devices
 
-    def _learn_devices(self, wanted: set[int]) -> None:
-        with suppress(TcptopError), self.all.each() as visit:
-            for inode in visit:
-                if inode in wanted:
-                    self._devices |= {inode << 32 | index: name for index, name in socket.if_nameindex()}
-
 
 class EveryNamespace:
-    """Asks sock_diag in every namespace that may be entered; answers like one SockDiag.
+    """Asks sock_diag in every namespace that is reached; answers like one SockDiag."""
 
-    ``denied``: there are others, but entering them takes CAP_SYS_ADMIN.
-    """
-
-    def __init__(self) -> None:
-        self._namespaces = SweptNamespaces()
+    def __init__(self, reach: Reach, sweep: Sweep | None = None) -> None:
+        self._reach = reach
+        self._sweep = sweep or Sweep(reach)
         self._diags: dict[int, tuple[SockDiag, tuple[Rows, Rows]]] = {}
-        self.denied = False
 
     def dump(self, rows: Rows | None = None) -> Dump:
         """All sockets of all namespaces; the array is a new one where there are several. ``rows`` is not needed.
 
         Raises Failed or Unsupported, as SockDiag does.
         """
-        self._open(self._namespaces.refresh())
+        self._open()
         dumps = []
         for inode, (diag, (newest, oldest)) in self._diags.items():
             dumps.append(diag.dump(rows=oldest))
@@ -89,36 +80,30 @@ class EveryNamespace:
 
     def half_open(self) -> Records:
         """Who waits in SYN-RECV, in all namespaces."""
-        self._open(self._namespaces.refresh())
+        self._open()
         return np.concatenate([diag.half_open() for diag, _ in self._diags.values()])
 
-    def _open(self, namespaces: Namespaces) -> None:
+    def _open(self) -> None:
         """A netlink socket in each namespace: it goes on speaking for it afterwards."""
-        for inode in self._diags.keys() - namespaces.fds.keys():
+        self._sweep.refresh()
+        found = self._sweep.found
+        for inode in self._diags.keys() - found:
             self._diags.pop(inode)[0].close()
-        if namespaces.own not in self._diags:
-            self._diags[namespaces.own] = (SockDiag(netns=namespaces.own), (Rows(), Rows()))
-        if self.denied or namespaces.fds.keys() <= self._diags.keys():
-            return
-        try:
-            with namespaces.each() as visit:
-                for inode in visit:
-                    if inode not in self._diags:
-                        self._diags[inode] = (SockDiag(netns=inode), (Rows(), Rows()))
-        except Unsupported:
-            self.denied = True
+        for inode in found - self._diags.keys():
+            with suppress(OSError, Unsupported):  # gone meanwhile
+                opened = SockDiag(self._reach.diag(inode), netns=inode)
+                self._diags[inode] = (opened, (Rows(), Rows()))
 
     def devices(self, sockets: Records) -> dict[int, str]:
-        """See SweptNamespaces."""
-        return self._namespaces.devices(sockets)
+        """See Sweep."""
+        return self._sweep.devices(sockets)
 
     def expire(self) -> None:
         """Look for new namespaces at the next dump."""
-        self._namespaces.expire()
+        self._sweep.expire()
 
     def close(self) -> None:
-        """Close all netlink sockets, let go of the namespaces."""
+        """Close all netlink sockets; ``reach`` is its owner's."""
         for diag, _ in self._diags.values():
             diag.close()
         self._diags.clear()
-        self._namespaces.all.close()

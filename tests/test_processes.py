@@ -17,16 +17,15 @@ import psutil
 import pytest
 
 from tcptop_ops import processes
+from tcptop_ops.bpf.helper import TICK_NS, stat_of
 from tcptop_ops.processes import (
-    TICK_NS,
     Users,
     describe,
     full_name,
     is_kernel_thread,
     polled_owners,
-    scan_descriptors,
-    stat_of,
 )
+from tcptop_ops.reach import scan_descriptors
 from tcptop_ops.snapshot import SOCKET
 
 LONG = "a-name-longer-than-fifteen"
@@ -108,7 +107,7 @@ def test_a_scan_of_proc_finds_our_sockets() -> None:
             assert set(mine["comm"].tolist()) == {Path("/proc/self/comm").read_bytes().rstrip(b"\n")}
             asked = np.zeros(2, SOCKET)
             asked["inode"] = inodes
-            assert polled_owners()(asked)["pid"].tolist() == [os.getpid()] * 2
+            assert polled_owners(scan_descriptors)(asked)["pid"].tolist() == [os.getpid()] * 2
         finally:
             os.close(again)
     assert inodes[1] not in scan_descriptors()["inode"]

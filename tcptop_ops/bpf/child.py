@@ -1,4 +1,7 @@
-"""The loader's process. Imports the standard library alone: it is started before anything slower is imported."""
+"""The privileged processes: the loader, and the helper that it becomes.
+
+Imports the standard library alone: the loader is started before anything slower is imported.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from tcptop_ops.errors import Unsupported
 HERE = Path(__file__).parent
 INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
 """Where a distribution's bcc is found. Fixed paths: what runs as root must not depend on PATH."""
+
+HELPER = "helper.py"
 
 PATIENCE_S = 60
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
@@ -49,42 +54,56 @@ def interpreters() -> list[str]:
     return [path for path in INTERPRETERS if os.access(path, os.X_OK)]
 
 
+def start(interpreter: str, script: str, *words: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A script of this directory in a process of its own, and our end of a socket pair: its first word is its end."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [interpreter, "-I", *("-S",) * (script == HELPER), str(HERE / script), str(theirs.fileno()), *words],
+            pass_fds=[theirs.fileno()],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},  # nothing of the user's reaches what runs as root
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    ours.settimeout(PATIENCE_S)
+    return process, ours
+
+
+def end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    """Let it finish, which it does when the pair is closed; kill what does not. May be called twice."""
+    connection.close()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Child:
     """A loader that imports bcc and waits for its one request. It ends by itself when the socket is closed."""
 
     def __init__(self, interpreter: str) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [interpreter, "-I", str(HERE / "loader.py"), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},  # nothing of the user's reaches what runs as root
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self._socket.settimeout(PATIENCE_S)
+        self.process, self.connection = start(interpreter, "loader.py")
 
     def send(self, request: dict[str, Any]) -> None:
         """Its one request. That it is dead already is told by ``receive``."""
         with suppress(OSError):
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            self.connection.sendall(json.dumps(request).encode() + b"\n")
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The answer and its descriptors. The child has ended when this returns."""
+        """The answer and its descriptors. Unless it was asked to become the helper, the child ends by itself."""
         try:
             return self._receive()
         except OSError as error:
             return {"error": "died", "message": f"the loader did not answer: {error}", "hint": ""}, []
-        finally:
-            self.close()
 
     def _receive(self) -> tuple[dict[str, Any], list[int]]:
-        data, fds, _, _ = socket.recv_fds(self._socket, 1 << 16, 32)
+        data, fds, _, _ = socket.recv_fds(self.connection, 1 << 16, 32)
         while data and not data.endswith(b"\n"):
-            more = self._socket.recv(1 << 16)
+            more = self.connection.recv(1 << 16)
             if not more:
                 break
             data += more
@@ -97,9 +116,4 @@ class Child:
 
     def close(self) -> None:
         """End it, if it has not ended. May be called twice."""
-        self._socket.close()
-        try:
-            self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self.process, self.connection)

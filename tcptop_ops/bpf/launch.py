@@ -39,6 +39,8 @@ class Options:
     callbacks: str | None = None
     map_size: int | None = None
     adopt: bool = True
+    helper: bool = True  # what still needs privilege is done by a helper
+    may_close: bool = False  # the helper closes connections, if asked
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Attached:
     cgroup_root: str
     cgroup: str
     program_id: int
+    helper: Child | None  # what the loader became
 
 
 def hertz() -> int:
@@ -105,6 +108,8 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "source": str(HERE),
         "cgroup": target,
         "cgroup_root": root,
+        "helper": options.helper,
+        "may_close": options.may_close,
     }
 
 
@@ -157,6 +162,8 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
             break
         answer, fds = current.child.receive()
         pending = None
+        if "error" in answer or not options.helper:
+            current.child.close()
         if "error" not in answer:
             return Attached(
                 fds=dict(zip(answer["fds"], fds, strict=True)),
@@ -168,6 +175,7 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 cgroup_root=current.asked["cgroup_root"],
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
+                helper=current.child if options.helper else None,
             )
         if answer["error"] != "no-bcc":
             break

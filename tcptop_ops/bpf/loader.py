@@ -1,17 +1,16 @@
-"""Compile, load and attach the program, hand its descriptors over, and exit.
+"""Compile, load and attach the program, hand its descriptors over, and make room for the helper.
 
-A script of its own process, run isolated under the interpreter that has bcc: it imports the standard library and bcc
-alone. One request comes over the socket (argv[1], its descriptor): a JSON object that ends with a newline. One answer
-goes back: a JSON object and, by SCM_RIGHTS, the descriptors in the order of its ``fds``. An answer that holds
-``error`` has none.
+A script of its own process, run isolated under the interpreter that has bcc: it imports the standard library, bcc and
+the helper alone. One request comes over the socket (argv[1], its descriptor): a JSON object and a newline. One answer
+goes back: a JSON object, a newline and, by SCM_RIGHTS, the descriptors in the order of its ``fds``. An answer that
+holds ``error`` has none.
 
 The program is attached with a bpf_link, which dies with its last descriptor; a legacy attach would outlive SIGKILL.
 """
 
 from __future__ import annotations
 
-import array
-import ctypes
+import importlib.util
 import json
 import os
 import resource
@@ -22,13 +21,23 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_LINK_CREATE = 16, 13, 15, 28
-BPF_CGROUP_SOCK_OPS, BPF_TRACE_ITER = 3, 28
-BPF_F_ALLOW_MULTI = 2
-SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
-MAX_PROGRAMS = 64
+BPF_LINK_CREATE = 28
+BPF_TRACE_ITER = 28
 
-libc = ctypes.CDLL(None, use_errno=True)
+
+def beside(name: str) -> Any:
+    """A module that stands beside this script: an isolated interpreter does not look there."""
+    spec = importlib.util.spec_from_file_location(
+        name, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+helper = beside("helper")
 
 
 class Refused(Exception):
@@ -39,91 +48,10 @@ class Refused(Exception):
         self.answer = {"error": kind, "message": message, "hint": hint}
 
 
-def bpf(command: int, attr: bytearray) -> int:
-    """bpf(2). Raises OSError."""
-    buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
-    result = int(libc.syscall(SYS_BPF[os.uname().machine], command, ctypes.byref(buffer), len(attr)))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
-
-
-def words(*values: int, size: int = 64) -> bytearray:
-    """An attr of 32-bit words, padded with zeros."""
-    return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
-
-
-def programs_at(cgroup: int) -> tuple[list[int], int]:
-    """The ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
-    ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
-    attr = words(cgroup, BPF_CGROUP_SOCK_OPS)
-    attr[16:24] = ctypes.addressof(ids).to_bytes(8, sys.byteorder)
-    attr[24:28] = MAX_PROGRAMS.to_bytes(4, sys.byteorder)
-    bpf(BPF_PROG_QUERY, attr)
-    count = int.from_bytes(attr[24:28], sys.byteorder)
-    return list(ids[:count]), int.from_bytes(attr[12:16], sys.byteorder)
-
-
-def program_info(fd: int) -> bytes:
-    """struct bpf_prog_info of a program. Raises OSError."""
-    info = bytearray(256)
-    attr = words(fd, len(info))
-    attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
-    bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
-    return bytes(info)
-
-
-def program_id(fd: int) -> int:
-    """The number of a program. Raises OSError."""
-    return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
-
-
-def program_name(program_id: int) -> str:
-    """The name of a program, or "?"."""
-    try:
-        fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
-    except OSError:
-        return "?"
-    try:
-        info = program_info(fd)
-    except OSError:
-        return "?"
-    finally:
-        os.close(fd)
-    return info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
-
-
-def ancestors(cgroup: str, root: str) -> list[str]:
-    """The cgroup and all above it, up to the mount's root."""
-    chain = [cgroup]
-    while chain[-1] != root and len(chain[-1]) > len(root):
-        chain.append(os.path.dirname(chain[-1]))
-    return chain
-
-
-def neighbours(cgroup: str, root: str) -> list[dict[str, Any]]:
-    """The sock_ops programs that share sockets with us: those of the cgroup, above it, and below it."""
-    found = []
-    below = [path for path, _, _ in os.walk(cgroup)][1:]
-    for where in ancestors(cgroup, root) + below:
-        try:
-            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        try:
-            ids, flags = programs_at(fd)
-        finally:
-            os.close(fd)
-        above = where not in below
-        found += [{"id": i, "name": program_name(i), "where": where, "flags": flags, "above": above} for i in ids]
-    return found
-
-
 def refuse_to_silence(found: list[dict[str, Any]]) -> None:
     """Our link, in a child of a cgroup with a program that is not "multi", would silence that program."""
     for program in found:
-        if program["above"] and not program["flags"] & BPF_F_ALLOW_MULTI:
+        if program["above"] and not program["flags"] & helper.BPF_F_ALLOW_MULTI:
             raise Refused(
                 "occupied",
                 f"the sock_ops program {program['name']} (id {program['id']}) holds {program['where']} for itself",
@@ -158,14 +86,14 @@ def load(BPF: Any, module: Any, name: str, kind: int) -> int:
 
 def link(program: int, target: int, kind: int) -> int:
     """A descriptor of a new bpf_link. Raises OSError."""
-    return bpf(BPF_LINK_CREATE, words(program, target, kind))
+    return int(helper.bpf(BPF_LINK_CREATE, helper.words(program, target, kind)))
 
 
 def attach(program: int, cgroup: str) -> int:
     """Our link on a cgroup. Raises Refused."""
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return link(program, fd, BPF_CGROUP_SOCK_OPS)
+        return link(program, fd, helper.BPF_CGROUP_SOCK_OPS)
     except OSError as error:
         raise Refused("attach", f"the kernel refused to attach to {cgroup}: {error.strerror}") from error
     finally:
@@ -225,7 +153,7 @@ def allow_locked_memory() -> None:
 def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
     """What the request asks for: the answer and the descriptors. Raises Refused."""
     allow_locked_memory()
-    found = neighbours(request["cgroup"], request["cgroup_root"])
+    found = helper.neighbours(request["cgroup"], request["cgroup_root"])
     refuse_to_silence(found)
     mode = request["callbacks"] or ("events" if found else "all")
     request["defines"] |= request["modes"][mode]
@@ -239,15 +167,14 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
         "features": features,
         "refused": refused,
         "callbacks": mode,
-        "program_id": program_id(program),
+        "program_id": helper.program_id(program),
         "neighbours": found,
     }
     return answer, list(fds.values())
 
 
-def answer_to(line: bytes, log: int) -> tuple[dict[str, Any], list[int]]:
+def answer_to(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
     """Serve one request; any failure becomes an answer."""
-    request = json.loads(line)
     os.environ["BCC_KERNEL_SOURCE"] = request["headers"]
     try:
         return serve(request, log)
@@ -267,12 +194,38 @@ def main() -> int:
         line = lines.readline()
     if not line:
         return 0
+    request = json.loads(line)
     try:
-        answer, fds = answer_to(line, log)
+        answer, fds = answer_to(request, log)
     except Exception:
         answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
     socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
+    if request.get("helper") and "error" not in answer:
+        become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request, answer["program_id"])
     os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
+
+
+def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[str, Any], program: int) -> None:
+    """Execute helper.py in this process: of all descriptors it keeps the iterator's, and the word that steers it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    kept = [connection.fileno()]
+    place: list[str] = []
+    if "bpf_iter__tcp" in fds:
+        kept += [fds["bpf_iter__tcp"], fds["control"]]
+        place = [
+            str(fds["bpf_iter__tcp"]),
+            str(fds["control"]),
+            str(program),
+            request["cgroup"],
+            request["cgroup_root"],
+        ]
+    for fd in kept:
+        os.set_inheritable(fd, True)
+    may_close = "1" if request["may_close"] else "0"
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "helper.py")
+    os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(connection.fileno()), may_close, *place])
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.errors import TcptopError
-from tcptop_ops.netns import Namespaces
+from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.reach import Reach
 from tcptop_ops.snapshot import COUNTERS, SOCKET, Records, gather
-from tcptop_ops.sweep import EveryNamespace, SweptNamespaces
+from tcptop_ops.sweep import EveryNamespace, Sweep
+
+WITHOUT_ROWS = ("time_wait", "syn_recv")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class PresentState(Protocol):
         """Names of the devices that these sockets are bound to, by ``device_keys``."""
         ...
 
-    def expire(self) -> None:
-        """Look for new namespaces at the next pass: a socket was missing."""
+    def rest(self) -> Present | None:
+        """A socket was missing: add the namespaces that the pass left out, new ones too. None if there are none."""
         ...
 
     def close(self) -> None:
@@ -78,45 +80,73 @@ class Buffer:
 class Iterated:
     """By the TCP iterator: a record a socket, straight from its tcp_sock."""
 
-    def __init__(self, link: int, counters: int) -> None:
+    def __init__(self, link: int, counters: int, reach: Reach) -> None:
         self._link = link
         self._counters = CpuCounters(counters)
-        self._namespaces = SweptNamespaces()
+        self._sweep = Sweep(reach)
+        self._reach = reach
+        self._inhabited: set[int] = set()
         self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
+        self._visited: set[int] = set()
         self._last: Records = np.zeros(0, SOCKET)
+        self._before = self._last
+        self._without_rows: dict[str, int] = {}
         self._diag: EveryNamespace | None = None
 
     def read(self) -> Present:
         """See PresentState."""
-        before = self._counters.read()
         self._buffers.reverse()
-        filled = 0
-        with self._namespaces.refresh().each() as visit:
-            for _ in visit:
-                filled = self._buffers[0].read(syscall.create_iterator(self._link), filled)
-        after = self._counters.read()
-        grown = [int(after[name] - before[name]) for name in ("time_wait", "syn_recv")]
-        last, self._last = self._last, self._buffers[0].records[:filled]
-        return Present(self._last, last, self._half_open(grown[1]), *grown)
+        self._before, self._last = self._last, self._buffers[0].records[:0]
+        self._without_rows = dict.fromkeys(WITHOUT_ROWS, 0)
+        if self._sweep.refresh():
+            self._inhabited = set()
+            self._visited = set()
+            return self._visit(self._sweep.found)
+        # One that was empty at the last look costs 2 ms for nothing; should it be so no longer, ``rest`` is called.
+        self._visited = set()
+        return self._visit(self._inhabited | {self._reach.own})
+
+    def rest(self) -> Present | None:
+        """See PresentState."""
+        self._sweep.expire()
+        self._sweep.refresh()
+        left = self._sweep.found - self._visited
+        return self._visit(left) if left else None
+
+    def _visit(self, namespaces: set[int]) -> Present:
+        filled, last = len(self._last), self._counters.read()
+        for inode in namespaces:
+            try:
+                fd = self._reach.iterator(inode, self._link)
+            except (OSError, Unsupported):
+                if inode == self._reach.own:
+                    raise
+                continue  # gone meanwhile
+            met, filled = filled, self._buffers[0].read(fd, filled)
+            now = self._counters.read()
+            grown = {name: int(now[name] - last[name]) for name in WITHOUT_ROWS}
+            if filled > met or any(grown.values()):
+                self._inhabited.add(inode)
+            self._without_rows = {name: self._without_rows[name] + grown[name] for name in WITHOUT_ROWS}
+            last = now
+        self._visited |= namespaces
+        self._last = self._buffers[0].records[:filled]
+        half_open = self._half_open(self._without_rows["syn_recv"])
+        return Present(self._last, self._before, half_open, **self._without_rows)
 
     def _half_open(self, syn_recv: int) -> Records:
         """The iterator tells how many; who they are is asked of sock_diag, when there are any."""
         if not syn_recv:
             return np.zeros(0, SOCKET)
-        self._diag = self._diag or EveryNamespace()
+        self._diag = self._diag or EveryNamespace(self._reach, self._sweep)
         return self._diag.half_open()
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See PresentState."""
-        return self._namespaces.devices(sockets)
-
-    def expire(self) -> None:
-        """See PresentState."""
-        self._namespaces.expire()
+        return self._sweep.devices(sockets)
 
     def close(self) -> None:
         """See PresentState."""
-        self._namespaces.all.close()
         if self._diag is not None:
             self._diag.close()
 
@@ -127,9 +157,9 @@ class Polled:
     ``cgroup``: a directory; only sockets made below it.
     """
 
-    def __init__(self, cgroup: str | None = None) -> None:
+    def __init__(self, reach: Reach, cgroup: str | None = None) -> None:
         self._cgroup = cgroup
-        self._diag = EveryNamespace()
+        self._diag = EveryNamespace(reach)
         self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
@@ -149,9 +179,10 @@ class Polled:
         """See PresentState."""
         return self._diag.devices(sockets)
 
-    def expire(self) -> None:
-        """See PresentState."""
+    def rest(self) -> Present | None:
+        """See PresentState: at the next dump, which asks in every namespace anyhow."""
         self._diag.expire()
+        return None
 
     def close(self) -> None:
         """See PresentState."""
@@ -180,13 +211,9 @@ def possible_cpus() -> int:
         return int(file.read().strip().replace(",", "-").split("-")[-1]) + 1
 
 
-def run_pass(link: int) -> None:
+def run_pass(link: int, reach: Reach) -> None:
     """One pass of an iterator in every namespace for its effect alone; what can't be reached is left."""
-    namespaces = Namespaces()
     sink = Buffer(SOCKET)
-    with suppress(OSError, TcptopError):
-        namespaces.refresh()
-        with namespaces.each() as visit:
-            for _ in visit:
-                sink.read(syscall.create_iterator(link), 0)
-    namespaces.close()
+    for inode in reach.namespaces():
+        with suppress(OSError, TcptopError):
+            sink.read(reach.iterator(inode, link), 0)

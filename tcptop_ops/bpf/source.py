@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
 from tcptop_ops.bpf.conns import Conns
+from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
-from tcptop_ops.bpf.loader import neighbours
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.errors import Failed
 from tcptop_ops.owners import Owners
-from tcptop_ops.processes import Users, full_name, is_kernel_thread, scan_descriptors
+from tcptop_ops.processes import Users, full_name, is_kernel_thread
+from tcptop_ops.reach import Alone, Reach, of_child
 from tcptop_ops.snapshot import (
     COUNTERS,
     FINAL,
@@ -41,13 +42,17 @@ class SockOpsSource:
 
     def __init__(self, options: Options, pending: Pending | None = None) -> None:
         self._attached = attach(options, pending)
+        helper = self._attached.helper
+        self._reach: Reach = Alone() if helper is None else of_child(helper)
         self._adopt = options.adopt
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = Ring(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
         self._present: PresentState = (
-            Iterated(fds["bpf_iter__tcp"], fds["counters"]) if self._iterates else Polled(self._cgroup_to_watch())
+            Iterated(fds["bpf_iter__tcp"], fds["counters"], self._reach)
+            if self._iterates
+            else Polled(self._reach, self._cgroup_to_watch())
         )
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
@@ -57,6 +62,7 @@ class SockOpsSource:
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
+        self._passed_ns = 0
         self._unseen = Unseen()
         self._watched = self._hopeless = 0
         self._pass = PASS_SURVEY if options.adopt else PASS_READ
@@ -86,14 +92,18 @@ class SockOpsSource:
 
     def _poll(self, started: float) -> Snapshot:
         """State first, then events, then ends: what ends meanwhile is taken out of the state again."""
+        pass_ns = time.monotonic_ns()
         present = self._present.read()
         keys, values = self._rows.read(self._counters.read())
+        events, lonely = join(present.sockets["cookie"], keys, values)
+        if self._misses_some(values[lonely], pass_ns) and (more := self._present.rest()) is not None:
+            present = more
+            keys, values = self._rows.read(self._counters.read())
+            events, lonely = join(present.sockets["cookie"], keys, values)
+        self._passed_ns = pass_ns
         self.drain()
         counters = self._counters.read()
-        events, lonely = join(present.sockets["cookie"], keys, values)
         closed = self._closed(present, keys, values, lonely)
-        if int(lonely.sum()) > len(closed):
-            self._present.expire()
         still = still_open(present.sockets["cookie"], events, closed)
         all_still = bool(still.all())
         sockets = present.sockets if all_still else gather(present.sockets, still)
@@ -125,6 +135,11 @@ class SockOpsSource:
             poll_s=time.monotonic() - started,
         )
 
+    def _misses_some(self, lonely: Records, pass_ns: int) -> bool:
+        """Whether a row born since the last pass, and before this one, has no socket: it lives where nobody looked."""
+        born = lonely["first_ns"]
+        return bool(((born > self._passed_ns) & (born < pass_ns) & (lonely["closed"] == 0)).any())
+
     def _closed(
         self, present: Present, keys: NDArray[np.uint64], values: Records, lonely: NDArray[np.bool_]
     ) -> Records:
@@ -150,7 +165,7 @@ class SockOpsSource:
     def _all_descriptors(self) -> Records:
         link = self._attached.fds.get("bpf_iter__task_file")
         if link is None:
-            return scan_descriptors()
+            return self._reach.descriptors()
         return self._descriptors.records[: self._descriptors.read(syscall.create_iterator(link), 0)]
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
@@ -162,6 +177,8 @@ class SockOpsSource:
         if self._attached.neighbours:
             names = sorted({program["name"] for program in self._attached.neighbours})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
+        if self._reach.note:
+            notes.append(self._reach.note)
         return tuple(notes)
 
     def watch(self, cookie: int) -> None:
@@ -187,17 +204,19 @@ class SockOpsSource:
     def close(self) -> None:
         """Detach, take back the flags that we set, let go of everything.
 
-        Another sock_ops program may live by a flag that we set too: flags are taken back only where there is none.
+        Another sock_ops program may live by a flag that we set too: flags are taken back only where there is none. The
+        helper does it, when it finds itself alone.
         """
         if not self._attached.fds:
             return
         for name in ("link", "program"):
             os.close(self._attached.fds.pop(name))
         try:
-            if self._iterates and not self._beside_others():
+            if self._iterates and self._attached.helper is None and not self._beside_others():
                 self._control(PASS_CLEAR)
-                run_pass(self._attached.fds["bpf_iter__tcp"])
+                run_pass(self._attached.fds["bpf_iter__tcp"], self._reach)
         finally:
+            self._reach.close()
             self._ring.close()
             self._present.close()
             self._close_fds()

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from tcptop_ops.bpf.loader import SYS_BPF
+from tcptop_ops.bpf.helper import SYS_BPF
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Records
 

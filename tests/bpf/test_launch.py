@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tcptop_ops.bpf import cgroup, child, launch, layout
+from tcptop_ops.bpf.helper import ancestors, words
 from tcptop_ops.bpf.launch import Options, attach, attempts, default_map_size, refusal
-from tcptop_ops.bpf.loader import Refused, ancestors, refuse_to_silence, tail, words
+from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
 TASK = {"HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"}
@@ -181,6 +182,8 @@ def answered(stub: Stub, **options: Any) -> dict[str, Any]:
         assert attached.map_size == attached.neighbours[0]["defines"]["MAP_SIZE"]
         return attached.neighbours[0]
     finally:
+        assert attached.helper is not None
+        attached.helper.close()
         for fd in attached.fds.values():
             os.close(fd)
 

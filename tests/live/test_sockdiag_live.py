@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from tcptop_ops.reach import widest
 from tcptop_ops.snapshot import INFINITE_SSTHRESH, Origin, State, Timer
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
 from tcptop_ops.sweep import EveryNamespace
@@ -142,7 +143,8 @@ def test_the_source_follows_a_connection(lab: Lab) -> None:
 
 
 def test_every_namespace_as_it_comes_and_goes(lab: Lab) -> None:
-    everywhere = EveryNamespace()
+    reach = widest()
+    everywhere = EveryNamespace(reach)
 
     def listeners() -> dict[int, int]:
         """Port and namespace."""
@@ -152,7 +154,7 @@ def test_every_namespace_as_it_comes_and_goes(lab: Lab) -> None:
         return dict(zip(rows["lport"].tolist(), rows["netns"].tolist(), strict=True))
 
     try:
-        assert not everywhere.denied
+        assert not reach.note
         before = listeners()
         servers = [lab.server(lab.namespace(name)) for name in ("one", "two")]
         found = listeners()
@@ -164,15 +166,17 @@ def test_every_namespace_as_it_comes_and_goes(lab: Lab) -> None:
         assert servers[1].port in listeners()
     finally:
         everywhere.close()
+        reach.close()
 
 
 def test_nobody_can_use_it() -> None:
     program = (
         "import os; from tcptop_ops.sockdiag import SockDiagSource; import socket\n"
+        "from tcptop_ops.reach import widest\n"
+        "from tcptop_ops.sweep import EveryNamespace\n"
         f"os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
-        "from tcptop_ops.sweep import EveryNamespace\n"
-        "sockets = SockDiagSource(EveryNamespace()).poll().sockets\n"
+        "sockets = SockDiagSource(EveryNamespace(widest())).poll().sockets\n"
         "mine = sockets[sockets['inode'] == os.fstat(listener.fileno()).st_ino]\n"
         "print(mine['uid'].tolist(), bool(mine['cookie'].all()))"
     )

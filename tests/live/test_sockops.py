@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops import view
-from tcptop_ops.bpf import launch, loader
+from tcptop_ops.bpf import helper, launch
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
 from tcptop_ops.format import address
 from tcptop_ops.operators import OPERATORS
@@ -317,7 +317,7 @@ def test_a_kernel_without_iterators(
 def attached_to(cgroup: Path) -> list[int]:
     fd = os.open(cgroup, os.O_RDONLY)
     try:
-        return loader.programs_at(fd)[0]
+        return helper.programs_at(fd)[0]
     finally:
         os.close(fd)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import netns
+from tcptop_ops.bpf import helper
 from tests.lab import Lab, Link, Traffic, run, wait_until
 from tests.leftovers import NETNS
 from tests.live.watch import Watch, program
@@ -167,14 +167,17 @@ def test_namespaces_come_and_go(lab: Lab, cgroup: Path, watch: Watch) -> None:
     assert len(alive) == 3
 
 
-def test_a_file_that_is_no_namespace_is_passed_over(
-    cgroup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_no_namespace_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``ip netns add`` makes the file first, and mounts the namespace on it later; some files are left by a crash."""
     (tmp_path / "stale").touch()
-    monkeypatch.setattr(netns, "BOUND", str(tmp_path))
-    with Watch(cgroup) as watch:
-        assert len(watch.tick()) == 0
+    monkeypatch.setattr(helper, "BOUND", str(tmp_path))
+    namespaces = helper.Namespaces()
+    try:
+        namespaces.refresh()
+        assert namespaces.own in namespaces.fds
+        assert (tmp_path / "stale").stat().st_ino not in namespaces.fds
+    finally:
+        namespaces.close()
 
 
 def test_subflows_of_mptcp(lab: Lab, cgroup: Path, watch: Watch) -> None:

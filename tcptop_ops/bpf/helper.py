@@ -1,0 +1,384 @@
+"""What still needs privilege once the monitor has given it up. One file of the standard library.
+
+The loader executes it in its own place, and then LLVM is gone; without BPF the monitor starts it. It answers fixed-size
+requests over the socket pair (argv[1], its descriptor) and does nothing else. At the end of the pair, which is the
+monitor's end however it came about, it takes back the callback flags that were set for it, and exits.
+
+A request is REQUEST: what, an argument, a network namespace (inode number), and the socket meant by CLOSE. An answer is
+REPLY: an errno or 0, and how many bytes follow it. A descriptor comes with it by SCM_RIGHTS.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import json
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE = range(1, 8)
+REQUEST = struct.Struct("=IIQ56s")
+REPLY = struct.Struct("=iI")
+NUMBER = struct.Struct("=Q")
+OWNER = struct.Struct("=QQQII16s")
+"""As ``fields.OWNER``: cookie, inode, start (ns since boot), pid, descriptor, comm."""
+
+BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 16, 13, 15
+BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_ENABLE_STATS, BPF_ITER_CREATE = 1, 2, 32, 33
+BPF_CGROUP_SOCK_OPS = 3
+BPF_F_ALLOW_MULTI = 2
+SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
+MAX_PROGRAMS = 64
+
+PASS_CLEAR = 2
+CONTROL = struct.Struct("=QII")
+DETACHED_WITHIN_S = 2.0
+
+CLONE_NEWNET = 0x40000000
+BOUND = "/run/netns"
+OWN = "/proc/self/ns/net"
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
+PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
+KEPT = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39
+"""CAP_DAC_READ_SEARCH, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, PERFMON, BPF: namespaces and descriptors of any process."""
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+# --- bpf(2)
+
+
+def bpf(command: int, attr: bytearray) -> int:
+    """bpf(2). Raises OSError."""
+    buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
+    return checked(libc.syscall(SYS_BPF[os.uname().machine], command, ctypes.byref(buffer), len(attr)))
+
+
+def checked(result: int) -> int:
+    """The result of a system call. Raises OSError."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return int(result)
+
+
+def words(*values: int, size: int = 64) -> bytearray:
+    """An attr of 32-bit words, padded with zeros."""
+    return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
+
+
+def programs_at(cgroup: int) -> tuple[list[int], int]:
+    """The ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
+    ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
+    attr = words(cgroup, BPF_CGROUP_SOCK_OPS)
+    attr[16:24] = ctypes.addressof(ids).to_bytes(8, sys.byteorder)
+    attr[24:28] = MAX_PROGRAMS.to_bytes(4, sys.byteorder)
+    bpf(BPF_PROG_QUERY, attr)
+    count = int.from_bytes(attr[24:28], sys.byteorder)
+    return list(ids[:count]), int.from_bytes(attr[12:16], sys.byteorder)
+
+
+def program_info(fd: int) -> bytes:
+    """struct bpf_prog_info of a program. Raises OSError."""
+    info = bytearray(256)
+    attr = words(fd, len(info))
+    attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
+    bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
+    return bytes(info)
+
+
+def program_id(fd: int) -> int:
+    """The number of a program. Raises OSError."""
+    return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
+
+
+def program_name(program_id: int) -> str:
+    """The name of a program, or "?"."""
+    try:
+        fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
+    except OSError:
+        return "?"
+    try:
+        info = program_info(fd)
+    except OSError:
+        return "?"
+    finally:
+        os.close(fd)
+    return info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
+
+
+def ancestors(cgroup: str, root: str) -> list[str]:
+    """The cgroup and all above it, up to the mount's root."""
+    chain = [cgroup]
+    while chain[-1] != root and len(chain[-1]) > len(root):
+        chain.append(os.path.dirname(chain[-1]))
+    return chain
+
+
+def neighbours(cgroup: str, root: str) -> list[dict[str, Any]]:
+    """The sock_ops programs that share sockets with us: those of the cgroup, above it, and below it. Raises OSError."""
+    found = []
+    below = [path for path, _, _ in os.walk(cgroup)][1:]
+    for where in ancestors(cgroup, root) + below:
+        try:
+            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            ids, flags = programs_at(fd)
+        finally:
+            os.close(fd)
+        above = where not in below
+        found += [{"id": i, "name": program_name(i), "where": where, "flags": flags, "above": above} for i in ids]
+    return found
+
+
+# --- network namespaces
+
+
+def candidates() -> Iterator[str]:
+    """Paths that lead to namespaces: those bound to a file, then one for each process."""
+    with suppress(OSError):
+        yield from (os.path.join(BOUND, name) for name in os.listdir(BOUND))
+    yield from (f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdecimal())
+
+
+class Namespaces:
+    """The namespaces found so far, each kept open by a descriptor: ``fds`` by inode number, one's own first.
+
+    A namespace lives through the processes in it, or through a file bound to it below /run/netns (ip-netns(8)).
+    ``refresh`` lets go of one that nothing else holds. A process that hides its namespace is passed over.
+    """
+
+    def __init__(self) -> None:
+        own = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+        self.own = os.fstat(own).st_ino
+        self.fds: dict[int, int] = {self.own: own}
+
+    def refresh(self) -> None:
+        """Look for namespaces that came and went."""
+        seen: dict[int, str] = {}
+        nsfs = os.fstat(self.fds[self.own]).st_dev
+        for path in candidates():
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue  # the process ended meanwhile, or it may not be looked at
+            if found.st_dev == nsfs:  # below /run/netns a plain file waits for its namespace to be mounted on it
+                seen.setdefault(found.st_ino, path)
+        for inode in [i for i in self.fds if i not in seen and i != self.own]:
+            os.close(self.fds.pop(inode))
+        for inode, path in seen.items():
+            if inode not in self.fds:
+                self._open(inode, path)
+
+    def _open(self, inode: int, path: str) -> None:
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if os.fstat(fd).st_ino == inode:
+                self.fds[inode] = fd
+            else:
+                os.close(fd)
+
+    def enter(self, inode: int) -> None:
+        """Move this thread into it (setns(2)). Raises OSError: ENOENT for one that is not known."""
+        if inode not in self.fds:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        checked(libc.setns(self.fds[inode], CLONE_NEWNET))
+
+    def close(self) -> None:
+        """Let go of all."""
+        for fd in self.fds.values():
+            os.close(fd)
+        self.fds = {}
+
+
+# --- what is done inside one, or for all
+
+
+def open_diag() -> socket.socket:
+    """A socket of sock_diag, which goes on speaking for the namespace that it was opened in."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+
+
+def create_iterator(link: int) -> int:
+    """A descriptor to read one pass from. Raises OSError."""
+    return bpf(BPF_ITER_CREATE, words(link, 0))
+
+
+def devices() -> bytes:
+    """Index and name of each network device: a JSON object."""
+    return json.dumps(dict(socket.if_nameindex())).encode()
+
+
+def destroy(family: int, sockid: bytes) -> None:
+    """Close a connection (SOCK_DESTROY): ``sockid`` is a struct inet_diag_sockid, cookie included. Raises OSError."""
+    body = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + sockid
+    with open_diag() as diag:
+        diag.send(struct.pack("=IHHII", 16 + len(body), SOCK_DESTROY, NLM_F_REQUEST_ACK, 1, 0) + body)
+        answer = diag.recv(4096)
+    refused = -struct.unpack_from("=i", answer, 16)[0]
+    if refused:
+        raise OSError(refused, os.strerror(refused))
+
+
+def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
+    """The name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        before, _, after = file.read().rpartition(b")")
+    return before.partition(b"(")[2], after.split()
+
+
+def sockets_of(process: str) -> Iterator[tuple[int, int]]:
+    """Inode and number of each descriptor that is a socket."""
+    for entry in os.scandir(process + "/fd"):
+        with suppress(OSError):
+            target = os.readlink(entry.path)
+            if target.startswith("socket:["):
+                yield int(target[8:-1]), int(entry.name)
+
+
+def scan() -> bytes:
+    """OWNER rows without cookies: every socket that /proc shows this user. A system call a descriptor."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                pid = int(entry.name)
+                comm, stat = stat_of(pid)
+                start_ns = int(stat[19]) * TICK_NS
+                found += [OWNER.pack(0, inode, start_ns, pid, fd, comm) for inode, fd in sockets_of(entry.path)]
+    return b"".join(found)
+
+
+# --- the service
+
+
+class Helper:
+    """Answers requests. ``link``: of the TCP iterator, -1 for none; ``may_close``: whether CLOSE was asked for."""
+
+    def __init__(self, connection: socket.socket, link: int, may_close: bool) -> None:
+        self._connection = connection
+        self._link = link
+        self._may_close = may_close
+        self.namespaces = Namespaces()
+
+    def serve(self) -> None:
+        """Until the monitor is gone."""
+        with suppress(ConnectionError):
+            while len(request := self._connection.recv(REQUEST.size, socket.MSG_WAITALL)) == REQUEST.size:
+                self._answer(request)
+
+    def _answer(self, request: bytes) -> None:
+        status, data = 0, b""
+        fds: list[int] = []
+        try:
+            data, fds = self._do(*REQUEST.unpack(request))
+        except OSError as error:
+            status = error.errno or errno.EIO
+        finally:
+            with suppress(OSError):
+                self.namespaces.enter(self.namespaces.own)
+        try:
+            socket.send_fds(self._connection, [REPLY.pack(status, len(data))], fds)
+            self._connection.sendall(data)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _do(self, what: int, argument: int, namespace: int, sockid: bytes) -> tuple[bytes, list[int]]:
+        """Data and descriptors of the answer. Raises OSError."""
+        if what == NAMESPACES:
+            self.namespaces.refresh()
+            return b"".join(map(NUMBER.pack, self.namespaces.fds)), []
+        if what == SCAN:
+            return scan(), []
+        if what == STATISTICS:
+            return b"", [bpf(BPF_ENABLE_STATS, words(0))]
+        if what not in (ITERATE, DIAG, DEVICES, CLOSE) or (what == CLOSE and not self._may_close):
+            raise OSError(errno.EPERM, "not among what is answered")
+        self.namespaces.enter(namespace)
+        if what == ITERATE:
+            return b"", [create_iterator(self._link)]
+        if what == DIAG:
+            return b"", [open_diag().detach()]
+        if what == DEVICES:
+            return devices(), []
+        destroy(argument, sockid[:48])
+        return b"", []
+
+
+def take_back_flags(namespaces: Namespaces, link: int, control: int, ours: int, cgroup: str, root: str) -> None:
+    """One pass in every namespace that takes our flags off each socket, once our program is detached.
+
+    Another program may live by a flag that we set too: only where there is none.
+    """
+    patience = time.monotonic() + DETACHED_WITHIN_S
+    while found := neighbours(cgroup, root):
+        if any(program["id"] != ours for program in found):
+            return
+        if time.monotonic() > patience:
+            return
+        time.sleep(0.01)
+    key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, PASS_CLEAR, 0))
+    bpf(
+        BPF_MAP_UPDATE_ELEM,
+        bytearray(struct.pack("=IIQQQ", control, 0, ctypes.addressof(key), ctypes.addressof(value), 0)),
+    )
+    namespaces.refresh()
+    for inode in list(namespaces.fds):
+        with suppress(OSError):
+            namespaces.enter(inode)
+            read_to_its_end(create_iterator(link))
+
+
+def read_to_its_end(fd: int) -> None:
+    """Run an iterator for its effect. Closes it."""
+    try:
+        while os.read(fd, 1 << 16):
+            pass
+    finally:
+        os.close(fd)
+
+
+def confine() -> None:
+    """Keep the capabilities that the requests need, and let nobody look into this process."""
+    libc.prctl(PR_SET_NAME, b"tcptop-helper", 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, data)
+    for half in range(2):
+        mask = KEPT >> 32 * half & 0xFFFFFFFF
+        data[half * 3] &= mask
+        data[half * 3 + 1] &= mask
+        data[half * 3 + 2] = 0
+    libc.capset(header, data)
+
+
+def main(argv: list[str]) -> int:
+    """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, the program's id, directories."""
+    connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
+    confine()
+    link = int(argv[2]) if len(argv) > 2 else -1
+    helper = Helper(connection, link, may_close)
+    try:
+        helper.serve()
+    finally:
+        if link >= 0:
+            control, ours, cgroup, root = argv[3:7]
+            take_back_flags(helper.namespaces, link, int(control), int(ours), cgroup, root)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
