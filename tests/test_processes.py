@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tcptop_ops import processes
+from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.helper import TICK_NS, stat_of
 from tcptop_ops.processes import (
     Users,
@@ -46,7 +46,7 @@ STAT = "%d (%s) S 2 0 0 0 -1 %d 0 0 0 0 0 0 0 0 20 0 1 0 42 0 0"
 )
 def test_kernel_threads_by_their_flags(name: str, flags: int, kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (STAT % (7, name, flags)).encode()
-    monkeypatch.setattr(processes, "open", lambda path, mode: io.BytesIO(line), raising=False)
+    monkeypatch.setattr(helper, "open", lambda path, mode: io.BytesIO(line), raising=False)
     assert is_kernel_thread(7, name.encode()) is kernel
 
 
