@@ -194,6 +194,18 @@ COLUMNS: tuple[Column, ...] = (
     _word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=_show_name),
     _word("cgroup", "CGROUP", 24, "control group of the socket", read.cgroup, show=_show_name),
     _number("uid", "UID", 10, "user that made the socket", read.socket("uid", UNKNOWN_U32), show=_show_exact),
+    _number("score", "SCR", 3, "how bad it is, from 0 to 100", read.score, show=_show_exact, severity=(10, 50)),
+    _word("cause", "CAUSE", 14, "what is wrong with it: see --explain", read.cause),
+    _word("limit", "LIMIT", 6, "what limits it, without being a fault: peer, sndbuf, cwnd, app, rwnd", read.limit),
+    _number(
+        "stall_ms",
+        "STALL",
+        5,
+        "time lost to timeouts and shut windows, in all",
+        read.stall_ms,
+        show=_ms,
+        plain=_rounded,
+    ),
     _word("end", "END", 11, "how it ended", read.end),
     _number(
         "connect_ms",
@@ -379,13 +391,14 @@ COLUMNS: tuple[Column, ...] = (
 
 BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
 
-DEFAULT = ("process", "peer", "state", "srtt_us", "retrans_win", "retrans_pct", "rto_win")
+DEFAULT = ("score", "cause", "process", "peer", "state", "srtt_us", "retrans_win", "retrans_pct", "rto_win")
 """What 80 columns hold; wider screens add ``WIDER`` in this order for as long as there is room."""
 
 WIDER = (
     "pid",
     "lport",
     "cwnd",
+    "limit",
     "tx_bytes_per_s",
     "rx_bytes_per_s",
     "min_rtt_us",
@@ -399,7 +412,7 @@ WIDER = (
     "local",
 )
 
-DEFAULT_SORT = "retrans_win"
+DEFAULT_SORT = "score"
 
 
 def find(name: str) -> Column:

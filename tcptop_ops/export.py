@@ -6,13 +6,17 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
+from tcptop_ops import evidence
 from tcptop_ops import format as text
-from tcptop_ops.columns import COLUMNS, Column
+from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.tracker import Flows, Totals
-from tcptop_ops.view import View
+from tcptop_ops.view import View, row_at
 
 SCHEMA = "tcptop-ops/1"
+
+WIDEST = 512
+"""Characters of a cell: whoever may make a cgroup may give it a path of 4096 bytes, and every line would be as long."""
 
 
 def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict[str, Any]:
@@ -24,7 +28,7 @@ def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict
         "time": datetime.fromtimestamp(snapshot.time, timezone.utc)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z"),
-        **host,
+        **{name: text.storable(value) if isinstance(value, str) else value for name, value in host.items()},
         "source": snapshot.source,
         "callbacks_mode": snapshot.callbacks_mode or None,
         "interval_s": round(flows.seconds, 3),
@@ -32,8 +36,8 @@ def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict
         "tick": flows.tick,
         "callbacks": callbacks(flows),
         "totals": totals(flows),
-        "findings": [],
-        "notes": list(snapshot.notes),
+        "findings": [{"text": text.storable(one.text), "filter": one.filter} for one in flows.findings],
+        "notes": [text.storable(note) for note in snapshot.notes],
         "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
         "connections": connections(view),
     }
@@ -76,7 +80,17 @@ def connections(view: View) -> list[dict[str, Any]]:
         [None] * len(view) if column.id in missing else [column.plain(value) for value in view.values(column)]
         for column in COLUMNS
     ]
-    return [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
+    told = _evidence(view)
+    return [
+        dict(zip(names, row, strict=True)) | {"evidence": words}
+        for row, words in zip(zip(*fields, strict=True), told, strict=True)
+    ]
+
+
+def _evidence(view: View) -> list[str]:
+    """What speaks for the verdict on each row; most have none."""
+    scores = view.values(find("score"))
+    return [evidence.sentence(row_at(view, at), view.flows) if score > 0 else "" for at, score in enumerate(scores)]
 
 
 def json_line(view: View, host: dict[str, Any], own: dict[str, float]) -> str:
@@ -95,7 +109,7 @@ def table(view: View, width: int | None) -> str:
 
 
 def _cell(view: View, column: Column, value: Any) -> str:
-    return text.UNKNOWN if column.id in view.flows.snapshot.missing else column.show(value)
+    return text.UNKNOWN if column.id in view.flows.snapshot.missing else text.shorten(column.show(value), WIDEST)
 
 
 def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:

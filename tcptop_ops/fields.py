@@ -107,6 +107,8 @@ EVENTS: Fields = (
     ("found", "u1"),  # callback flags that the socket had before ours
     ("owner", "u1"),  # OwnerKind of pid
     ("closed", "u1"),  # the ring was full at the close: the row waits in the map
+    ("told", "u1"),  # it has a story
+    ("waiting", "u1"),  # since a timeout, for an acknowledgement
 )
 """What only events tell: the value of the BPF map ``conns``."""
 
@@ -129,6 +131,37 @@ OWNER: Fields = (
     ("comm", "S16"),
 )
 """A descriptor of a TCP socket. ``start_ns``: CLOCK_BOOTTIME at which the process started."""
+
+HAPPENINGS = 64
+"""Of a story; a power of two."""
+
+HAPPENING: Fields = (
+    ("first_ns", "u8"),  # CLOCK_MONOTONIC
+    ("last_ns", "u8"),  # of several that are told as one
+    ("a", "u4"),
+    ("b", "u4"),
+    ("kind", "u1"),  # Happening, which says what a, b and detail are
+    ("detail", "u1"),
+    ("times", "u2"),  # how many are told as one
+)
+"""Something that happened to a connection."""
+
+STORY: Fields = (
+    ("told", "u8"),  # so far: the newest HAPPENINGS are kept
+    ("srtt_us", "u8"),  # that was told last
+    ("happenings", "happening", (HAPPENINGS,)),
+)
+"""The story of a connection, from its first bad event on: the value of the BPF map ``stories``, by cookie."""
+
+RTT_BUCKETS = 32
+
+SEEN: Fields = (
+    ("calls", "u8", (OPERATORS,)),
+    ("last_ns", "u8", (OPERATORS,)),  # CLOCK_MONOTONIC, coarse (a jiffy); 0: never
+    ("args", "u4", (OPERATORS, 3)),  # of the last call
+    ("rtt", "u8", (RTT_BUCKETS,)),  # samples of RTT_CB, by the number of bits of their microseconds
+)
+"""What was seen of the operators: on the whole host, and on the connection that is looked at."""
 
 COUNTERS: Fields = (
     ("calls", "u8", (OPERATORS,)),

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.fate import findings
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
 
@@ -41,7 +42,8 @@ class Beat:
         """Poll. Raises what the source raises."""
         snapshot = self._source.poll()
         self._taken_in = self._clock.now()
-        return self._tracker.update(snapshot)
+        flows = self._tracker.update(snapshot)
+        return replace(flows, findings=tuple(findings(flows)))
 
     def rest(self, wake: threading.Event, due: float) -> bool:
         """Wait until ``due``. True, at once, if ``wake`` is set; however often that is, the source is drained."""
@@ -127,6 +129,7 @@ class Poller:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._asked = False
+        self._watched = 0
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
@@ -145,6 +148,11 @@ class Poller:
         self._delay_s = delay_s
         self._wake.set()
 
+    def watch(self, cookie: int) -> None:
+        """Look closer at this connection (0: at none), at once."""
+        self._watched = cookie
+        self.poll_now()
+
     def poll_now(self) -> None:
         """Poll at once; the next tick comes one delay later."""
         self._asked = True
@@ -161,7 +169,11 @@ class Poller:
     def _poll(self, source: Source) -> None:
         due = self._clock.now()
         beat = Beat(source, self._tracker, self._clock)
+        watched = 0
         while not self._stop.is_set():
+            if watched != self._watched:
+                watched = self._watched
+                source.watch(watched)
             self._publish(beat.tick())
             last, due = due, next_due(due, self._delay_s, self._clock.now())
             while beat.rest(self._wake, due):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops import diagnosis
 from tcptop_ops.endings import end_names
 from tcptop_ops.services import service_of
 from tcptop_ops.snapshot import (
@@ -147,6 +148,26 @@ def closed_s(rows: Rows, flows: Flows) -> Values:
     if rows.endings is None:
         return np.full(len(rows), np.nan)
     return (flows.snapshot.now_ns - floats(rows.endings["end_ns"])) / 1e9
+
+
+def score(rows: Rows, _: Flows) -> Values:
+    return floats(rows.rates["score"])
+
+
+def cause(rows: Rows, _: Flows) -> Values:
+    names: Values = diagnosis.NAMES[rows.rates["cause"]]
+    return names
+
+
+def limit(rows: Rows, _: Flows) -> Values:
+    names: Values = diagnosis.LIMIT_NAMES[rows.rates["limit"]]
+    return names
+
+
+def stall_ms(rows: Rows, _: Flows) -> Values:
+    values = rows.rates["stall_us"] / 1e3
+    values[rows.sockets["state"] == State.LISTEN] = np.nan
+    return values
 
 
 def connect_ms(rows: Rows, _: Flows) -> Values:

@@ -39,6 +39,9 @@ OWNED = np.dtype([("pid", "u4"), ("holders", "u4"), ("start_ns", "u8"), ("name",
 
 
 COUNTERS = _dtype(fields.COUNTERS)
+HAPPENING = _dtype(fields.HAPPENING)
+STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (fields.HAPPENINGS,))], align=True)
+SEEN = _dtype(fields.SEEN)
 
 
 class State(IntEnum):
@@ -123,6 +126,20 @@ class RetransClass(IntEnum):
     OTHER = 3
 
 
+class Happening(IntEnum):
+    """What happened to a connection, and what the fields of HAPPENING say of it."""
+
+    CONNECT = 1
+    ESTABLISHED = 2
+    STATE = 3  # a: from, b: to (State)
+    RTO = 4  # a: the how manieth in a row, from 1; b: how long was waited, us
+    RETRANS = 5  # a: segments, all together; detail: RetransClass; times: calls
+    RECOVERED = 6  # an acknowledgement after timeouts; a: srtt, us
+    SRTT = 7  # it grew or fell by half or more; a: before, b: after, us
+    CLOSE = 8  # a: error (errno, UNKNOWN_U32 where not told); b: from (State)
+    ADOPTED = 9  # met in the middle of its life; a: State
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One instant. All arrays belong to the Source and hold until its second next poll.
@@ -151,6 +168,9 @@ class Snapshot:
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
+    watched: int = 0  # the cookie of the connection that is looked at
+    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # its, the oldest first
+    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # of the host, and of that connection
     poll_s: float = 0.0
 
 

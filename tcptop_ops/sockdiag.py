@@ -280,6 +280,9 @@ class SockDiagSource:
     def drain(self) -> None:
         """Nothing waits here."""
 
+    def watch(self, cookie: int) -> None:
+        """Nothing more is known of any."""
+
     def close(self) -> None:
         self._diag.close()
         if self._reach is not None:

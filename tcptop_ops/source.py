@@ -26,6 +26,10 @@ class Source(Protocol):
         """Take in what can't wait for the next poll: called between two, at least four times a second."""
         ...
 
+    def watch(self, cookie: int) -> None:
+        """Look closer at this connection from the next poll on; 0: at none."""
+        ...
+
     def close(self) -> None:
         """Leave the kernel as it was. May be called twice."""
         ...
@@ -47,6 +51,10 @@ class Noted:
     def drain(self) -> None:
         """See Source."""
         self._source.drain()
+
+    def watch(self, cookie: int) -> None:
+        """See Source."""
+        self._source.watch(cookie)
 
     def close(self) -> None:
         """See Source."""

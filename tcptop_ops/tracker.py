@@ -15,23 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops import diagnosis
+from tcptop_ops.diagnosis import COUNTED, LINGERING_SCORE, MEMORY, Case
+from tcptop_ops.endings import end_codes
 from tcptop_ops.snapshot import FINAL, OWNED, STATE_NAMES, UNKNOWN_U32, Origin, Records, Snapshot, State, gather
 
 SAMPLES = 11
+BAD_CLOSED_S = 60.0
+"""How long a closed row that scored LINGERING_SCORE stays listed at least."""
+
 MAX_LINGERING = 200_000
 """Closed rows kept at most; the oldest go first."""
-
-COUNTED = np.dtype(
-    [
-        ("retrans_segs", "u4"),
-        ("rto_events", "u4"),
-        ("data_segs_out", "u4"),
-        ("busy_us", "u4"),
-        ("rwnd_limited_us", "u4"),
-        ("sndbuf_limited_us", "u4"),
-    ]
-)
-"""Counters whose growth within W is told. They wrap like the kernel's own."""
 
 RATES = np.dtype(
     [
@@ -42,6 +36,11 @@ RATES = np.dtype(
         ("win", COUNTED),
         ("win_s", "f4"),  # the length of the window for this row, seconds
         ("fresh", "u1"),  # ticks since it was first seen, to 255; 0: this one
+        ("cause", "u1"),  # diagnosis.CAUSES
+        ("limit", "u1"),  # diagnosis.LIMITS
+        ("score", "f4"),  # NaN: not known
+        ("stall_us", "u8"),  # lost so far
+        ("state_s", "f8"),  # how long it is in its state, as far as seen
     ]
 )
 
@@ -86,6 +85,15 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that several rows share: in words, and as a filter that shows them."""
+
+    text: str
+    filter: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Flows:
     """All rows of a tick: the live ones, then those that closed lately. ``by_cookie`` sorts the live ones."""
 
@@ -97,6 +105,7 @@ class Flows:
     window_s: float
     tick: int
     totals: Totals
+    findings: tuple[Finding, ...] = ()  # the most telling first
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """One value a row, live rows first."""
@@ -122,7 +131,11 @@ def counted(sockets: Records, events: Records) -> Records:
     """The counters of W, now."""
     now = np.empty(len(sockets), COUNTED)
     for name in COUNTED.names or ():
-        now[name] = rto_events(sockets, events) if name == "rto_events" else sockets[name]
+        if name in (sockets.dtype.names or ()):
+            now[name] = sockets[name]
+    now["rto_events"] = rto_events(sockets, events)
+    now["rto_wait_us"] = diagnosis.waited_us(sockets, events)
+    now["probe_segs"] = diagnosis.probe_segments(events)
     return now
 
 
@@ -215,6 +228,7 @@ class Tracker:
         self._first_ns = np.zeros(0, "u8")
         self._since = np.zeros(0, "f8")
         self._fresh = np.zeros(0, "u1")
+        self._memory = np.zeros(0, MEMORY)
         self._before: float | None = None
         self._start_ns = self._before_ns = 0
         self._lingering: deque[Rows] = deque()
@@ -246,6 +260,7 @@ class Tracker:
         self._first_ns = np.concatenate([self._first_ns, np.zeros(extra, "u8")])
         self._since = np.concatenate([self._since, np.zeros(extra)])
         self._fresh = np.concatenate([self._fresh, np.zeros(extra, "u1")])
+        self._memory = np.concatenate([self._memory, np.zeros(extra, MEMORY)])
 
     def _live(self, snapshot: Snapshot, order: NDArray[np.intp], now: float, seconds: float) -> Rows:
         sockets, events = snapshot.sockets, snapshot.events
@@ -258,6 +273,7 @@ class Tracker:
         current = counted(sockets, events)
         self._begin(slots[new], current[new], sockets[new], events[new], snapshot.now_ns)
         rates = self._rates(slots, current, sockets, now, seconds)
+        self._judge(slots, sockets, events, rates, now, seconds)
         self._remember(slots, current, sockets, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
@@ -277,6 +293,7 @@ class Tracker:
         self._first_ns[slots] = first
         self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
+        self._memory[slots] = diagnosis.first_memory(sockets, now_ns / 1e9)
 
     def _baseline(self, now: float) -> tuple[int, float]:
         """The ring's row to compare with, and its time: the oldest inside W, or the newest where none is."""
@@ -294,6 +311,36 @@ class Tracker:
         rates["fresh"] = self._fresh[slots]
         _fill_per_second(rates, current, gather(self._last, slots), _bytes(sockets), self._bytes[slots], seconds)
         return rates
+
+    def _judge(
+        self, slots: NDArray[np.intp], sockets: Records, events: Records, rates: Records, now: float, seconds: float
+    ) -> None:
+        """Fill in what diagnosis says of the live rows."""
+        memory = gather(self._memory, slots)
+        diagnosis.remember(memory, sockets, now, seconds)
+        win, win_s = rates["win"], rates["win_s"].astype("f8")
+        cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
+        cause, score = diagnosis.fade(cause, severity, memory, seconds)
+        memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
+        self._memory[slots] = memory
+        unsure = diagnosis.unsure(sockets, events, rates["fresh"])
+        rates["cause"] = np.where(unsure, diagnosis.UNKNOWN, cause)
+        rates["score"] = np.where(unsure, np.nan, score)
+        rates["limit"] = diagnosis.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
+        rates["stall_us"] = diagnosis.stall_us(sockets, events, memory)
+        rates["state_s"] = now - memory["state_s"]
+
+    def _judge_ended(
+        self, ended: Records, slots: NDArray[np.intp], known: NDArray[np.bool_], rates: Records, now: float
+    ) -> None:
+        """The same for rows that closed: how they ended is evidence too, and what was bad before stays so."""
+        sockets, events = ended["socket"], ended["events"]
+        memory = _at(self._memory, slots, known)
+        codes = end_codes(sockets, events, ended["ending"])
+        win, win_s = rates["win"], rates["win_s"].astype("f8")
+        cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, codes))
+        rates["cause"], rates["score"] = diagnosis.fade(cause, severity, memory, 0.0)
+        rates["stall_us"] = diagnosis.stall_us(sockets, events, memory)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)
@@ -330,26 +377,27 @@ class Tracker:
         _words(rates["win"])[:] = _words(current) - _words(base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
+        self._judge_ended(final, slots, known, rates, now)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
         return Rows(sockets, events, owners, rates, final["ending"])
 
     def _linger(self, ended: Rows, now_ns: int) -> None:
         if len(ended):
             self._lingering.append(ended)
-        limit = max(now_ns - int(self._closed_s * 1e9), 0)
-        while self._lingering and self._lingering[0].endings is not None:
-            endings = self._lingering[0].endings
-            keep = endings["end_ns"] > limit
-            if keep.all():
-                break
-            rest = self._lingering.popleft()
-            if keep.any():
-                self._lingering.appendleft(rest.take(keep))
-                break
+        self._lingering = deque(rest for part in self._lingering if len(rest := self._still_shown(part, now_ns)))
         while (excess := sum(map(len, self._lingering)) - MAX_LINGERING) > 0:
             oldest = self._lingering.popleft()
             if len(oldest) > excess:
                 self._lingering.appendleft(oldest.take(np.arange(excess, len(oldest))))
+
+    def _still_shown(self, part: Rows, now_ns: int) -> Rows:
+        """Without those whose time is over."""
+        assert part.endings is not None
+        closed_s = (now_ns - part.endings["end_ns"].astype("f8")) / 1e9
+        keep = closed_s < self._closed_s
+        if self._closed_s > 0:
+            keep |= (part.rates["score"] >= LINGERING_SCORE) & (closed_s < BAD_CLOSED_S)
+        return part if keep.all() else part.take(keep)
 
     def _closed_rows(self) -> Rows:
         if not self._lingering:
@@ -386,6 +434,11 @@ class Tracker:
             tx_bytes_per_s=sum(float(p["tx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
             rx_bytes_per_s=sum(float(p["rx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
         )
+
+
+def _open(sockets: Records) -> NDArray[np.uint8]:
+    """How these ended: not at all."""
+    return np.zeros(len(sockets), np.uint8)
 
 
 def _bytes(sockets: Records) -> NDArray[np.uint64]:

@@ -112,6 +112,10 @@ class FakeSource:
         self.polls += 1
         return self._snapshots[min(at, len(self._snapshots) - 1)]
 
+    def watch(self, cookie: int) -> None:
+        """Which connection is looked at."""
+        self.watched = cookie
+
     def drain(self) -> None:
         pass
 

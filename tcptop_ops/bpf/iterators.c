@@ -43,11 +43,11 @@ static __always_inline bool in_our_cgroup(void *sk)
 }
 
 /* The row remembers which flags it found: they are not ours to take away. */
-static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, struct counters *c)
+static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, struct counters *c, __u32 wanted)
 {
 	int flags;
 	struct events *e = conns.lookup(&cookie);
-	flags = r->cb_flags | EVENT_FLAGS;
+	flags = r->cb_flags | wanted;
 	if (e) {
 		if (flags != r->cb_flags)
 			bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
@@ -133,9 +133,10 @@ int bpf_iter__tcp(__u64 *ctx)
 	fill_socket(r, tp);
 	r->cookie = bpf_get_socket_cookie(tp);
 #ifdef HAVE_ADOPTION
-	bool lacks = (r->cb_flags & EVENT_FLAGS) != EVENT_FLAGS;
+	__u32 wanted = r->cookie == now->watched && r->state != BPF_TCP_LISTEN ? BIRTH_FLAGS : EVENT_FLAGS;
+	bool lacks = (r->cb_flags & wanted) != wanted;
 	if (r->state != BPF_TCP_CLOSE && (now->pass == PASS_SURVEY || (now->pass == PASS_ADOPT && lacks)))
-		adopt(tp, r->cookie, r, c);
+		adopt(tp, r->cookie, r, c, wanted);
 	else if (now->pass == PASS_CLEAR)
 		give_back(tp, r->cookie, r);
 #endif

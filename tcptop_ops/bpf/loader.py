@@ -21,6 +21,7 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+MAPS = ("conns", "counters", "control", "done", "stories", "seen")
 BPF_LINK_CREATE = 28
 BPF_TRACE_ITER = 28
 
@@ -160,7 +161,7 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     BPF = import_bcc()
     module, program, features = load_first_accepted(BPF, request, log)
     links, refused = iterators(BPF, module, features, log)
-    maps = {name: int(module[name.encode()].map_fd) for name in ("conns", "counters", "control", "done")}
+    maps = {name: int(module[name.encode()].map_fd) for name in MAPS}
     fds = {**maps, **links, "link": attach(program, request["cgroup"]), "program": program}
     answer = {
         "fds": list(fds),

@@ -33,11 +33,10 @@ def _shape(field: Field) -> tuple[int, ...]:
 
 def _member(field: Field) -> str:
     name, kind = field[:2]
-    if kind in RECORDS:
-        return f"struct {kind} {name};"
     if kind[0] == "S":
         return f"char {name}[{kind[1:]}];"
-    return f"{_TYPES[kind]} {name}{''.join(f'[{n}]' for n in _shape(field))};"
+    type_ = f"struct {kind}" if kind in RECORDS else _TYPES[kind]
+    return f"{type_} {name}{''.join(f'[{n}]' for n in _shape(field))};"
 
 
 def c_struct(name: str, listed: Fields) -> str:
@@ -56,6 +55,9 @@ RECORDS: dict[str, Fields] = {
     "final": fields.FINAL,
     "owner": fields.OWNER,
     "counters": fields.COUNTERS,
+    "happening": fields.HAPPENING,
+    "story": fields.STORY,
+    "seen": fields.SEEN,
 }
 
 

@@ -34,11 +34,18 @@ BPF_F_TABLE("hash", __u64, struct events, conns, MAP_SIZE, BPF_F_NO_PREALLOC);
 BPF_RINGBUF_OUTPUT(done, RING_PAGES);
 BPF_PERCPU_ARRAY(counters, struct counters, 1);
 BPF_ARRAY(control, struct control, 1);
+BPF_PERCPU_ARRAY(seen, struct seen, 2);
+
+enum { ON_THE_HOST, ON_THE_WATCHED };
 
 /* clang merges neighbouring loads from the context into one of 64 bits, which the verifier refuses. */
 #define CTX(field) (*(volatile typeof(ctx->field) *)&ctx->field)
 
 #include "socket.h"
+#include "story.h"
+
+BPF_TABLE("lru_hash", __u64, struct story, stories, STORIES);
+BPF_PERCPU_ARRAY(blank, struct story, 1);
 
 static __always_inline struct counters *our_counters(void)
 {
@@ -125,11 +132,33 @@ static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters
 	born(ctx, c, &e, BIRTH_FLAGS);
 }
 
+static __always_inline struct story *story_of(__u64 cookie, struct events *e)
+{
+	int zero = 0;
+	struct story *s = stories.lookup(&cookie);
+	if (s && e->told)
+		return s;
+	struct story *none = blank.lookup(&zero);
+	if (!none || stories.update(&cookie, none))
+		return NULL;
+	s = stories.lookup(&cookie);
+	if (!s)
+		return NULL;
+	e->told = 1;
+	tell_the_past(s, e);
+	return s;
+}
+
 static __always_inline void on_active(__u64 cookie)
 {
 	struct events *e = conns.lookup(&cookie);
-	if (e && e->direction == OUT && !e->connect_us)
-		e->connect_us = (bpf_ktime_get_ns() - e->first_ns) / 1000;
+	if (!e || e->direction != OUT || e->connect_us)
+		return;
+	__u64 now = bpf_ktime_get_ns();
+	e->connect_us = (now - e->first_ns) / 1000;
+	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
+	if (s)
+		tell(s, now, ESTABLISHED, 0, 0);
 }
 
 static __always_inline void on_rto(struct bpf_sock_ops *ctx)
@@ -143,6 +172,13 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	e->rto_wait_us += e->rto_us;
 	e->backoff = CTX(args[0]);
 	e->gave_up |= CTX(args[2]);
+	struct story *s = story_of(cookie, e);
+	if (s)
+		tell(s, bpf_ktime_get_ns(), RTO, e->backoff + 1, e->rto_us);
+	if (CTX(state) == BPF_TCP_SYN_SENT || BIRTH_FLAGS == EVENT_FLAGS)
+		return;
+	e->waiting = 1; /* the next sample of the round trip tells that it is over */
+	set_flags(ctx, CTX(bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
 /*
@@ -175,15 +211,31 @@ static __always_inline void on_retrans(struct bpf_sock_ops *ctx)
 		e->retrans_failed++;
 		return;
 	}
+	__u8 class = retrans_class(ctx) & 3;
+	__u32 segments = CTX(args[1]);
 	e->retrans_calls++;
-	e->retrans[retrans_class(ctx) & 3] += CTX(args[1]);
+	e->retrans[class] += segments;
+	struct story *s = story_of(cookie, e);
+	if (s)
+		tell_retrans(s, bpf_ktime_get_ns(), segments, class);
 }
 
 static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
 {
 	struct events *e = conns.lookup(&cookie);
-	if (e)
-		e->last_rtt_us = CTX(args[0]);
+	if (!e)
+		return;
+	e->last_rtt_us = CTX(args[0]);
+	if (!e->told && !is_watched(cookie))
+		return;
+	struct story *s = story_of(cookie, e);
+	__u32 srtt_us = CTX(srtt_us) >> 3;
+	if (!s)
+		return;
+	if (e->waiting)
+		tell(s, bpf_ktime_get_ns(), RECOVERED, srtt_us, 0);
+	e->waiting = 0;
+	tell_srtt(s, srtt_us);
 }
 
 /* The first packets tell what the per-packet calls have to tell; then they would only cost. */
@@ -229,6 +281,9 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx, struct counters *
 	}
 	f->events = *e;
 	fill_ending(ctx, f, from);
+	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
+	if (s)
+		tell(s, f->ending.end_ns, CLOSE, f->ending.error, from);
 	done.ringbuf_submit(f, BPF_RB_NO_WAKEUP);
 	conns.delete(&cookie);
 }
@@ -254,6 +309,9 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *
 	e->states |= 1 << (to & 15);
 	if (!e->pid && closed_by_caller(from, to))
 		believe_caller(e, CLOSER);
+	struct story *s = e->told && to != BPF_TCP_CLOSE ? stories.lookup(&cookie) : NULL;
+	if (s)
+		tell(s, bpf_ktime_get_ns(), STATE, from, to);
 	if (to == BPF_TCP_CLOSE)
 		on_close(ctx, c, cookie, e, from);
 }
@@ -266,6 +324,32 @@ static __always_inline void on_packet(struct bpf_sock_ops *ctx, __u32 op)
 	retire(ctx, cookie);
 }
 
+static __always_inline void see(struct bpf_sock_ops *ctx, int where, __u32 known)
+{
+	struct seen *s = seen.lookup(&where);
+	if (!s)
+		return;
+	__u32 op = known & 31;
+	if (op > LAST_OPERATOR)
+		return;
+	add(&s->calls[op]);
+	s->last_ns[op] = bpf_ktime_get_coarse_ns();
+	s->args[op][0] = CTX(args[0]);
+	s->args[op][1] = CTX(args[1]);
+	s->args[op][2] = CTX(args[2]);
+	if (op == BPF_SOCK_OPS_RTT_CB)
+		add(&s->rtt[bpf_log2(s->args[op][0]) & 31]);
+}
+
+static __always_inline void see_everywhere(struct bpf_sock_ops *ctx, __u32 known)
+{
+	int zero = 0;
+	struct control *now = control.lookup(&zero);
+	see(ctx, ON_THE_HOST, known);
+	if (now && now->watched && CTX(is_fullsock) && now->watched == bpf_get_socket_cookie(ctx))
+		see(ctx, ON_THE_WATCHED, known);
+}
+
 int sockops(struct bpf_sock_ops *ctx)
 {
 	__u32 op = CTX(op);
@@ -274,6 +358,7 @@ int sockops(struct bpf_sock_ops *ctx)
 	if (!c)
 		return 1;
 	add(&c->calls[known]);
+	see_everywhere(ctx, known);
 	if (!CTX(is_fullsock)) {
 		add(&c->requests[known]);
 		return 1;

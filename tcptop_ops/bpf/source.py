@@ -15,6 +15,7 @@ from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, wi
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
+from tcptop_ops.bpf.stories import Seen, Stories
 from tcptop_ops.errors import Failed
 from tcptop_ops.owners import Owners
 from tcptop_ops.processes import Users, full_name, is_kernel_thread
@@ -22,6 +23,7 @@ from tcptop_ops.reach import Alone, Reach, of_child
 from tcptop_ops.snapshot import (
     COUNTERS,
     FINAL,
+    HAPPENING,
     OWNER,
     Records,
     Snapshot,
@@ -59,6 +61,7 @@ class SockOpsSource:
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._descriptors = Buffer(OWNER)
         self._rows = Conns(fds["conns"])
+        self._stories, self._seen = Stories(fds["stories"]), Seen(fds["seen"])
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
@@ -132,6 +135,9 @@ class SockOpsSource:
             users=self._users.learn(sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
             devices=self._present.devices(sockets),
+            watched=self._watched,
+            story=self._stories.read(self._watched) if self._watched else np.zeros(0, HAPPENING),
+            seen=self._seen.read(),
             poll_s=time.monotonic() - started,
         )
 
@@ -182,9 +188,11 @@ class SockOpsSource:
         return tuple(notes)
 
     def watch(self, cookie: int) -> None:
-        """The flags of this connection do not retire while it is looked at; 0 for none."""
-        self._watched = cookie
-        self._control(self._pass)
+        """See Source. Its flags, all seven, do not retire, and its story opens with the next round trip."""
+        if cookie != self._watched:
+            self._watched = cookie
+            self._control(self._pass)
+            self._seen.forget()
 
     def _next_pass(self, rowless: int) -> None:
         """A survey costs a look-up for each socket: only if more have no row than the last one left without."""
