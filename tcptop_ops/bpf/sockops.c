@@ -244,8 +244,12 @@ static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
 	if (!RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= RETIRE_AFTER || is_watched(cookie))
 		return;
 	struct events *e = conns.lookup(&cookie);
-	if (e)
-		set_flags(ctx, (CTX(bpf_sock_ops_cb_flags) & ~PACKET_FLAGS) | (e->found & PACKET_FLAGS));
+	if (!e)
+		return;
+	__u32 kept = e->found & PACKET_FLAGS;
+	if (e->waiting)
+		kept |= BPF_SOCK_OPS_RTT_CB_FLAG;
+	set_flags(ctx, (CTX(bpf_sock_ops_cb_flags) & ~PACKET_FLAGS) | kept);
 }
 
 static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *f, __u32 from)
