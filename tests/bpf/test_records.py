@@ -28,6 +28,9 @@ DTYPES = {
     "final": snapshot.FINAL,
     "owner": snapshot.OWNER,
     "counters": snapshot.COUNTERS,
+    "happening": snapshot.HAPPENING,
+    "story": snapshot.STORY,
+    "seen": snapshot.SEEN,
 }
 MEMBER = re.compile(r"\t(struct )?(\w+) (\w+)((?:\[\d+\])*);")
 
