@@ -4,6 +4,7 @@
 
 : "${root:?}"
 venv=$root/.venv
+lock= # .ci/run names a file here: its versions and hashes, and no others, are installed
 PATH=$PATH:/usr/sbin:/sbin # where bpftool, nft and ip live, and not everybody's PATH leads
 
 say() { printf 'tcptop-ops: %s\n' "$*" >&2; }
@@ -99,12 +100,18 @@ find_python() { # the distribution's own first: it lasts
 pip_install() {
     local what=.
     [[ $1 == run ]] || what=".[$1]"
-    (
-        cd -- "$root" &&
-            PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
-                "$venv/bin/python" -I -m pip install --quiet --editable "$what" </dev/null >&2
-    )
+    if [[ -n $lock ]]; then
+        pip_venv --require-hashes --requirement "$lock" && pip_venv --no-deps --no-build-isolation --editable .
+    else
+        pip_venv --editable "$what"
+    fi
 }
+
+pip_venv() (
+    cd -- "$root" &&
+        PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 \
+            "$venv/bin/python" -I -m pip install --quiet "$@" </dev/null >&2
+)
 
 # --- the distribution's packages
 

@@ -74,9 +74,29 @@ def count(value: float) -> str:
 
 
 def printable(text: bytes | str) -> str:
-    """Text from outside, harmless in a terminal: everything but printable ASCII becomes a ``?``."""
-    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return "".join(c if " " <= c <= "~" else "?" for c in decoded)
+    """Text from outside, harmless in a terminal and as wide as it is long: printable ASCII alone.
+
+    Everything else is told by its number, so that two names seldom look the same: ``\\x1b`` a control character or a
+    byte that is no UTF-8 (also one that Python has as half a surrogate pair), ``\\u202e`` and ``\\U0001f600`` any
+    other. A backslash is left alone, since systemd's own names have many.
+    """
+    decoded = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+    if decoded.isascii() and decoded.isprintable():
+        return decoded
+    return "".join(c if " " <= c <= "~" else _escaped(ord(c)) for c in decoded)
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape, PEP 383
+        return f"\\x{code & 0xFF:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def storable(text: str) -> str:
+    """Text that every reader of UTF-8 and JSON takes: half a surrogate pair, a byte that was no UTF-8, is U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def address(packed: bytes, scope: str = "") -> str:

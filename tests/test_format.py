@@ -138,15 +138,24 @@ def test_more_is_never_shown_as_less(pair: list[float]) -> None:
 def test_what_comes_from_outside_is_harmless(hostile: str | bytes) -> None:
     shown = text.printable(hostile)
     assert all(0x20 <= ord(c) < 0x7F for c in shown)
-    if isinstance(hostile, str):
-        assert len(shown) == len(hostile)
-        assert all(b in (a, "?") for a, b in zip(hostile, shown, strict=True))
+    plain = hostile if isinstance(hostile, str) else hostile.decode("utf-8", "surrogateescape")
+    assert shown == "".join(map(text.printable, plain))
+    for c in plain:
+        assert text.printable(c) == c or text.printable(c)[:2] in (r"\x", r"\u", r"\U")
+        assert len(text.printable(c)) in ((1,) if " " <= c <= "~" else (4, 6, 10))
 
 
 def test_escape_sequences_lose_their_escape() -> None:
-    assert text.printable(b"\x1b]0;evil\x07nginx") == "?]0;evil?nginx"
-    assert text.printable("naïve\x7f\x9b2J") == "na?ve??2J"
-    assert text.printable(b"\xff\xfe") == "??"
+    assert text.printable(b"\x1b]0;evil\x07nginx") == r"\x1b]0;evil\x07nginx"
+    assert text.printable("naïve\x7f\x9b2J") == r"na\u00efve\x7f\u009b2J"
+    assert text.printable(b"\xff\xfe") == text.printable("\udcff\udcfe") == r"\xff\xfe"
+    assert text.printable("数\u202e👩".encode() + b"\xe6\x95") == r"\u6570\u202e\U0001f469\xe6\x95"
+    assert text.printable(r"a\x2db") == r"a\x2db"
+
+
+def test_halves_of_surrogate_pairs_are_not_stored() -> None:
+    assert text.storable("a\udcff\ud83d") == "a\ufffd\ufffd"
+    assert text.storable("数\x1b👩") == "数\x1b👩"
 
 
 @pytest.mark.parametrize(
