@@ -32,6 +32,8 @@ class Arguments:
     output: str  # screen, batch or json
     iterations: int | None
     filter: Filter | None
+    no_helper: bool
+    allow_close: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help='what is "recent" (default: 20)',
     )
-    how.add_argument("-s", "--sort", metavar="COLUMN[:asc|:desc]", help="(default: retrans_win)")
+    how.add_argument("-s", "--sort", metavar="COLUMN[:asc|:desc]", help="(default: score)")
     how.add_argument(
         "-c", "--columns", metavar="LIST", help='ids or aliases; "all"; "+id,-id": the default set changed'
     )
@@ -138,6 +140,11 @@ def parser() -> argparse.ArgumentParser:
     )
     without.add_argument("--once", action="store_true", help="the same as -n 1")
     about = top.add_argument_group("about")
+    about.add_argument(
+        "--doctor",
+        action="store_true",
+        help="what this host supports, what is missing, what to do about it; with --json too",
+    )
     about.add_argument("--version", action="store_true", help="show the version and exit")
     return top
 
@@ -199,6 +206,8 @@ def resolve(given: argparse.Namespace) -> Arguments:
         output="batch" if given.batch else "json" if given.json else "screen",
         iterations=1 if given.once else given.iterations,
         filter=_filter(given.filter, given.pid),
+        no_helper=given.no_helper,
+        allow_close=given.allow_close,
     )
 
 

@@ -85,6 +85,8 @@ def run(argv: list[str]) -> int:
         return 0
     options = kernel_options(given)
     never_gain()
+    if given.doctor:
+        return run_doctor(options, given.json)
     pending = begin_early(given.source, options)
     try:
         arguments = resolve(given)
@@ -98,6 +100,16 @@ def run(argv: list[str]) -> int:
 
     opener = partial(open_source, arguments.source, options, pending)
     return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
+
+
+def run_doctor(options: Options, as_json: bool) -> int:
+    """What works here and what does not; the exit status is that of the real start. Raises Usage."""
+    from tcptop_ops import doctor
+    from tcptop_ops.bpf.probe import examine
+
+    found = doctor.report(examine(options))
+    write_out(doctor.as_json(found) if as_json else doctor.table(found))
+    return 0 if found.works else Unsupported.exit_code
 
 
 def begin_early(source: str, options: Options) -> Pending | None:

@@ -48,6 +48,13 @@ class Reach(Protocol):
         """Names of its network devices by index. Raises OSError, Unsupported for one that is gone."""
         ...
 
+    def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
+        """The other sock_ops programs of our cgroup, those above it and, if asked, below it.
+
+        Raises OSError, Unsupported where nobody may ask.
+        """
+        ...
+
     def descriptors(self) -> Records:
         """OWNER rows without cookies from a scan of /proc, where there is no iterator."""
         ...
@@ -153,6 +160,10 @@ class Alone:
         """See Reach."""
         return dict(self._do(namespace, socket.if_nameindex))
 
+    def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
+        """See Reach."""
+        raise Unsupported(self.note)
+
     def descriptors(self) -> Records:
         """See Reach."""
         return scan_descriptors()
@@ -230,6 +241,11 @@ class Helped:
             return np.frombuffer(self._ask(helper.SCAN)[0], OWNER)
         except Unsupported:
             return scan_descriptors()
+
+    def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
+        """The other sock_ops programs that share sockets with ours. Raises OSError or Unsupported."""
+        found: list[dict[str, Any]] = json.loads(self._ask(helper.NEIGHBOURS, argument=int(below_too))[0])
+        return found
 
     def statistics(self) -> int:
         """A descriptor that keeps the BPF statistics on while it is open. Raises OSError or Unsupported."""

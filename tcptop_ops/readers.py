@@ -26,6 +26,9 @@ from tcptop_ops.snapshot import (
 )
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
+LONGEST_NAME = 512
+"""Bytes: one cgroup with a path of 4096 would make all rows as long."""
+
 Values = NDArray[Any]
 Reader = Callable[[Rows, Flows], Values]
 
@@ -275,7 +278,7 @@ def end(rows: Rows, _: Flows) -> Values:
 def _named(ids: NDArray[np.generic], names: Mapping[int, str]) -> Values:
     """The name of each number, as bytes; empty where it has none. One look-up for each number that occurs."""
     unique, inverse = np.unique(ids, return_inverse=True)
-    table = [names.get(int(number), "").encode("utf-8", "surrogateescape") for number in unique]
+    table = [names.get(int(number), "").encode("utf-8", "surrogateescape")[:LONGEST_NAME] for number in unique]
     return np.array(table or [b""], "S")[inverse] if len(ids) else np.zeros(0, "S1")
 
 

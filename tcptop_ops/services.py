@@ -52,4 +52,7 @@ def _unit(path: str) -> str:
 
 
 def _unescape(name: str) -> str:
-    return re.sub(r"\\x([0-9a-f]{2})", lambda hexadecimal: chr(int(hexadecimal[1], 16)), name)
+    raw = re.sub(
+        rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), name.encode("utf-8", "surrogateescape")
+    )
+    return raw.decode("utf-8", "surrogateescape")

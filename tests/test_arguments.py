@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tcptop_ops.arguments import Arguments, kernel_options, parse, parser, read
 from tcptop_ops.bpf.launch import Options
-from tcptop_ops.columns import COLUMNS, DEFAULT, find
+from tcptop_ops.columns import COLUMNS, DEFAULT, DEFAULT_SORT, find
 from tcptop_ops.errors import Usage
 
 
@@ -33,16 +33,19 @@ def test_defaults() -> None:
         "output": "screen",
         "iterations": None,
         "filter": None,
+        "no_helper": False,
+        "allow_close": False,
     }
-    assert parsed().sort is find("retrans_win")
+    assert parsed().sort is find(DEFAULT_SORT.partition(":")[0])
 
 
 def test_everything() -> None:
     line = (
         "--source sockdiag --cgroup /a/b --callbacks every --map-size 1024 --no-adopt -d 0.1 -w 60"
-        " -s srtt:asc -c peer,retr% --closed 0 --no-mouse --json -n 3"
+        " -s srtt:asc -c peer,retr% --closed 0 --no-mouse --json -n 3 --no-helper --allow-close"
     )
     found = parsed(*line.split())
+    assert (found.no_helper, found.allow_close) == (True, True)
     assert (found.source, found.mouse, found.output, found.iterations) == ("sockdiag", False, "json", 3)
     assert (found.delay_s, found.window_s, found.closed_s) == (0.1, 60, 0)
     assert (found.sort, found.falling) == (find("srtt_us"), False)
@@ -148,7 +151,8 @@ def test_anything_is_read_or_refused(argv: list[str]) -> None:
 
 def test_help_tells_every_column_and_option() -> None:
     text = " ".join(parser().format_help().split())
-    for option in ("--cgroup", "--source", "--callbacks", "--map-size", "--no-adopt", "--json", "--once", "--version"):
+    kernel = ("--cgroup", "--source", "--callbacks", "--map-size", "--no-adopt", "--no-helper", "--allow-close")
+    for option in (*kernel, "--json", "--once", "--doctor", "--version"):
         assert option in text
     for column in COLUMNS:
         assert column.id in text
@@ -189,3 +193,5 @@ def test_what_the_kernel_is_asked_for() -> None:
     assert kernel_options(read([])) == Options()
     given = read(["--cgroup", "/a/b", "--callbacks", "every", "--map-size", "1024", "--no-adopt"])
     assert kernel_options(given) == Options("/a/b", "every", 1024, adopt=False)
+    given = read(["--no-helper", "--allow-close"])
+    assert kernel_options(given) == Options(helper=False, may_close=True)

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import cli, source
+from tcptop_ops import cli, doctor, source
+from tcptop_ops.bpf import probe
+from tcptop_ops.bpf.launch import Options
 from tcptop_ops.columns import COLUMNS
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tests.fakes import FakeSource, flow, snapshot
@@ -78,7 +80,7 @@ def test_json() -> None:
         assert tick["self"]["rss_bytes"] > 1 << 20
         ours = [row for row in tick["connections"] if row["lport"] == port]
         assert [row["state"] for row in ours] == ["LISTEN"]
-        assert list(ours[0]) == [column.id for column in COLUMNS]
+        assert list(ours[0]) == [*(column.id for column in COLUMNS), "evidence"]
 
 
 def test_batch() -> None:
@@ -261,3 +263,42 @@ def test_a_wrong_filter_is_told() -> None:
     done = run("--json", "-f", "srtt > \x1b[2J", *POLLED)
     assert done.stdout == ""
     assert_told(done.returncode, done.stderr, 2, "filter: column 8: expected a number with a unit of time")
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
+    """The doctor's options, instead of a host that is examined."""
+    asked: list[Options] = []
+
+    def examine(options: Options) -> str:
+        asked.append(options)
+        return "facts"
+
+    monkeypatch.setattr(probe, "examine", examine)
+    return asked
+
+
+@pytest.mark.parametrize(("works", "status"), [(True, 0), (False, 3)])
+def test_the_doctor(
+    works: bool,
+    status: int,
+    examined: list[Options],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks = (doctor.Check("bcc", "missing", "none", "get it"),)
+    monkeypatch.setattr(doctor, "report", lambda facts: doctor.Report(works, checks if facts == "facts" else ()))
+    assert cli.main(["--doctor", "--cgroup", "web"]) == status
+    out, err = capsys.readouterr()
+    assert "missing  bcc  none\n              -> get it\n" in out
+    assert err == ""
+    assert cli.main(["--json", "--doctor"]) == status
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["works"], told["checks"][0]["name"]) == ("tcptop-ops/doctor/1", works, "bcc")
+    assert examined == [Options(cgroup="web"), Options()]
+
+
+def test_the_doctor_and_a_wrong_cgroup() -> None:
+    done = run("--doctor", "--cgroup", "no/such/cgroup")
+    assert done.stdout == ""
+    assert_told(done.returncode, done.stderr, 2, "no cgroup no/such/cgroup")

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE = range(1, 8)
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS = range(1, 9)
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
@@ -37,8 +37,8 @@ BPF_F_ALLOW_MULTI = 2
 SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 MAX_PROGRAMS = 64
 
-PASS_CLEAR = 2
-CONTROL = struct.Struct("=QII")
+PASS_CLEAR, PASS_STRIP = 2, 4
+CONTROL = struct.Struct("=QIIQ")
 DETACHED_WITHIN_S = 2.0
 
 CLONE_NEWNET = 0x40000000
@@ -101,19 +101,19 @@ def program_id(fd: int) -> int:
     return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
 
 
-def program_name(program_id: int) -> str:
-    """The name of a program, or "?"."""
+def program_by_id(program_id: int) -> dict[str, Any]:
+    """Its name, or "?", and when it was loaded: CLOCK_MONOTONIC, ns; 0 where that is not told."""
     try:
         fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
     except OSError:
-        return "?"
+        return {"id": program_id, "name": "?", "loaded_ns": 0}
     try:
         info = program_info(fd)
-    except OSError:
-        return "?"
     finally:
         os.close(fd)
-    return info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
+    name = info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
+    asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return {"id": program_id, "name": name, "loaded_ns": int.from_bytes(info[40:48], sys.byteorder) - asleep_ns}
 
 
 def ancestors(cgroup: str, root: str) -> list[str]:
@@ -124,10 +124,10 @@ def ancestors(cgroup: str, root: str) -> list[str]:
     return chain
 
 
-def neighbours(cgroup: str, root: str) -> list[dict[str, Any]]:
+def neighbours(cgroup: str, root: str, below_too: bool = True) -> list[dict[str, Any]]:
     """The sock_ops programs that share sockets with us: those of the cgroup, above it, and below it. Raises OSError."""
     found = []
-    below = [path for path, _, _ in os.walk(cgroup)][1:]
+    below = [path for path, _, _ in os.walk(cgroup)][1:] if below_too else []
     for where in ancestors(cgroup, root) + below:
         try:
             fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
@@ -138,7 +138,7 @@ def neighbours(cgroup: str, root: str) -> list[dict[str, Any]]:
         finally:
             os.close(fd)
         above = where not in below
-        found += [{"id": i, "name": program_name(i), "where": where, "flags": flags, "above": above} for i in ids]
+        found += [program_by_id(i) | {"where": where, "flags": flags, "above": above} for i in ids]
     return found
 
 
@@ -263,13 +263,40 @@ def scan() -> bytes:
 # --- the service
 
 
-class Helper:
-    """Answers requests. ``link``: of the TCP iterator, -1 for none; ``may_close``: whether CLOSE was asked for."""
+class Attached:
+    """What the monitor attached: the TCP iterator's link, the map that steers it, the program's id, the cgroups."""
 
-    def __init__(self, connection: socket.socket, link: int, may_close: bool) -> None:
+    def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
+        self.link, self._control, self._program = int(link), int(control), int(program)
+        self._cgroup, self._root = cgroup, root
+
+    def others(self, below_too: bool = True) -> list[dict[str, Any]]:
+        """The sock_ops programs that share sockets with ours. Raises OSError."""
+        found = neighbours(self._cgroup, self._root, below_too)
+        return [program for program in found if program["id"] != self._program]
+
+    def wait_until_detached(self) -> None:
+        """The monitor's descriptors are being closed: its program's may be the last."""
+        patience = time.monotonic() + DETACHED_WITHIN_S
+        while time.monotonic() < patience:
+            if all(program["id"] != self._program for program in neighbours(self._cgroup, self._root, False)):
+                return
+            time.sleep(0.01)
+
+    def steer(self, what: int, born_before_ns: int = 0) -> None:
+        """What the next passes of the iterator do. Raises OSError."""
+        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, what, 1, born_before_ns))
+        addresses = (ctypes.addressof(key), ctypes.addressof(value))
+        bpf(BPF_MAP_UPDATE_ELEM, bytearray(struct.pack("=IIQQQ", self._control, 0, *addresses, 0)))
+
+
+class Helper:
+    """Answers requests. ``may_close``: whether CLOSE was asked for; ``attached``: None without BPF."""
+
+    def __init__(self, connection: socket.socket, may_close: bool, attached: Attached | None) -> None:
         self._connection = connection
-        self._link = link
         self._may_close = may_close
+        self._attached = attached
         self.namespaces = Namespaces()
 
     def serve(self) -> None:
@@ -304,11 +331,13 @@ class Helper:
             return scan(), []
         if what == STATISTICS:
             return b"", [bpf(BPF_ENABLE_STATS, words(0))]
+        if what == NEIGHBOURS and self._attached:
+            return json.dumps(self._attached.others(bool(argument))).encode(), []
         if what not in (ITERATE, DIAG, DEVICES, CLOSE) or (what == CLOSE and not self._may_close):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
         if what == ITERATE:
-            return b"", [create_iterator(self._link)]
+            return b"", [create_iterator(self._attached.link if self._attached else -1)]
         if what == DIAG:
             return b"", [open_diag().detach()]
         if what == DEVICES:
@@ -317,28 +346,23 @@ class Helper:
         return b"", []
 
 
-def take_back_flags(namespaces: Namespaces, link: int, control: int, ours: int, cgroup: str, root: str) -> None:
+def take_back_flags(namespaces: Namespaces, attached: Attached) -> None:
     """One pass in every namespace that takes our flags off each socket, once our program is detached.
 
-    Another program may live by a flag that we set too: only where there is none.
+    Another program may live by a flag that we set too: beside one, only those go that it would be called for at each
+    packet, and only from sockets that it can't have asked for them.
     """
-    patience = time.monotonic() + DETACHED_WITHIN_S
-    while found := neighbours(cgroup, root):
-        if any(program["id"] != ours for program in found):
-            return
-        if time.monotonic() > patience:
-            return
-        time.sleep(0.01)
-    key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, PASS_CLEAR, 0))
-    bpf(
-        BPF_MAP_UPDATE_ELEM,
-        bytearray(struct.pack("=IIQQQ", control, 0, ctypes.addressof(key), ctypes.addressof(value), 0)),
-    )
+    attached.wait_until_detached()
+    others = attached.others()
+    if others:
+        attached.steer(PASS_STRIP, min(program["loaded_ns"] for program in others))
+    else:
+        attached.steer(PASS_CLEAR)
     namespaces.refresh()
     for inode in list(namespaces.fds):
         with suppress(OSError):
             namespaces.enter(inode)
-            read_to_its_end(create_iterator(link))
+            read_to_its_end(create_iterator(attached.link))
 
 
 def read_to_its_end(fd: int) -> None:
@@ -369,14 +393,13 @@ def main(argv: list[str]) -> int:
     """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, the program's id, directories."""
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
     confine()
-    link = int(argv[2]) if len(argv) > 2 else -1
-    helper = Helper(connection, link, may_close)
+    attached = Attached(*argv[2:7]) if len(argv) > 2 else None
+    helper = Helper(connection, may_close, attached)
     try:
         helper.serve()
     finally:
-        if link >= 0:
-            control, ours, cgroup, root = argv[3:7]
-            take_back_flags(helper.namespaces, link, int(control), int(ours), cgroup, root)
+        if attached:
+            take_back_flags(helper.namespaces, attached)
     return 0
 
 

@@ -8,11 +8,12 @@
 #if defined(HAVE_BTF_SOCKET) && defined(HAVE_ITERATORS)
 
 /* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
-enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY };
+enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP };
 
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
+#define MAX_CGROUP_LEVELS 32
 
 BPF_PERCPU_ARRAY(row, struct socket, 1);
 
@@ -33,10 +34,18 @@ static __always_inline __u64 ancestor_id(void *cgroup, __u32 level)
 
 static __always_inline bool in_our_cgroup(void *sk)
 {
-#ifdef OUR_CGROUP_ID
+#if defined(OUR_CGROUP_ID) && defined(OUR_CGROUP_LEVEL)
 	void *cgroup = READ_POINTER(sk, SK_CGROUP);
 	return cgroup && READ(__u32, cgroup, CGROUP_LEVEL) >= OUR_CGROUP_LEVEL &&
 	       ancestor_id(cgroup, OUR_CGROUP_LEVEL) == OUR_CGROUP_ID;
+#elif defined(OUR_CGROUP_ID)
+	/* Below the root of a cgroup namespace: how deep that lies is not told to those inside. */
+	void *cgroup = READ_POINTER(sk, SK_CGROUP);
+	__u32 level = cgroup ? READ(__u32, cgroup, CGROUP_LEVEL) : 0;
+	for (__u32 at = 0; cgroup && at < MAX_CGROUP_LEVELS && at <= level; at++)
+		if (ancestor_id(cgroup, at) == OUR_CGROUP_ID)
+			return true;
+	return false;
 #else
 	return true;
 #endif
@@ -109,6 +118,17 @@ static __always_inline void touch(void *tp)
 	READ(__u8, tp, TP_TOTAL_RETRANS);
 }
 
+/* The per-packet flags that are ours, off: another program would be called for them. */
+static __always_inline void strip(void *tp, __u64 cookie, struct socket *r, struct control *now)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (!e || e->first_ns >= now->born_before_ns)
+		return;
+	int flags = r->cb_flags & (e->found | ~PACKET_FLAGS);
+	if (flags != r->cb_flags)
+		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
+
 int bpf_iter__tcp(__u64 *ctx)
 {
 	int zero = 0;
@@ -133,12 +153,14 @@ int bpf_iter__tcp(__u64 *ctx)
 	fill_socket(r, tp);
 	r->cookie = bpf_get_socket_cookie(tp);
 #ifdef HAVE_ADOPTION
-	__u32 wanted = r->cookie == now->watched && r->state != BPF_TCP_LISTEN ? BIRTH_FLAGS : EVENT_FLAGS;
+	__u32 wanted = r->cookie == now->watched && r->state != BPF_TCP_LISTEN ? birth_flags() : EVENT_FLAGS;
 	bool lacks = (r->cb_flags & wanted) != wanted;
 	if (r->state != BPF_TCP_CLOSE && (now->pass == PASS_SURVEY || (now->pass == PASS_ADOPT && lacks)))
 		adopt(tp, r->cookie, r, c, wanted);
 	else if (now->pass == PASS_CLEAR)
 		give_back(tp, r->cookie, r);
+	else if (now->pass == PASS_STRIP)
+		strip(tp, r->cookie, r, now);
 #endif
 	if (now->pass != PASS_CLEAR)
 		bpf_seq_write(READ_POINTER(meta, 0), r, sizeof(*r));

@@ -23,7 +23,7 @@ RETIRE_AFTER = 8
 MODES = {
     "all": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": RETIRE_AFTER},
     "every": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": 0},
-    "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": RETIRE_AFTER},
+    "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0},  # none of ours is there to retire,
 }
 
 _INSTALL_BCC = (
@@ -95,9 +95,11 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE"),
         **offsets,
     }
-    if target != root:
-        level = target.removeprefix(root).count("/")
-        defines |= {"OUR_CGROUP_LEVEL": level, "OUR_CGROUP_ID": os.stat(target).st_ino}
+    part = cgroup.is_part(root)
+    if target != root or part:
+        defines["OUR_CGROUP_ID"] = os.stat(target).st_ino
+    if target != root and not part:
+        defines["OUR_CGROUP_LEVEL"] = target.removeprefix(root).count("/")
     return {
         "text": records.header() + (HERE / "sockops.c").read_text() + (HERE / "iterators.c").read_text(),
         "defines": defines,

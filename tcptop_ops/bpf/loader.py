@@ -206,6 +206,16 @@ def main() -> int:
     os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
 
 
+def kept_place(root: str, cgroup: str) -> tuple[str, str]:
+    """Both, by a descriptor of our own where the mount is one that the monitor holds: it goes with the monitor."""
+    if not root.startswith("/proc/"):
+        return root, cgroup
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    os.set_inheritable(fd, True)
+    kept = f"/proc/self/fd/{fd}"
+    return kept, kept + cgroup.removeprefix(root)
+
+
 def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[str, Any], program: int) -> None:
     """Execute helper.py in this process: of all descriptors it keeps the iterator's, and the word that steers it."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -215,13 +225,8 @@ def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[
     place: list[str] = []
     if "bpf_iter__tcp" in fds:
         kept += [fds["bpf_iter__tcp"], fds["control"]]
-        place = [
-            str(fds["bpf_iter__tcp"]),
-            str(fds["control"]),
-            str(program),
-            request["cgroup"],
-            request["cgroup_root"],
-        ]
+        root, cgroup = kept_place(request["cgroup_root"], request["cgroup"])
+        place = [str(fds["bpf_iter__tcp"]), str(fds["control"]), str(program), cgroup, root]
     for fd in kept:
         os.set_inheritable(fd, True)
     may_close = "1" if request["may_close"] else "0"

@@ -27,7 +27,8 @@ enum { LAST_OPERATOR = 21 };
 struct control {
 	__u64 watched; /* cookie of the connection that is being looked at: its flags do not retire */
 	__u32 pass;    /* what the TCP iterator does to flags: PASS_* of iterators.c */
-	__u32 pad;
+	__u32 beside;  /* another program has come: nothing is asked for that it would notice more than it must */
+	__u64 born_before_ns; /* PASS_STRIP: only sockets that the other program had no chance to ask for */
 };
 
 BPF_F_TABLE("hash", __u64, struct events, conns, MAP_SIZE, BPF_F_NO_PREALLOC);
@@ -63,6 +64,18 @@ static __always_inline void set_flags(struct bpf_sock_ops *ctx, __u32 flags)
 {
 	if (flags != CTX(bpf_sock_ops_cb_flags))
 		bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+static __always_inline bool is_beside_others(void)
+{
+	int zero = 0;
+	struct control *c = control.lookup(&zero);
+	return BIRTH_FLAGS == EVENT_FLAGS || (c && c->beside);
+}
+
+static __always_inline __u32 birth_flags(void)
+{
+	return is_beside_others() ? EVENT_FLAGS : BIRTH_FLAGS;
 }
 
 static __always_inline bool is_watched(__u64 cookie)
@@ -113,7 +126,7 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx, struct counters
 {
 	struct events e = newborn(ctx, OUT, BPF_TCP_SYN_SENT);
 	believe_caller(&e, CALLER);
-	born(ctx, c, &e, BIRTH_FLAGS);
+	born(ctx, c, &e, birth_flags());
 }
 
 /* Children inherit a listener's flags: it never gets the per-packet ones. */
@@ -129,7 +142,7 @@ static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters
 {
 	struct events e = newborn(ctx, IN, BPF_TCP_SYN_RECV);
 	e.found &= ~EVENT_FLAGS;
-	born(ctx, c, &e, BIRTH_FLAGS);
+	born(ctx, c, &e, birth_flags());
 }
 
 static __always_inline struct story *story_of(__u64 cookie, struct events *e)
@@ -175,7 +188,7 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	struct story *s = story_of(cookie, e);
 	if (s)
 		tell(s, bpf_ktime_get_ns(), RTO, e->backoff + 1, e->rto_us);
-	if (CTX(state) == BPF_TCP_SYN_SENT || BIRTH_FLAGS == EVENT_FLAGS)
+	if (CTX(state) == BPF_TCP_SYN_SENT || is_beside_others())
 		return;
 	e->waiting = 1; /* the next sample of the round trip tells that it is over */
 	set_flags(ctx, CTX(bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_RTT_CB_FLAG);
@@ -241,7 +254,7 @@ static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
 /* The first packets tell what the per-packet calls have to tell; then they would only cost. */
 static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
 {
-	if (!RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= RETIRE_AFTER || is_watched(cookie))
+	if (!RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= RETIRE_AFTER || is_watched(cookie) || is_beside_others())
 		return;
 	struct events *e = conns.lookup(&cookie);
 	if (!e)

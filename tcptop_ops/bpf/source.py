@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, syscall
+from tcptop_ops.bpf.beside import Beside
 from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
@@ -32,8 +33,8 @@ from tcptop_ops.snapshot import (
     gather,
 )
 
-PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY = range(4)
-CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("pad", "u4")])
+PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP = range(5)
+CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("beside", "u4"), ("born_before_ns", "u8")])
 DESCRIPTOR_SWEEP_S = 10.0
 
 
@@ -67,13 +68,17 @@ class SockOpsSource:
         self._learned = 0.0
         self._passed_ns = 0
         self._unseen = Unseen()
-        self._watched = self._hopeless = 0
+        self._watched = self._hopeless = self._strip_before_ns = 0
+        self._beside = Beside(self._reach.neighbours, self._attached.neighbours)
+        self._told_how = options.callbacks is not None
+        self._quiet = False
         self._pass = PASS_SURVEY if options.adopt else PASS_READ
         self._control(self._pass)
 
     def _cgroup_to_watch(self) -> str | None:
         """None: all."""
-        return None if self._attached.cgroup == self._attached.cgroup_root else self._attached.cgroup
+        root = self._attached.cgroup_root
+        return None if self._attached.cgroup == root and not cgroup.is_part(root) else self._attached.cgroup
 
     @property
     def attached(self) -> Attached:
@@ -95,6 +100,7 @@ class SockOpsSource:
 
     def _poll(self, started: float) -> Snapshot:
         """State first, then events, then ends: what ends meanwhile is taken out of the state again."""
+        self._mind_the_others()
         pass_ns = time.monotonic_ns()
         present = self._present.read()
         keys, values = self._rows.read(self._counters.read())
@@ -125,7 +131,7 @@ class SockOpsSource:
             closed=closed,
             closed_owners=self._owners.assign_closed(closed["socket"], closed["events"]),
             counters=counters,
-            callbacks_mode=self._attached.callbacks,
+            callbacks_mode="events" if self._quiet else self._attached.callbacks,
             opened=opened,
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
@@ -140,6 +146,19 @@ class SockOpsSource:
             seen=self._seen.read(),
             poll_s=time.monotonic() - started,
         )
+
+    def _mind_the_others(self) -> None:
+        """A program that comes later is not to be called for flags of ours that cost it something.
+
+        What was asked for on the command line stands. Raises Failed where ours must go.
+        """
+        came = self._beside.look()
+        quiet = bool(self._beside.programs) and not self._told_how
+        if quiet != self._quiet or (quiet and came):
+            self._quiet = quiet
+            self._strip_before_ns = min((program["loaded_ns"] for program in came), default=0)
+            self._pass = PASS_STRIP if came else self._pass
+            self._control(self._pass)
 
     def _misses_some(self, lonely: Records, pass_ns: int) -> bool:
         """Whether a row born since the last pass, and before this one, has no socket: it lives where nobody looked."""
@@ -180,9 +199,13 @@ class SockOpsSource:
             notes.append(f"map full: {int(counters['untracked'])} connections not tracked; --map-size helps")
         if counters["ring_full"]:
             notes.append(f"ring full: {int(counters['ring_full'])} final records without figures")
-        if self._attached.neighbours:
-            names = sorted({program["name"] for program in self._attached.neighbours})
+        if self._beside.programs:
+            names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
+        if not self._iterates:
+            notes.append("no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)")
+        if part := cgroup.note(self._attached.cgroup_root):
+            notes.append(part)
         if self._reach.note:
             notes.append(self._reach.note)
         return tuple(notes)
@@ -207,6 +230,7 @@ class SockOpsSource:
     def _control(self, flags_pass: int) -> None:
         value = np.zeros(1, CONTROL)
         value["pass"], value["watched"] = flags_pass, self._watched
+        value["beside"], value["born_before_ns"] = self._quiet, self._strip_before_ns
         syscall.update(self._attached.fds["control"], np.zeros(1, "u4"), value)
 
     def close(self) -> None:

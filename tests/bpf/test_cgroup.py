@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,8 @@ LEGACY = HYBRID.replace("cgroup2 cgroup2", "cgroup cgroup")
         (UNIFIED.replace("shared:9 ", "shared:9 master:1 propagate_from:2 "), ["/sys/fs/cgroup"]),
         (UNIFIED.replace("/sys/fs/cgroup", "/sys/\x85\u2028fs"), ["/sys/\x85\u2028fs"]),
         ("1 2 0:1 / /a rw - tmpfs cgroup2 rw\n", []),
+        (UNIFIED.replace(" / /sys/fs", " /web /sys/fs") + HYBRID, ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]),
+        (HYBRID + UNIFIED.replace(" / /sys/fs", " /../.. /sys/fs"), ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]),
     ],
 )
 def test_mount_points(text: str, mounts: list[str]) -> None:
@@ -72,13 +77,84 @@ def test_the_root(mount: Path) -> None:
     assert cgroup.resolve(None) == (str(mount), str(mount))
 
 
-def test_no_cgroup_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tmp_path / "mountinfo"
+def test_a_mount_under_another_file_system(mount: Path) -> None:
+    hidden = mount.parent / "hidden"
+    hidden.mkdir()
+    table = mount.parent / "mountinfo"
+    table.write_text(f"29 22 0:26 / {hidden} rw - cgroup2 cgroup2 rw\n" + table.read_text())
+    assert cgroup.root() == str(mount)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """/proc/self/mountinfo says that cgroup v2 is not mounted."""
+    table = tmp_path / "legacy"
     table.write_text(LEGACY)
     monkeypatch.setattr(cgroup, "MOUNTINFO", table)
-    with pytest.raises(Unsupported) as error:
+    cgroup._unmounted.cache_clear()
+    yield
+    cgroup._unmounted.cache_clear()
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_no_cgroup_v2_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(cgroup, "_detached_mount", refuse)
+    with pytest.raises(Unsupported, match=r"not mounted.*Operation not permitted") as error:
         cgroup.resolve(None)
     assert "--source sockdiag" in error.value.hint
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_thread_that_is_refused_tells_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "_SYS_FSOPEN", 0xFFFF)  # as before 5.2
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(Unsupported, match=re.escape(os.strerror(errno.ENOSYS))):
+        cgroup.root()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_mount_without_a_place(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made once, and named by its descriptor; a cgroup in it is found without leaving it."""
+    monkeypatch.setattr(cgroup, "MOUNTINFO", mount.parent / "legacy")
+    made: list[int] = []
+
+    def open_once() -> int:
+        made.append(os.open(mount, os.O_RDONLY | os.O_DIRECTORY))
+        return made[-1]
+
+    monkeypatch.setattr(cgroup, "_detached_mount", open_once)
+    try:
+        top = cgroup.root()
+        assert top == f"/proc/{os.getpid()}/fd/{made[0]}"
+        assert cgroup.is_unmounted(top)
+        assert not cgroup.is_unmounted(str(mount))
+        assert cgroup.resolve(None) == (top, top)
+        for path in ("web.slice/nginx.service", "/web.slice/nginx.service/", "//db.slice/../web.slice/nginx.service"):
+            assert cgroup.resolve(path) == (f"{top}/web.slice/nginx.service", top)
+        assert cgroup.resolve("/") == (top, top)
+        assert cgroup.resolve("../..") == (top, top)
+        for path in ("", "nope", "not a cgroup", str(mount / "web.slice"), "web.slice/cgroup.procs"):
+            with pytest.raises(Usage) as error:
+                cgroup.resolve(path)
+            assert "/proc/PID/cgroup" in error.value.hint
+        number = os.stat(mount / "db.slice").st_ino
+        assert cgroup.Paths(top).learn({number})[number] == "/db.slice"
+        assert len(made) == 1
+    finally:
+        for fd in made:
+            os.close(fd)
+
+
+def test_the_hosts_tree_or_a_part_of_it(mount: Path) -> None:
+    assert not cgroup.is_part(str(mount))
+    assert cgroup.note(str(mount)) == ""
+    (mount / "cgroup.events").touch()
+    assert cgroup.is_part(str(mount))
+    assert "only its sockets" in cgroup.note(str(mount))
 
 
 @pytest.mark.parametrize("path", ["web.slice/nginx.service", "/web.slice/nginx.service", "//web.slice//nginx.service/"])
