@@ -86,14 +86,19 @@ def refusal(code: int) -> TcptopError:
     return Failed(text)
 
 
+def new_buffer() -> netlink.Bytes:
+    """What answers are received into; several SockDiags that are asked one after the other may share one."""
+    return np.empty(BUFFER + netlink.SLACK, "u1")
+
+
 class SockDiag:
     """Dumps through one netlink socket, which it owns. ``netns``: what rows say of their namespace (inode number)."""
 
-    def __init__(self, sock: socket.socket | None = None, netns: int = 0) -> None:
+    def __init__(self, sock: socket.socket | None = None, netns: int = 0, buffer: netlink.Bytes | None = None) -> None:
         self._socket = sock or open_socket()
         self._netns = netns
-        self._view = memoryview(bytearray(BUFFER + netlink.SLACK))
-        self._buffer = np.frombuffer(self._view, "u1")
+        self._buffer = new_buffer() if buffer is None else buffer
+        self._view = memoryview(self._buffer.data)
 
     def close(self) -> None:
         self._socket.close()

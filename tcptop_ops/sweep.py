@@ -11,7 +11,7 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.reach import Reach
 from tcptop_ops.snapshot import Records, device_keys
-from tcptop_ops.sockdiag import SockDiag
+from tcptop_ops.sockdiag import SockDiag, new_buffer
 
 SWEEP_S = 5.0
 """Between two looks for namespaces that came or went; a row of the map without a socket asks for one at once."""
@@ -32,6 +32,7 @@ class Sweep:
         if self._swept and now - self._swept < SWEEP_S:
             return False
         self.found, self._swept = self.reach.namespaces(), now
+        self._devices = {key: name for key, name in self._devices.items() if key >> 32 in self.found}
         return True
 
     def expire(self) -> None:
@@ -58,6 +59,7 @@ class EveryNamespace:
         self._reach = reach
         self._sweep = sweep or Sweep(reach)
         self._diags: dict[int, tuple[SockDiag, tuple[Rows, Rows]]] = {}
+        self._buffer = new_buffer()
 
     def dump(self, rows: Rows | None = None) -> Dump:
         """All sockets of all namespaces; the array is a new one where there are several. ``rows`` is not needed.
@@ -86,13 +88,16 @@ class EveryNamespace:
     def _open(self) -> None:
         """A netlink socket in each namespace: it goes on speaking for it afterwards."""
         self._sweep.refresh()
-        found = self._sweep.found
-        for inode in self._diags.keys() - found:
-            self._diags.pop(inode)[0].close()
-        for inode in found - self._diags.keys():
+        self.let_go()
+        for inode in self._sweep.found - self._diags.keys():
             with suppress(OSError, Unsupported):  # gone meanwhile
-                opened = SockDiag(self._reach.diag(inode), netns=inode)
+                opened = SockDiag(self._reach.diag(inode), inode, self._buffer)
                 self._diags[inode] = (opened, (Rows(), Rows()))
+
+    def let_go(self) -> None:
+        """Of namespaces that are no longer found: a netlink socket would keep one alive."""
+        for inode in self._diags.keys() - self._sweep.found:
+            self._diags.pop(inode)[0].close()
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See Sweep."""

@@ -136,6 +136,7 @@ def counted(sockets: Records, events: Records) -> Records:
     now["rto_events"] = rto_events(sockets, events)
     now["rto_wait_us"] = diagnosis.waited_us(sockets, events)
     now["probe_segs"] = diagnosis.probe_segments(events)
+    now["retrans_calls"], now["retrans_failed"] = events["retrans_calls"], events["retrans_failed"]
     return now
 
 
@@ -425,7 +426,7 @@ class Tracker:
             connections=len(live),
             by_state=by_state(snapshot),
             opened=snapshot.opened,
-            closed=len(ended),
+            closed=len(ended) if ended.endings is None else int((ended.endings["from_state"] != State.LISTEN).sum()),
             retrans_segs=round(retrans * seconds),
             rto_events=round(rto * seconds),
             retrans_per_s=retrans,

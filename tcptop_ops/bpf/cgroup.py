@@ -182,5 +182,5 @@ class Paths:
                     self.names[os.stat(directory).st_ino] = directory[len(self._mount) :] or "/"
                 except OSError:
                     continue  # removed meanwhile
-            self._gone |= unknown - self.names.keys()
+            self._gone = (self._gone | unknown) & ids - self.names.keys()
         return self.names

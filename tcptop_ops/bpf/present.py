@@ -101,6 +101,8 @@ class Iterated:
         if self._sweep.refresh():
             self._inhabited = set()
             self._visited = set()
+            if self._diag is not None:
+                self._diag.let_go()
             return self._visit(self._sweep.found)
         # One that was empty at the last look costs 2 ms for nothing; should it be so no longer, ``rest`` is called.
         self._visited = set()
