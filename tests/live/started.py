@@ -1,0 +1,147 @@
+"""The real program, started as a user would start it: under a terminal of the test's own, or for its JSON."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.lab import wait_until
+
+WIDTH, HEIGHT = 120, 40
+ROOT = Path(__file__).parents[2]
+LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR = b"\x1b[?1049l", b"\x1b[?25h"
+Status = dict[str, str]
+
+
+class Started:
+    """A monitor under a pty: what it wrote is kept."""
+
+    def __init__(self, *options: str, environment: dict[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
+        self.near, far = pty.openpty()
+        fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", HEIGHT, WIDTH, 0, 0))
+        self.modes = termios.tcgetattr(far)
+        self.far = far
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *before, sys.executable, "-m", "tcptop_ops", *options],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"} | (environment or {}),
+            stdin=far,
+            stdout=far,
+            stderr=far,
+        )
+        self.written = bytearray()
+        self._over = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The monitor's."""
+        return self.process.pid
+
+    def _read(self) -> None:
+        """Never waits in read(): that would keep the terminal open after it was closed."""
+        with suppress(OSError):
+            while not self._over.is_set():
+                if select.select([self.near], [], [], 0.05)[0]:
+                    self.written += os.read(self.near, 65536)
+
+    def wait_for_picture(self) -> None:
+        """Until the table is drawn."""
+        wait_until(lambda: "s win" in self.text() or self.process.poll() is not None, 20, "the first picture")
+        assert self.process.poll() is None, bytes(self.written)[-2000:]
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self.near, keys.encode())
+
+    def text(self) -> str:
+        """All that it wrote, without what steers the terminal."""
+        return re.sub(r"\x1b\[[0-9;?<>=]*[a-zA-Z]", "", self.written.decode("utf-8", "replace"))
+
+    def close_terminal(self) -> None:
+        """As a lost connection does."""
+        self._over.set()
+        self._reader.join()
+        for fd in (self.far, self.near):
+            with suppress(OSError):
+                os.close(fd)
+
+    def close(self) -> None:
+        """End it, whatever it is at."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait(20)
+        self.close_terminal()
+
+
+@contextmanager
+def started(*options: str, environment: dict[str, str] | None = None) -> Iterator[Started]:
+    """A monitor that is gone afterwards."""
+    monitor = Started(*options, environment=environment)
+    try:
+        yield monitor
+    finally:
+        monitor.close()
+
+
+def status(pid: int, thread: int | None = None) -> Status:
+    """/proc/PID/status, or that of one of its threads."""
+    path = Path(f"/proc/{pid}/status") if thread is None else Path(f"/proc/{pid}/task/{thread}/status")
+    return dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
+
+
+def threads(pid: int) -> list[int]:
+    """Of a process."""
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one started, by any of its threads."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError, IndexError):
+                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+                if int(fields[1]) == pid and fields[0] != b"Z":
+                    found.append(int(name))
+    return found
+
+
+def helper_of(monitor: int) -> int:
+    """The helper's pid, waited for: it was the loader before."""
+
+    def there() -> list[int]:
+        return [pid for pid in children(monitor) if status(pid)["Name"] == "tcptop-helper"]
+
+    return int(wait_until(there, 20, "the helper")[0])
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs: a zombie does not."""
+    try:
+        return status(pid)["State"][0] != "Z"
+    except (OSError, KeyError):
+        return False
+
+
+def json_ticks(*options: str, count: int = 1) -> list[dict[str, Any]]:
+    """So many objects of --json."""
+    argv = [sys.executable, "-m", "tcptop_ops", "--json", "-n", str(count), *options]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]

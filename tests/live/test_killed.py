@@ -1,0 +1,173 @@
+"""Ended in every way at any moment: nothing stays in the kernel, and the terminal is as before."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import termios
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tcptop_ops.bpf import helper
+from tcptop_ops.bpf.launch import ALL_FLAGS
+from tests.lab import Lab, Link, Traffic, wait_until
+from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
+from tests.live.watch import Watch, program
+
+MOMENTS = int(os.environ.get("TCPTOP_MOMENTS", "3"))
+"""For each way to end it; 20 were tried for each before a release."""
+
+WITHIN_S = 3.0
+SEED = 20261122
+SOON = 20.0
+FLAGS_GONE_S = 1.0
+CATCHABLE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def link(lab: Lab) -> Link:
+    return lab.link("near", "far")
+
+
+@pytest.fixture
+def load(lab: Lab, link: Link, cgroup: Path) -> Traffic:
+    """A connection that stays open, and many that come and go, all of the cgroup that is watched."""
+    server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
+    held = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
+    held.expect("connected")
+    busy = program(lab, link.b.ns, cgroup, "hang-up", "--count", 1, "--address", "127.0.0.1")
+    words = ("--count", 1, "--each", 10_000_000, "--address", "127.0.0.1", "--port", busy.port)
+    program(lab, link.b.ns, cgroup, "burst", *words).tell("go")
+    return held
+
+
+def attached(cgroup: Path) -> list[int]:
+    fd = os.open(cgroup, os.O_RDONLY)
+    try:
+        return helper.programs_at(fd)[0]
+    finally:
+        os.close(fd)
+
+
+def family(monitor: Started) -> list[int]:
+    """The monitor and whom it started."""
+    return [monitor.pid, *children(monitor.pid)]
+
+
+def gone(pids: list[int], cgroup: Path) -> bool:
+    return not attached(cgroup) and not any(alive(pid) for pid in pids)
+
+
+def flags(cgroup: Path, held: Traffic) -> int:
+    """What an iterator reads back from the connection that stayed open."""
+    with Watch(cgroup, adopt=False) as watch:
+        return watch.flags(held.port) & ALL_FLAGS
+
+
+def end_by(signal_number: int) -> Callable[[Started], None]:
+    return lambda monitor: os.kill(monitor.pid, signal_number)
+
+
+def stop_and_go_on(monitor: Started) -> None:
+    os.kill(monitor.pid, signal.SIGSTOP)
+    time.sleep(0.2)  # not a condition: that is how long it stands still
+    os.kill(monitor.pid, signal.SIGCONT)
+    os.kill(monitor.pid, signal.SIGTERM)
+
+
+def close_the_terminal(monitor: Started) -> None:
+    monitor.close_terminal()
+
+
+def kill_the_child_first(monitor: Started) -> None:
+    """The loader, or the helper that it became; then the monitor is asked to end."""
+    for pid in children(monitor.pid):
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    os.kill(monitor.pid, signal.SIGTERM)
+
+
+ENDS = {
+    **{signal.Signals(number).name: end_by(number) for number in (*CATCHABLE, signal.SIGKILL, signal.SIGQUIT)},
+    "SIGABRT": end_by(signal.SIGABRT),
+    "stopped": stop_and_go_on,
+    "terminal": close_the_terminal,
+    "loader": kill_the_child_first,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_at_any_moment_nothing_stays(cgroup: Path, load: Traffic, how: str) -> None:
+    """Random moments from the first instruction on: importing, compiling, attaching, polling."""
+    rng = random.Random(f"{SEED} {how}")
+    for moment in sorted(rng.uniform(0.0, WITHIN_S) for _ in range(MOMENTS)):
+        monitor = Started("--cgroup", str(cgroup))
+        try:
+            time.sleep(moment)
+            pids = family(monitor)
+            ENDS[how](monitor)
+            monitor.process.wait(SOON)
+            wait_until(lambda pids=pids: gone(pids, cgroup), SOON, f"the end of all after {moment:.3f} s")  # type: ignore[misc]
+        finally:
+            monitor.close()
+        if how != "loader":  # whoever could have done it is dead
+            wait_until(lambda: flags(cgroup, load) == 0, SOON, f"our flags to go, after {moment:.3f} s")
+
+
+def test_within_a_second_of_sigkill_the_flags_are_gone(cgroup: Path, load: Traffic) -> None:
+    with started("--cgroup", str(cgroup)) as monitor:
+        monitor.wait_for_picture()
+        helper_pid = helper_of(monitor.pid)
+        os.kill(monitor.pid, signal.SIGKILL)
+        begun = time.monotonic()
+        wait_until(lambda: not alive(helper_pid), SOON, "the helper's end")
+        assert time.monotonic() - begun < FLAGS_GONE_S
+    assert attached(cgroup) == []
+    assert flags(cgroup, load) == 0
+
+
+@pytest.mark.parametrize("number", CATCHABLE, ids=lambda number: signal.Signals(number).name)
+def test_the_terminal_is_as_before(cgroup: Path, number: int) -> None:
+    with started("--cgroup", str(cgroup)) as monitor:
+        monitor.wait_for_picture()
+        assert termios.tcgetattr(monitor.far)[3] & termios.ECHO == 0
+        os.kill(monitor.pid, number)
+        assert monitor.process.wait(SOON) == 0
+        wait_until(lambda: LEAVES_ALTERNATE_SCREEN in monitor.written, what="the last bytes")
+        assert termios.tcgetattr(monitor.far) == monitor.modes
+        assert monitor.written.rfind(SHOWS_CURSOR) > monitor.written.rfind(b"\x1b[?25l")
+        assert b"Traceback" not in monitor.written
+
+
+def test_without_its_helper_it_goes_on_and_says_so(cgroup: Path, load: Traffic) -> None:
+    with started("--cgroup", str(cgroup)) as monitor:
+        monitor.wait_for_picture()
+        os.kill(helper_of(monitor.pid), signal.SIGKILL)
+        wait_until(lambda: "helper is gone" in monitor.text(), SOON, "a word about it")
+        assert alive(monitor.pid)
+        monitor.press("q")
+        assert monitor.process.wait(SOON) == 0
+    assert attached(cgroup) == []
+
+
+@pytest.mark.parametrize("megabytes", [60, 150, 300, 450, 600, 750])
+def test_out_of_memory(cgroup: Path, load: Traffic, megabytes: int) -> None:
+    """It may run, or end with a line, or with the interpreter's own last words: but nothing stays."""
+    monitor = Started("--cgroup", str(cgroup), before=("prlimit", f"--as={megabytes << 20}"))
+    try:
+        with suppress(TimeoutError):
+            wait_until(lambda: "s win" in monitor.text() or monitor.process.poll() is not None, 8)
+        pids = family(monitor)
+        if monitor.process.poll() is None:
+            monitor.press("?")
+            os.kill(monitor.pid, signal.SIGTERM)
+        monitor.process.wait(SOON)
+        wait_until(lambda: gone(pids, cgroup), SOON, "the end of all")
+    finally:
+        monitor.close()
+    wait_until(lambda: flags(cgroup, load) == 0, SOON, "our flags to go")
