@@ -61,6 +61,11 @@ class Buffer:
         larger[:keep] = self.records[:keep]
         self.records = larger
 
+    def filled_from(self, fd: int) -> Records:
+        """All that a descriptor has to say, which holds until the next call. Closes it."""
+        count = self.read(fd, 0)
+        return self.records[:count]
+
     def read(self, fd: int, filled: int) -> int:
         """Append all that a descriptor has to say to ``filled`` rows: how many there are then. Closes it."""
         size = self.records.dtype.itemsize

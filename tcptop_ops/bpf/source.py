@@ -191,7 +191,7 @@ class SockOpsSource:
         link = self._attached.fds.get("bpf_iter__task_file")
         if link is None:
             return self._reach.descriptors()
-        return self._descriptors.records[: self._descriptors.read(syscall.create_iterator(link), 0)]
+        return self._descriptors.filled_from(syscall.create_iterator(link))
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
         notes = []
