@@ -9,6 +9,9 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.bpf.launch import Options
@@ -46,13 +49,21 @@ def traffic(lab: Lab, cgroup: Path) -> list[Traffic]:
     return running
 
 
-async def take(name: str, size: tuple[int, int], cgroup: Path) -> None:
-    """One picture, after TICKS ticks."""
+async def ticked(app: TcptopApp, pilot: Pilot[Any], tick: int) -> None:
+    """Wait until this tick is on the screen."""
+    while app.shown is None or app.shown.flows.tick < tick:
+        await pilot.pause(0.1)
+
+
+async def take(name: str, size: tuple[int, int], cgroup: Path, keys: tuple[str, ...] = ()) -> None:
+    """One picture, after TICKS ticks; and after as many again once these keys were pressed."""
     app = TcptopApp(lambda: SockOpsSource(Options(cgroup=str(cgroup))), Tracker(), Spec(), delay_s=0.5, host="web-3")
     async with AsyncExitStack() as stack:
         pilot = await stack.enter_async_context(app.run_test(size=size))
-        while app.shown is None or app.shown.flows.tick < TICKS:
-            await pilot.pause(0.1)
+        await ticked(app, pilot, TICKS)
+        if keys:
+            await pilot.press(*keys)
+            await ticked(app, pilot, 3 * TICKS)
         (HERE / f"{name}.svg").write_text(app.export_screenshot(title="tcptop-ops"))
         app.exit()
 
@@ -64,6 +75,8 @@ def main() -> int:
         kept = traffic(lab, cgroup)
         for name, size in (("main", (100, 30)), ("wide", (160, 34)), ("narrow", (80, 24))):
             asyncio.run(take(name, size, cgroup))
+        asyncio.run(take("detail", (160, 50), cgroup, ("j", "enter")))
+        asyncio.run(take("operators", (100, 30), cgroup, ("o", *["j"] * 8)))
         print(f"{len(kept)} programs pictured", file=sys.stderr)
     return 0
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,15 +23,21 @@ from textual.widgets import Static
 
 from tcptop_ops.columns import Column, find
 from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.facts import binds
+from tcptop_ops.history import History
 from tcptop_ops.poller import Poller, keep
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
+from tcptop_ops.widgets.detail import DetailScreen
+from tcptop_ops.widgets.explain import ExplainScreen
 from tcptop_ops.widgets.filter_bar import FilterBar, joined
 from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.graphs import pencil
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import KeyHelp, character, listed
+from tcptop_ops.widgets.operators import OperatorList, OperatorsScreen
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tcptop_ops.widgets.story import Story
 from tcptop_ops.widgets.summary import Status, Summary
@@ -37,8 +46,10 @@ if TYPE_CHECKING:
     from tcptop_ops.filters import Filter
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
-SHORT, LOW = 16, 20
-"""Heights below which the summary has one line, and the story one less."""
+SHORT, LOW, TALL = 16, 20, 34
+"""Heights below which the summary has one line, and the story one less; and from which the story has sparklines."""
+
+SPARK_TICKS = 120
 
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 NTH_HELP = "Sort by the nth column"
@@ -59,6 +70,32 @@ class CpuMeter:
         spent, self._cpu = cpu - self._cpu, cpu
         passed, self._wall = wall - self._wall, wall
         return 100.0 * spent / passed if passed > 0 else float("nan")
+
+
+class OwnLimit:
+    """net.core.somaxconn of the own network namespace: of others it is not known."""
+
+    def __init__(self) -> None:
+        self._netns = self._value = 0
+        try:
+            self._netns = os.stat("/proc/self/ns/net").st_ino
+            with open("/proc/sys/net/core/somaxconn", "rb") as file:
+                self._value = int(file.read())
+        except OSError:  # privilege may be gone: then it is not known
+            self._netns = 0
+
+    def of(self, netns: int) -> int | None:
+        """That of this namespace; None where it is not known."""
+        return self._value if self._netns and netns == self._netns else None
+
+
+def _calls_per_s(before: View | None, now: View) -> NDArray[np.float64] | None:
+    """Calls a second of each operator between two ticks, by number; None at the first."""
+    if before is None or now.flows.seconds <= 0:
+        return None
+    calls = [view.flows.snapshot.counters["calls"].astype(np.float64) for view in (before, now)]
+    passed = (now.flows.snapshot.now_ns - before.flows.snapshot.now_ns) / 1e9
+    return np.maximum(calls[1] - calls[0], 0.0) / passed if passed > 0 else None
 
 
 class TcptopApp(App[TcptopError]):
@@ -83,9 +120,12 @@ class TcptopApp(App[TcptopError]):
         Binding("greater_than_sign", "move_sort(1)", NEXT_HELP, id="sort.right", show=False),
         *(Binding(f"{n}", f"sort_nth({n})", NTH_HELP, id=f"sort.{n}", show=False) for n in range(1, 10)),
         Binding("x", "sort_retransmits", "Retrans", id="sort.retransmits"),
+        Binding("f", "finding", "Finding", id="finding"),
+        Binding("enter", "detail", "Detail", id="detail"),
+        Binding("space", "pause", "Pause", id="pause"),
+        Binding("o", "operators", "Operators", id="operators"),
         Binding("r", "reverse", "Reverse", id="sort.reverse"),
         Binding("c", "closed", "Closed", id="closed"),
-        Binding("space", "pause", "Pause", id="pause"),
         Binding("plus", "delay(1)", DELAY_HELP, id="delay.longer", show=False),
         Binding("minus", "delay(-1)", DELAY_HELP, id="delay.shorter", show=False),
         Binding("question_mark,f1", "help", "Help", id="help"),
@@ -127,6 +167,12 @@ class TcptopApp(App[TcptopError]):
         self._filter_before: Filter | None = None  # while the filter bar is open: what Escape goes back to
         self._noticed_row: int | None = None
         self._error: TcptopError | None = None
+        self._finding: tuple[Filter, Filter | None] | None = None  # that of the finding shown, and the one before
+        self._watched = self._selected_cookie = 0
+        self._history = History()
+        self._calls_per_s: NDArray[np.float64] | None = None
+        self._somaxconn = OwnLimit()
+        self._drawn = pencil(getattr(sys.stderr, "encoding", None))  # Textual draws on standard error
         self._cpu = CpuMeter()
         self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
 
@@ -154,7 +200,7 @@ class TcptopApp(App[TcptopError]):
         with Container(id="main"):
             yield Summary(self._status, id="summary")
             yield FlowTable(self._spec, id="table")
-            yield Story(id="story")
+            yield Story(self._drawn, id="story")
             yield FilterBar(id="filter")
             yield KeyBar(id="keys")
         yield Static(f"terminal too small (needs {LEAST_WIDTH}x{LEAST_HEIGHT})", id="small")
@@ -196,6 +242,7 @@ class TcptopApp(App[TcptopError]):
     def _fit(self, screen: Screen[Any], width: int, height: int) -> None:
         screen.set_class(height < SHORT, "-short")
         screen.set_class(height < LOW, "-low")
+        screen.set_class(height >= TALL, "-tall")
         screen.set_class(width < LEAST_WIDTH or height < LEAST_HEIGHT, "-small")
 
     @property
@@ -220,6 +267,7 @@ class TcptopApp(App[TcptopError]):
 
     def _publish(self, flows: Flows) -> None:
         """In the poller's thread: the view is made there, and the event loop only draws it."""
+        self._history.add(flows, (self._watched, self._selected_cookie))
         self._mail = make(flows, self._spec)
         if not self._told:
             self._told = True
@@ -234,6 +282,7 @@ class TcptopApp(App[TcptopError]):
         view = self._mail
         if view is None or view is self._newest:
             return
+        self._calls_per_s = _calls_per_s(self._newest, view)
         self._newest = view
         self._status = replace(self._status, self_cpu_pct=self._cpu.look())
         if self._paused:
@@ -260,10 +309,31 @@ class TcptopApp(App[TcptopError]):
         self._table.show(view)
         self._show_story()
         self._show_status()
+        for screen in self.screen_stack:
+            if isinstance(screen, DetailScreen):
+                screen.show(view.flows)
+            elif isinstance(screen, OperatorsScreen):
+                screen.show(view.flows, self._calls_per_s)
 
     def _show_story(self) -> None:
-        if self._shown is not None:
-            self.screen_stack[0].query_one(Story).show(self._shown, self._table.cursor)
+        view, row = self._shown, self._table.cursor
+        if view is None:
+            return
+        series = None
+        if row is not None:
+            self._selected_cookie = view.cookies(row, row + 1)[0]
+            if self.screen_stack[0].has_class("-tall"):
+                until_s = view.flows.snapshot.now_ns / 1e9
+                series = self._history.series(self._selected_cookie, SPARK_TICKS, until_s)
+        self.screen_stack[0].query_one(Story).show(view, row, series, self._binding(row))
+
+    def _binding(self, row: int | None) -> str:
+        """Of a listener whose queue overflows: what makes its limit."""
+        if row is None or self._shown is None:
+            return ""
+        known = self._somaxconn.of(int(self._selected("netns") or 0))
+        limit = self._selected("backlog_max")
+        return "" if limit is None or known is None else binds(int(limit), known)
 
     def _show_status(self) -> None:
         behind = None
@@ -299,6 +369,64 @@ class TcptopApp(App[TcptopError]):
         screen = HelpScreen(self._keys(), self._table.columns, self._closed_s)
         self._fit(screen, *self.size)
         self.push_screen(screen)
+
+    # Diagnosis
+
+    def action_finding(self) -> None:
+        """The flows of the most telling finding; again: back to the filter from before."""
+        if self._finding is not None and self._spec.filter is self._finding[0]:
+            before, self._finding = self._finding[1], None
+            self._filter_by(before)
+            return
+        found = self._shown.flows.findings if self._shown is not None else ()
+        if not found:
+            self._notice("nothing was found that several flows share")
+            return
+        from tcptop_ops import filters
+
+        wanted = filters.compile(found[0].filter)
+        self._finding = (wanted, self._spec.filter)
+        self._filter_by(wanted)
+        self._table.action_first()
+
+    def action_detail(self) -> None:
+        """All about the selected connection; it is looked at closer until that is left."""
+        if self._shown is None or self._table.cursor is None:
+            return
+        cookie = self._shown.cookies(self._table.cursor, self._table.cursor + 1)[0]
+        self._watched = cookie
+        self.poller.watch(cookie)
+        screen = DetailScreen(self._shown.flows, cookie, self._history.series, self._somaxconn.of, self._drawn)
+        self._fit(screen, *self.size)
+        self.push_screen(screen, self._detail_left)
+
+    def _detail_left(self, _: None) -> None:
+        self._watched = 0
+        self.poller.watch(0)
+
+    def action_operators(self) -> None:
+        """What the kernel calls."""
+        if self._shown is None:
+            return
+        screen = OperatorsScreen(self._shown.flows, self._calls_per_s)
+        self._fit(screen, *self.size)
+        self.push_screen(screen)
+
+    def on_operator_list_chosen(self, event: OperatorList.Chosen) -> None:
+        """Its page."""
+        self._explain(event.operator.name)
+
+    def action_explain_cause(self) -> None:
+        """The page about the cause of the connection on the screen."""
+        if isinstance(self.screen, DetailScreen) and self.screen.row is not None:
+            self._explain(self.screen.row.cause.name)
+
+    def _explain(self, word: str) -> None:
+        screen = ExplainScreen(word)
+        self._fit(screen, *self.size)
+        self.push_screen(screen)
+
+    # Keys
 
     def action_pause(self) -> None:
         """Stop the picture, not the world; again: catch up."""
@@ -368,7 +496,8 @@ class TcptopApp(App[TcptopError]):
     def _look(self, spec: Spec) -> None:
         """Another look at what is shown, at once: not at the next tick."""
         self._spec = spec
-        self._status = replace(self._status, notice="")
+        is_finding = self._finding is not None and spec.filter is self._finding[0]
+        self._status = replace(self._status, notice="", finding_shown=is_finding)
         if self._shown is not None:
             self._show(self._shown)
 

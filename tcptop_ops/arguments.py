@@ -145,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="what this host supports, what is missing, what to do about it; with --json too",
     )
+    about.add_argument("--explain", metavar="WORD", help="a page about a column, a cause or an operator")
     about.add_argument("--version", action="store_true", help="show the version and exit")
     return top
 

@@ -83,6 +83,11 @@ def run(argv: list[str]) -> int:
     if given.version:
         write_out(f"tcptop-ops {version()}\n")
         return 0
+    if given.explain is not None:
+        from tcptop_ops.explain import page
+
+        write_out(page(given.explain))
+        return 0
     options = kernel_options(given)
     never_gain()
     if given.doctor:

@@ -159,7 +159,7 @@ SEEN: Fields = (
     ("calls", "u8", (OPERATORS,)),
     ("last_ns", "u8", (OPERATORS,)),  # CLOCK_MONOTONIC, coarse (a jiffy); 0: never
     ("args", "u4", (OPERATORS, 3)),  # of the last call
-    ("rtt", "u8", (RTT_BUCKETS,)),  # samples of RTT_CB, by the number of bits of their microseconds
+    ("rtt", "u8", (RTT_BUCKETS,)),  # samples of RTT_CB: bucket k is 2^k us and more, less than 2^(k+1)
 )
 """What was seen of the operators: on the whole host, and on the connection that is looked at."""
 

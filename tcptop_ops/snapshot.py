@@ -137,7 +137,7 @@ class Happening(IntEnum):
     RECOVERED = 6  # an acknowledgement after timeouts; a: srtt, us
     SRTT = 7  # it grew or fell by half or more; a: before, b: after, us
     CLOSE = 8  # a: error (errno, UNKNOWN_U32 where not told); b: from (State)
-    ADOPTED = 9  # met in the middle of its life; a: State
+    ADOPTED = 9  # met in the middle of its life; a: a bit mask of State, with the one it was in then
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ def text_of(app: App[Any]) -> list[str]:
 
 
 def first_words(app: App[Any]) -> list[str]:
-    """The first cell of each row of the table, without its marks."""
+    """The name of each row's process; where that is not on the screen, the first cell, without its marks."""
     table = app.screen_stack[0].query_one(FlowTable)
-    rows = [table.render_line(y).text for y in range(1, table.size.height)]
-    return [row[2:].split()[0] for row in rows if row.strip()]
+    rows = [table.render_line(y).text for y in range(table.size.height)]
+    at = max(rows[0].find("PROCESS"), 2) if table.view else 2
+    return [row[at:].split()[0] for row in rows[1:] if row[at:].strip()]
 
 
 async def shown_tick(pilot: Pilot[Any], tick: int) -> View:

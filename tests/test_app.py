@@ -20,6 +20,7 @@ from tcptop_ops.snapshot import COUNTERS, Direction, OwnerKind, Records, Snapsho
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.graphs import BLOCKS
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.sort_menu import SortMenu
@@ -65,7 +66,7 @@ def worlds() -> FakeSource:
 
 def app_of(source: FakeSource | None = None, **rest: Any) -> TcptopApp:
     options: dict[str, Any] = {"delay_s": NEVER_S, "host": "web-3"} | rest
-    spec = options.pop("spec", Spec())
+    spec = options.pop("spec", Spec(sort=find("retrans_win")))
     return TcptopApp(source or worlds(), Tracker(), spec, **options)
 
 
@@ -92,7 +93,7 @@ def header(app: TcptopApp) -> str:
 
 
 async def test_the_screen_at_80x24() -> None:
-    app = app_of()
+    app = app_of(spec=Spec())
     async with running(app):
         lines = text_of(app)
         assert {len(line) for line in lines} == {80}
@@ -100,18 +101,19 @@ async def test_the_screen_at_80x24() -> None:
         assert lines[1].rstrip() == "ESTAB 4 LISTN 1 TIM-W 7 | retr 39/s 1.0% RTO 0/s 20s win"
         assert lines[2].rstrip() == "tx 4.0MB/s  rx 0B/s"
         assert lines[3:9] == [
-            "  PROCESS          PEER (LISTN: local)               STATE  SRTT RETRv RETR% RTO",
-            ">!nginx            10.2.0.1:443                      ESTAB  10ms    25   2.5   0",
-            "  java             10.2.0.3:443                      ESTAB 1.0ms    10   1.0   0",
-            "  postgres         10.2.0.2:443                      ESTAB 212ms     4   0.4   0",
-            "  curl             10.2.0.4:443                      ESTAB  90ms     0   0.0   0",
-            "  sshd             *:22                              LISTN     -     -     -   -",
+            "  SCRv CAUSE          PROCESS   PEER (LISTN: local)  STATE  SRTT  RETR RETR% RTO",
+            ">!  27 loss           nginx     10.2.0.1:443         ESTAB  10ms    25   2.5   0",
+            "    10 loss           java      10.2.0.3:443         ESTAB 1.0ms    10   1.0   0",
+            "     0 healthy        postgres  10.2.0.2:443         ESTAB 212ms     4   0.4   0",
+            "     0 healthy        curl      10.2.0.4:443         ESTAB  90ms     0   0.0   0",
+            "     0 healthy        sshd      *:22                 LISTN     -     -     -   -",
         ]
         assert lines[9].strip() == ""
-        assert lines[19] == "-" * 60 + " 1 of 5, by RETR --"[:20].rjust(20, "-")
+        assert lines[19] == "-" * 60 + " 1 of 5, by SCR --"[:20].rjust(20, "-")
         assert lines[20].rstrip() == "nginx 1001  10.0.0.1:40001 -> 10.2.0.1:443  ESTAB  out  age 1.00s"
-        assert lines[21].startswith("srtt 10ms/0  retr 25 of 25  rto 0 x0  cwnd 10/0  lost 0")
-        assert lines[23].startswith("q Quit  / Filter  s Sort  x Retrans  r Reverse  c Closed  Spc Pause")
+        assert lines[21].startswith("loss: 25 retransmits in 1 s, 2.5 % of 1000 segments")
+        assert lines[22].startswith("srtt 10ms/0  retr 25 of 25  rto 0 x0  cwnd 10/0  lost 0")
+        assert lines[23].startswith("q Quit  / Filter  s Sort  x Retrans  f Finding  Enter Detail  Spc Pause")
         assert lines[23].rstrip().endswith("? Help")
 
 
@@ -122,7 +124,10 @@ async def test_the_screen_at_160x50_has_more_columns() -> None:
         assert {len(line) for line in lines} == {160}
         for title in ("PID", "LPORT", "CWND", "TX/s", "RX/s", "MINRT", "AGE"):
             assert title in lines[3]
-        assert lines[4].startswith(">!nginx")
+        assert lines[4].startswith(">! 27 loss           nginx ")
+        assert lines[44].startswith("loss: 25 retransmits in 1 s, 2.5 % of 1000 segments; look at the path")
+        assert lines[47].startswith("srtt ")
+        assert lines[48].startswith("retr ")
         assert "1.0M" in lines[4]
         assert len(lines) == 50
 
@@ -133,15 +138,15 @@ async def test_the_screen_at_40x10() -> None:
         lines = [line.rstrip() for line in text_of(app)]
         assert lines[0] == "5 sockets | retr 39/s 1.0% RTO 0/s"
         assert lines[1:6] == [
-            "  PROCESS   PEER             STATE RETRv",
-            ">!nginx     10.2.0.1:443     ESTAB    25",
-            "  java      10.2.0.3:443     ESTAB    10",
-            "  postgres  10.2.0.2:443     ESTAB     4",
-            "  curl      10.2.0.4:443     ESTAB     0",
+            "  SCR PROCESS   PEER               RETRv",
+            ">! 27 nginx     10.2.0.1:443          25",
+            "   10 java      10.2.0.3:443          10",
+            "    0 postgres  10.2.0.2:443           4",
+            "    0 curl      10.2.0.4:443           0",
         ]
         assert lines[6].endswith(" 1 of 5, by RETR --")
         assert lines[7] == "nginx 1001  -> 10.2.0.1:443  ESTAB"
-        assert lines[8] == "srtt 10ms/0  retr 25 of 25  rto 0 x0"
+        assert lines[8] == "loss: 25 retransmits in 1 s"
         assert lines[9].startswith("q Quit")
         assert lines[9].endswith("? Help")
 
@@ -161,7 +166,7 @@ async def test_a_terminal_too_small_says_so_and_recovers(size: tuple[int, int]) 
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
         assert "PROCESS" in text_of(app)[3]
-        assert any(line.startswith((">!java", "> java")) for line in text_of(app))
+        assert any(line.startswith(">") and " java " in line for line in text_of(app))
 
 
 async def test_too_small_with_a_menu_open() -> None:
@@ -189,7 +194,7 @@ async def test_every_size_down_to_the_least_is_filled_exactly() -> None:
             assert (len(lines[0]), len(lines)) == size
             assert lines[-1].startswith("q Quit")
             assert " of 5, by RETR --" in "".join(lines)
-            assert all(ord(c) < 127 for line in lines for c in line)
+            assert all(ord(c) < 127 or c in BLOCKS.levels for line in lines for c in line)
 
 
 async def test_the_first_frame_does_not_wait_for_the_source() -> None:
@@ -221,7 +226,8 @@ async def test_moving_changes_the_story() -> None:
         for key, name in (("j", "java"), ("down", "postgres"), ("k", "java"), ("up", "nginx"), ("end", "sshd")):
             await pilot.press(key)
             assert text_of(app)[20].startswith(f"{name} 100" if name != "sshd" else "sshd 1000  *:22  LISTEN")
-        assert text_of(app)[21].startswith("queue 0 of 128  drops 0")
+        assert text_of(app)[21].startswith("healthy: none of the rules matches")
+        assert text_of(app)[22].startswith("queue 0 of 128  drops 0")
         await pilot.press("home")
         assert text_of(app)[20].startswith("nginx")
         await pilot.press("pagedown")
@@ -253,12 +259,12 @@ async def test_the_cursor_stays_on_its_connection_from_tick_to_tick() -> None:
         (["r", "r"], "RETRv", ["nginx", "java", "postgres", "curl", "sshd"]),
         (["less_than_sign"], "SRTTv", ["postgres", "curl", "nginx", "java", "sshd"]),
         (["greater_than_sign"], "RETR%v", ["nginx", "java", "postgres", "curl", "sshd"]),
-        (["1"], "PROCESS^", ["curl", "java", "nginx", "postgres", "sshd"]),
-        (["1", "r"], "PROCESSv", ["sshd", "postgres", "nginx", "java", "curl"]),
-        (["1", "x"], "RETRv", ["nginx", "java", "postgres", "curl", "sshd"]),
-        (["4", "r"], "SRTT^", ["java", "nginx", "curl", "postgres", "sshd"]),
-        (["9"], "RETRv", ["nginx", "java", "postgres", "curl", "sshd"]),
-        (["1", "less_than_sign"], "PROCESS^", ["curl", "java", "nginx", "postgres", "sshd"]),
+        (["3"], "PROCESS^", ["curl", "java", "nginx", "postgres", "sshd"]),
+        (["3", "r"], "PROCESSv", ["sshd", "postgres", "nginx", "java", "curl"]),
+        (["3", "x"], "RETRv", ["nginx", "java", "postgres", "curl", "sshd"]),
+        (["6", "r"], "SRTT^", ["java", "nginx", "curl", "postgres", "sshd"]),
+        (["7"], "RETRv", ["nginx", "java", "postgres", "curl", "sshd"]),
+        (["1", "less_than_sign"], "SCRv", ["nginx", "java", "postgres", "curl", "sshd"]),
     ],
 )
 async def test_sorting_by_keys_is_seen_at_once(keys: list[str], title: str, order: list[str]) -> None:
@@ -318,7 +324,7 @@ async def test_a_sort_column_that_was_not_asked_for_is_named() -> None:
     app = app_of(spec=Spec(columns=parse_list("process,srtt")))
     async with running(app) as pilot:
         assert text_of(app)[3].rstrip() == "  PROCESS           SRTT"
-        assert ", by RETR --" in text_of(app)[19]
+        assert ", by SCR --" in text_of(app)[19]
         await pilot.press("greater_than_sign")
         assert "PROCESS^" in text_of(app)[3]
 
@@ -336,7 +342,7 @@ async def test_pause_keeps_the_picture_and_resuming_catches_up() -> None:
             await next_tick(pilot)
         assert "PAUSED 3s behind" in text_of(app)[0]
         assert text_of(app)[3:] == before
-        await pilot.press("1")
+        await pilot.press("3")
         assert first_words(app) == ["curl", "java", "nginx", "postgres", "sshd"]
         await pilot.press("x", "space")
         assert "PAUSED" not in text_of(app)[0]
@@ -390,8 +396,8 @@ async def test_closed_connections_are_shown_dimmed_and_can_be_hidden() -> None:
     later = snapshot(1, [flow(1, name=b"nginx"), flow(9, name=b"sshd")], end)
     app = app_of(FakeSource([world(0), later]))
     async with running(app) as pilot:
-        row = next(line for line in text_of(app) if "curl" in line[:10])
-        assert row.startswith("x curl")
+        row = next(line for line in text_of(app)[4:19] if " curl " in line)
+        assert row.startswith("x ")
         assert " reset " in row
         await pilot.press("end")
         while "curl" not in text_of(app)[20]:
@@ -449,8 +455,8 @@ async def test_help_scrolls_where_it_does_not_fit() -> None:
 async def test_the_key_bar_can_be_clicked() -> None:
     app = app_of()
     async with running(app) as pilot:
-        await pilot.click(KeyBar, offset=(text_of(app)[23].index("Reverse"), 0))
-        assert "RETR^" in header(app)
+        await pilot.click(KeyBar, offset=(text_of(app)[23].index("Retrans"), 0))
+        assert "RETRv" in header(app)
         await pilot.click(KeyBar, offset=(text_of(app)[23].index("?"), 0))
         assert top_is(app, HelpScreen)
 
@@ -533,7 +539,7 @@ async def test_a_source_that_dies_leaves_the_last_picture_and_the_reason() -> No
             await pilot.pause()
         assert text_of(app)[2].startswith("! the map is gone")
         assert text_of(app)[3:] == before
-        await pilot.press("1")
+        await pilot.press("3")
         assert first_words(app)[0] == "curl"
         await pilot.press("q")
         await pilot.pause()

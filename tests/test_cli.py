@@ -212,6 +212,17 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert capsys.readouterr().out == "tcptop-ops 7.8 of tcptop-ops\n"
 
 
+def test_explain_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--explain", "rto-stall"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("rto-stall, a cause\n---")
+    assert printed.err == ""
+
+
+def test_explain_of_an_unknown_word_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert_told(cli.main(["--explain", "lossy"]), capsys.readouterr().err, 2, "nothing is known of 'lossy'")
+
+
 def test_version_of_what_is_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)

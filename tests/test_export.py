@@ -92,7 +92,7 @@ def test_json_is_valid_whatever_the_rows(seed: int) -> None:
     rows = loads(line)["connections"]
     assert len(rows) == len(flows)
     for row in rows:
-        assert list(row) == [column.id for column in COLUMNS]
+        assert list(row) == [*(column.id for column in COLUMNS), "evidence"]
         assert row["state"] is None or row["state"].isascii()
 
 

@@ -24,7 +24,8 @@ from tcptop_ops.widgets.flow_table import FlowTable
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.screens import text_of
 
-BY_RETRANSMITS = Spec()
+BY_RETRANSMITS = Spec(sort=find("retrans_win"))
+BY_SCORE = Spec()
 BY_NAME = Spec(sort=find("process"), falling=False)
 
 
@@ -91,7 +92,8 @@ def retransmitting(counts: dict[int, int], **fields: Any) -> View:
 def order_of(table: FlowTable) -> list[str]:
     """The processes of the rows in the window."""
     shown = [table.render_line(y).text for y in range(1, table.size.height)]
-    return [line[GUTTER:].split()[0] for line in shown if line.strip()]
+    at = max(table.render_line(0).text.find("PROCESS"), GUTTER)
+    return [line[at:].split()[0] for line in shown if line.strip()]
 
 
 async def shown(pilot: Pilot[None], view: View) -> Recorded:
@@ -120,20 +122,24 @@ def ids(width: int, spec: Spec = BY_RETRANSMITS) -> list[str]:
 
 
 def test_eighty_columns_hold_exactly_the_default_set() -> None:
-    layout = fit(BY_RETRANSMITS.columns, BY_RETRANSMITS.sort, 80)
-    assert [p.column.id for p in layout] == list(DEFAULT)
-    assert total_width(layout) == 80
+    for spec in (BY_SCORE, BY_RETRANSMITS):
+        layout = fit(spec.columns, spec.sort, 80)
+        assert [p.column.id for p in layout] == list(DEFAULT)
+        assert total_width(layout) == 80
+        assert next(p.width for p in layout if p.column.id == "cause") == len("syn-unanswered")
 
 
 def test_wider_screens_add_columns_in_order() -> None:
-    assert ids(120) == [*DEFAULT, "pid", "lport", "cwnd", "tx_bytes_per_s", "rx_bytes_per_s", "min_rtt_us"]
+    assert ids(120) == [*DEFAULT, "pid", "lport", "cwnd"]
+    assert ids(130) == [*DEFAULT, "pid", "lport", "cwnd", "limit", "tx_bytes_per_s"]
     assert ids(160)[: len(ids(120))] == ids(120)
     assert len(ids(200)) > len(ids(160))
 
 
 def test_narrow_screens_keep_who_and_what_it_is_sorted_by() -> None:
-    assert ids(40) == ["process", "peer", "state", "retrans_win"]
-    assert ids(40, Spec(sort=find("cwnd"))) == ["process", "peer", "retrans_win", "cwnd"]
+    assert ids(40) == ["score", "process", "peer", "retrans_win"]
+    assert ids(40, BY_SCORE) == ["score", "process", "peer", "retrans_win"]
+    assert ids(40, Spec(sort=find("cwnd"))) == ["score", "process", "peer", "cwnd"]
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.id)
@@ -193,7 +199,9 @@ def test_a_closed_row_says_how_it_ended() -> None:
     end = BOOT_NS + 1_500_000_000
     flows = ticked([flow(1), flow(2)], [flow(1), flow(2)], [flow(1)], closed=finals([gone], end, error=110))
     rows = lines(make(flows, BY_RETRANSMITS), fit(BY_RETRANSMITS.columns, BY_RETRANSMITS.sort, 80), 0, 10, 0)
-    assert [(row.mark, row.closed, row.cells[2]) for row in rows] == [(" ", False, "ESTAB"), ("x", True, "tmout")]
+    state = BY_RETRANSMITS.columns.index(find("state"))
+    told = [(row.mark, row.closed, row.cells[state]) for row in rows]
+    assert told == [(" ", False, "ESTAB"), ("!", True, "tmout")]
 
 
 def test_the_words_for_an_end_have_the_width_of_a_state() -> None:
@@ -213,7 +221,8 @@ def test_bad_rows_are_marked_and_zeros_are_dim() -> None:
     view = retransmitting({1: 100, 2: 4, 3: 0})
     rows = lines(view, fit(BY_RETRANSMITS.columns, view.spec.sort, 80), 0, 9, 0)
     retr = BY_RETRANSMITS.columns.index(find("retrans_win"))
-    assert [row.mark for row in rows] == ["!", " ", " "]
+    assert [row.mark for row in rows] == ["!", "!", " "]
+    assert [row.levels[:2] for row in rows] == [(2, 2), (2, 2), (-1, -1)]
     assert [row.levels[retr] for row in rows] == [2, 1, -1]
 
 
@@ -226,9 +235,9 @@ async def test_the_lines_at_eighty_columns() -> None:
         assert text_of(app)[1].rstrip() == "  starting ..."
         await shown(pilot, retransmitting({1: 25, 2: 0}))
         assert text_of(app) == [
-            "  PROCESS          PEER (LISTN: local)               STATE  SRTT RETRv RETR% RTO",
-            ">!p1               10.0.0.2:443                      ESTAB  30ms    25     -   0",
-            "  p2               10.0.0.2:443                      ESTAB  30ms     0     -   0",
+            "  SCR CAUSE          PROCESS   PEER (LISTN: local)   STATE  SRTT RETRv RETR% RTO",
+            ">! 90 loss           p1        10.0.0.2:443          ESTAB  30ms    25     -   0",
+            "    0 idle           p2        10.0.0.2:443          ESTAB  30ms     0     -   0",
             " " * 80,
             " " * 80,
             " " * 80,
@@ -310,7 +319,7 @@ async def test_the_cursor_stays_on_its_connection() -> None:
         assert (order_of(table), table.cursor) == (["p3", "p2", "p1"], 1)
         await shown(pilot, retransmitting({1: 30, 2: 60, 3: 50}))
         assert (order_of(table), table.cursor) == (["p2", "p3", "p1"], 0)
-        assert text_of(app)[1].startswith(">!p2")
+        assert text_of(app)[1].startswith(">! 90 loss           p2 ")
 
 
 async def test_the_cursor_is_on_the_worst_row_until_it_is_moved_and_after_home() -> None:
@@ -322,7 +331,7 @@ async def test_the_cursor_is_on_the_worst_row_until_it_is_moved_and_after_home()
         await pilot.press("j", "home")
         await shown(pilot, retransmitting({1: 50, 2: 40}))
         assert table.cursor == 0
-        assert text_of(app)[1].startswith(">!p1")
+        assert text_of(app)[1].startswith(">! 90 loss           p1 ")
 
 
 async def test_the_cursor_stays_near_when_its_connection_is_gone() -> None:
@@ -379,9 +388,9 @@ async def test_a_click_selects_a_row_and_tells_of_a_header() -> None:
         assert table.cursor == 2
         await pilot.click(table, offset=(30, 8))
         assert table.cursor == 2
-        for x in (2, 20, 79):
+        for x in (2, 22, 40, 79):
             await pilot.click(table, offset=(x, 0))
-        assert [column.id for column in app.clicked] == ["process", "peer", "rto_win"]
+        assert [column.id for column in app.clicked] == ["score", "process", "peer", "rto_win"]
 
 
 async def test_wide_lists_scroll_sideways_and_keep_the_gutter() -> None:
@@ -430,10 +439,10 @@ async def test_styles_bad_numbers_alone_are_coloured_and_segments_are_few() -> N
         await pilot.press("end")
         bad, calm = list(table.render_line(1)), list(table.render_line(2))
         styles = {segment.text.strip(): segment.style or Style() for segment in bad}
-        assert styles["30"].color == styles["!"].color
+        assert styles["30"].color == styles["! 90 loss"].color
         assert styles["30"].color not in {s.style.color for s in calm if s.style}
-        assert len(bad) <= 6
-        assert len(calm) <= 3
+        assert len(bad) <= 8
+        assert len(calm) <= 5
 
 
 async def test_rows_of_equal_rank_do_not_change_places() -> None:

@@ -54,7 +54,9 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> lis
         if placed.column.id == "state":
             shown = [SHORT_ENDS.get(end, cell).ljust(placed.width) for end, cell in zip(ends, shown, strict=True)]
         texts.append(shown)
-        levels.append([placed.column.level(value) for value in values])
+        judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
+        judged_values = values if judged is placed.column else view.values(judged, start, stop)
+        levels.append([judged.level(value) for value in judged_values])
     fresh = _fresh(view, start, stop)
     found = []
     rows = zip(zip(*texts, strict=True), zip(*levels, strict=True), fresh, strict=True)

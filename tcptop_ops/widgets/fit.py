@@ -10,7 +10,7 @@ from tcptop_ops.columns import DEFAULT, WIDER, Column, find
 GUTTER = 2
 """Characters left of the first column: the cursor's and the mark's."""
 
-NARROW = ("process", "peer", "retrans_win", "state", "srtt_us", "rto_win", "retrans_pct")
+NARROW = ("process", "peer", "score", "cause", "retrans_win", "state", "srtt_us", "rto_win", "retrans_pct")
 """The default columns, the most telling first: what stays where not even they fit."""
 
 
@@ -26,12 +26,13 @@ class Stretch:
 LEAST_TEXT = 12
 """What a column of text shrinks to where there is no room for its own width."""
 
-EAGER = ("peer", "process")
+EAGER = ("cause", "peer", "process")
 """These grow before others do, in this order."""
 
 STRETCH = {
     "peer": Stretch(15, 30, 47),
     "process": Stretch(9, 16, 16),
+    "cause": Stretch(12, 14, 16),
     "local": Stretch(12, 22, 47),
     "laddr": Stretch(12, 15, 39),
     "raddr": Stretch(12, 15, 39),

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tcptop_ops.columns import Column
+from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp
 
 MARKS = (
@@ -38,7 +39,8 @@ class HelpScreen(ModalScreen[None]):
     """Keys, filters, marks and columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f10,question_mark,f1,enter", "dismiss(None)", "Close", id="help.close"),
+        Binding("escape,q,f10,question_mark,f1", "dismiss(None)", "Close", id="help.close"),
+        Binding("enter,e", "words", "Explain a word", id="help.words"),
         Binding("j", "scroll(1)", "Down", id="help.down"),
         Binding("k", "scroll(-1)", "Up", id="help.up"),
     ]
@@ -53,12 +55,16 @@ class HelpScreen(ModalScreen[None]):
         """One scrolling text."""
         with VerticalScroll(id="help") as box:
             box.border_title = "tcptop-ops: help"
-            box.border_subtitle = "j k scroll, Esc closes"
+            box.border_subtitle = "j k scroll, Enter: a page about a cause, a column, an operator, Esc closes"
             yield Static(self._text(), id="help-text")
 
     def action_scroll(self, lines: int) -> None:
         """As in the table."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_words(self) -> None:
+        """The list of the pages of --explain."""
+        self.app.push_screen(WordList())
 
     def _text(self) -> Text:
         found = Text()

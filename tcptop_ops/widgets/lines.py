@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 
 class Span(NamedTuple):
-    """A piece of a line. ``role`` names its look: ``plain`` ``title`` ``dim`` ``warn`` ``bad`` ``badge``.
+    """A piece of a line. ``role`` names its look: ``plain`` ``title`` ``dim`` ``warn`` ``bad`` ``badge`` ``graph``.
 
     ``action`` runs when the piece is clicked.
     """
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 Spans = tuple[Span, ...]
 
-ROLES = ("title", "dim", "warn", "bad", "badge")
+ROLES = ("title", "dim", "warn", "bad", "badge", "graph")
 LEVEL_ROLES = {-1: "dim", 0: "plain", 1: "warn", 2: "bad"}
 
 
@@ -98,6 +98,7 @@ class Lines(Widget):
         & > .lines--warn { color: $text-warning; }
         & > .lines--bad { color: $text-error; text-style: bold; }
         & > .lines--badge { text-style: reverse; }
+        & > .lines--graph { color: $text-primary; }
     }
     """
 

@@ -1,14 +1,14 @@
-"""The selected connection in a few lines: who it is, then its figures."""
+"""The selected connection in a few lines: who it is, why it stands where it stands, its figures, how they went."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tcptop_ops import format as text
-from tcptop_ops.columns import find
-from tcptop_ops.view import View, row_at, top_sources
+from tcptop_ops.history import Series
+from tcptop_ops.view import View
 from tcptop_ops.widgets.cells import existing
-from tcptop_ops.widgets.lines import LEVEL_ROLES, Lines, Piece, Span, Spans, flow, piece
+from tcptop_ops.widgets.graphs import BLOCKS, Pencil, greatest, spark
+from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, flow, join, piece
+from tcptop_ops.widgets.row import Row, verdict, who
 
 FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("srtt", ("srtt_us", "rttvar_us"), "/", ""),
@@ -40,18 +40,28 @@ FILTER = "filter: "
 LEAST_FILTER = 16
 """Characters of a filter that are worth more than the place in the list."""
 
+SPARK_LINES = 2
+WITH_SPARKS = 7
+"""The height from which there are sparklines."""
+
+SPARKS = (("srtt", "srtt_us"), ("cwnd", "cwnd"), ("retr", "retrans_per_s"), ("tx", "tx_bytes_per_s"))
+"""Label, and the column whose present value stands behind the line; two a line."""
+
 
 class Story(Lines):
-    """A rule with the place in the list, the line who, and the figures in what is left of the height."""
+    """A rule with the place in the list, the line who, the verdict, and the figures in what is left of the height."""
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, drawn: Pencil = BLOCKS, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._drawn = drawn
         self._view: View | None = None
         self._position: int | None = None
+        self._series: Series | None = None
+        self._binding = ""
 
-    def show(self, view: View, position: int | None) -> None:
-        """Show the row at this position; none: an empty place."""
-        self._view, self._position = view, position
+    def show(self, view: View, position: int | None, series: Series | None = None, binding: str = "") -> None:
+        """Show the row at this position, and how it went; none: an empty place. ``binding``: see ``row.verdict``."""
+        self._view, self._position, self._series, self._binding = view, position, series, binding
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
@@ -63,9 +73,28 @@ class Story(Lines):
             return [_rule(view, (), width)]
         place = f"{position + 1} of {len(view)}"
         full = f"{place}, by {view.spec.sort.title.split()[0]}{'' if view.spec.show_closed else ', closed hidden'}"
-        row = _Row(view, position)
-        who = flow(_who(row, width >= ROOMY), width, 1)
-        return [_rule(view, (full, place), width), *who, *flow(_figures(row), width, max(height - 2, 0))]
+        row = Row.of(view, position)
+        lines = [_rule(view, (full, place), width), *flow(who(row, width >= ROOMY), width, 1)]
+        left = height - len(lines)
+        if left > 1 or row.cause.rule is not None:
+            lines.append(join(verdict(row, self._binding), width, ""))
+            left -= 1
+        sparks = self._sparks(row, width) if height >= WITH_SPARKS and not row.listens else []
+        return [*lines, *flow(_figures(row), width, max(left - len(sparks), 0)), *sparks][:height]
+
+    def _sparks(self, row: Row, width: int) -> list[Spans]:
+        series = self._series
+        if series is None:
+            return []
+        values = (series.srtt_us, series.cwnd, series.retrans, series.tx)
+        room = max((width - 2) // 2 - 12, 1)
+        pieces = []
+        for (label, column), one in zip(SPARKS, values, strict=True):
+            numbers = one.tolist()
+            role = "warn" if label == "retr" and greatest(numbers) > 0 else "graph"
+            shown = spark(numbers, min(room, 60), self._drawn).ljust(room)
+            pieces.append((Span(f"{label:<5}", "dim"), Span(shown, role), Span(f" {row.shown(column):<6}")))
+        return [(*pieces[at], Span("  "), *pieces[at + 1]) for at in range(0, 2 * SPARK_LINES, 2)]
 
 
 def _rule(view: View, places: tuple[str, ...], width: int) -> Spans:
@@ -88,63 +117,13 @@ def _end_of(place: str) -> str:
     return f"- {place} --" if place else "--"
 
 
-class _Row:
-    """One row of a view, read column by column."""
-
-    def __init__(self, view: View, position: int) -> None:
-        self._flows = view.flows
-        self._rows = row_at(view, position)
-        self.closed = view.is_closed(position)
-        self.state = self.value("state").decode()
-
-    def value(self, name: str) -> Any:
-        """The raw value."""
-        return find(name).read(self._rows, self._flows).tolist()[0]
-
-    def top_sources(self) -> list[str]:
-        """Of a listener: whose handshakes are not done."""
-        return [f"{text.address(packed)} x{count}" for packed, count in top_sources(self._flows, self._rows)]
-
-    def shown(self, name: str) -> str:
-        """As text."""
-        return find(name).show(self.value(name))
-
-    def span(self, name: str, before: str) -> Span:
-        """As text behind other text; coloured where it is bad."""
-        column, value = find(name), self.value(name)
-        level = column.level(value)
-        return Span(before + column.show(value), LEVEL_ROLES[level] if level > 0 else "plain")
-
-
-def _who(row: _Row, roomy: bool) -> list[Piece]:
-    pid = row.shown("pid")
-    pieces = [piece(row.shown("process") + ("" if pid == text.DASH else f" {pid}"), "title", 1)]
-    if row.state == "LISTEN":
-        return [*pieces, piece(row.shown("local")), piece(row.state, rank=1)]
-    here = (Span(row.shown("local")),) if roomy else ()
-    pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(row.shown("peer")))))
-    pieces.append(_end(row) if row.closed else piece(row.state, rank=1))
-    if row.shown("owner") == "listener":
-        pieces.append(piece("not accepted yet", "warn", 2))
-    for name, label, rank in (("direction", "", 4), ("age_s", "age ", 2), ("cc", "", 3)):
-        value = row.shown(name)
-        if value != text.DASH:
-            pieces.append(Piece((Span(label, "dim"), Span(value)) if label else (Span(value),), rank))
-    return pieces
-
-
-def _end(row: _Row) -> Piece:
-    end = row.shown("end")
-    return piece(f"{'closed' if end == text.DASH else end} {row.shown('closed_s')} ago", "warn", 1)
-
-
-def _figures(row: _Row) -> list[Piece]:
+def _figures(row: Row) -> list[Piece]:
     pieces = []
-    for rank, (label, names, between, unit) in enumerate(LISTENER_FIGURES if row.state == "LISTEN" else FIGURES):
+    for rank, (label, names, between, unit) in enumerate(LISTENER_FIGURES if row.listens else FIGURES):
         spans = [Span(label + " ", "dim")]
         spans += [row.span(name, between * bool(i)) for i, name in enumerate(names)]
         known = spans[-1].text not in (text.DASH, text.UNKNOWN)
         pieces.append(Piece((*spans, Span(unit, "dim")) if unit and known else tuple(spans), rank))
-    if row.state == "LISTEN":
+    if row.listens:
         pieces += [piece(f"from {source}", rank=len(LISTENER_FIGURES)) for source in row.top_sources()]
     return pieces

@@ -26,6 +26,7 @@ class Status:
     behind_s: float | None = None  # paused: how old the picture is
     failure: str = ""  # the source's last words
     notice: str = ""  # why the last key did nothing
+    finding_shown: bool = False  # the filter in force is that of a finding
 
 
 class Summary(Lines):
@@ -136,6 +137,17 @@ def _warnings(flows: Flows, status: Status) -> list[Piece]:
     return found
 
 
+def _finding(flows: Flows, status: Status, room: int) -> list[Piece]:
+    """The most telling one, cut if it must be, how many more there are, and the key that shows its flows."""
+    if not flows.findings:
+        return [piece("the flows of a finding; [f] goes back", "dim")] if status.finding_shown else []
+    key = "   [f] go back" if status.finding_shown else "   [f] show them"
+    more = f" (+{len(flows.findings) - 1})" if len(flows.findings) > 1 else ""
+    words = text.shorten(text.printable(flows.findings[0].text), max(room - len("! " + more + key), 1))
+    action = "app.finding"
+    return [Piece((Span("! ", "bad"), Span(words + more, "title"), Span(key, "dim", action)))]
+
+
 def _throughput(flows: Flows) -> Piece:
     if flows.seconds <= 0:
         return piece("tx -  rx -", "dim", 2)
@@ -157,7 +169,9 @@ def _news(flows: Flows | None, status: Status, width: int) -> Spans:
         return ()
     if status.failure:
         return _groups([_warnings(flows, status)], width)
-    told = [*_warnings(flows, status), _throughput(flows)]
+    warnings = _warnings(flows, status)
+    room = width - sum(width_of(one.spans) + BAR_WIDTH for one in warnings)
+    told = [*warnings, *(_finding(flows, status, room) if room >= LEAST_NOTE else []), _throughput(flows)]
     room = width - sum(width_of(one.spans) + BAR_WIDTH for one in told)
     notes = _notes(flows, room) if room >= LEAST_NOTE else []
     return _groups([[one] for one in told] + [notes], width)

@@ -1,0 +1,242 @@
+"""One page about a column, a cause or an operator: for ``--explain`` and for the screen. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from tcptop_ops import columns, diagnosis, operators
+from tcptop_ops.columns import COLUMNS, Column
+from tcptop_ops.diagnosis import CAUSES, RULES, Cause
+from tcptop_ops.errors import Usage
+from tcptop_ops.operators import OPERATORS, Operator
+
+WIDTH = 80
+LABEL = 12
+CAUSE_LABELS = ("told by", "what to do", "in the code", "order", "shared", "see also", "filter")
+LABELS = frozenset((*CAUSE_LABELS, "kernel", "colours", "sort", "arguments", "asked by", "tells", "not seen", "counts"))
+
+KERNEL_FIELDS = {
+    "srtt_us": "tcpi_rtt",
+    "rttvar_us": "tcpi_rttvar",
+    "min_rtt_us": "tcpi_min_rtt",
+    "last_rtt_us": "rack.rtt_us of struct tcp_sock",
+    "rto_us": "tcpi_rto",
+    "backoff": "tcpi_backoff",
+    "retrans_segs": "tcpi_total_retrans",
+    "retrans_win": "tcpi_total_retrans",
+    "retrans_per_s": "tcpi_total_retrans",
+    "retrans_pct": "tcpi_total_retrans and tcpi_data_segs_out",
+    "rto_events": "tcpi_total_rto (since 6.7), else RTO_CB",
+    "rto_win": "tcpi_total_rto (since 6.7), else RTO_CB",
+    "lost": "tcpi_lost",
+    "sacked": "tcpi_sacked",
+    "dsack_dups": "tcpi_dsack_dups",
+    "reord_seen": "tcpi_reord_seen",
+    "ooo_in": "tcpi_rcv_ooopack",
+    "cwnd": "tcpi_snd_cwnd",
+    "ssthresh": "tcpi_snd_ssthresh",
+    "mss": "tcpi_snd_mss",
+    "snd_wnd": "tcpi_snd_wnd",
+    "rcv_wnd": "tcpi_rcv_wnd",
+    "unacked": "tcpi_unacked",
+    "notsent": "tcpi_notsent_bytes",
+    "recv_q": "idiag_rqueue",
+    "send_q": "idiag_wqueue",
+    "cookie": "idiag_cookie",
+    "inode": "idiag_inode",
+    "bytes_acked": "tcpi_bytes_acked",
+    "bytes_received": "tcpi_bytes_received",
+    "tx_bytes_per_s": "tcpi_bytes_acked",
+    "rx_bytes_per_s": "tcpi_bytes_received",
+    "delivery_bytes_per_s": "tcpi_delivery_rate",
+    "busy_pct": "tcpi_busy_time",
+    "rwnd_limited_pct": "tcpi_rwnd_limited",
+    "sndbuf_limited_pct": "tcpi_sndbuf_limited",
+    "drops": "sk_drops",
+    "cc": "icsk_ca_ops->name",
+}
+"""Where the value comes from: struct tcp_info (include/uapi/linux/tcp.h), inet_diag, or the socket itself."""
+
+MORE = {
+    "score": "The severity of the rule that named the cause. It rises at once and halves in ten seconds, so that a"
+    " fault does not flicker. The table is sorted by it. What merely limits a healthy flow (see limit) scores nothing.",
+    "cause": "The first of the rules that matches, over the recent window. Each has a page of its own.",
+    "limit": "peer: the peer's receive window. sndbuf: the own send buffer. cwnd: the congestion window, so the"
+    " network. app: the application has no more to send. rwnd: the window that we offer is full. None is a fault.",
+    "stall_ms": "Waiting for retransmission timeouts, SYNs included, and at a shut window. Tail-loss probes are not in"
+    " it.",
+    "srtt_us": "An average in which the newest sample counts an eighth (RFC 6298). In SYN-SENT there is none yet.",
+    "min_rtt_us": "What the way takes when no queue is full. srtt far above it, with data in flight, is a queue.",
+    "last_rtt_us": "One sample: it jumps. srtt is the calm figure.",
+    "rto_us": "srtt + max(4 rttvar, 200 ms) on Linux. After each timeout it doubles: see backoff.",
+    "backoff": "The early retries of a SYN do not back off (net.ipv4.tcp_syn_linear_timeouts). Probes of a shut window"
+    " do.",
+    "retrans_win": "Segments, not calls: one call may send several. Tail-loss probes and SYNs count. x sorts by it.",
+    "retrans_pct": "Null under 20 segments: a share of almost nothing says nothing. Half a percent hurts a long path.",
+    "rto_win": "Each is a time in which nothing moved; the first costs 200 ms or more, each further one twice as much.",
+    "dsack_dups": "A duplicate that the peer tells of (RFC 2883): what was sent again had arrived.",
+    "reord_seen": "A segment was acknowledged after a later one, without having been sent again.",
+    "ooo_in": "What a receiver sees of loss: the peer's retransmits are not counted on this side.",
+    "cwnd": "How many segments may be in flight, as congestion control sees it.",
+    "snd_wnd": "Smaller than a segment: the peer's process does not read.",
+    "rcv_wnd": "Smaller than a segment: our own process does not read.",
+    "drops": "Of a listener: handshakes that found the queue full. Of a connection: segments that found no room.",
+    "backlog_max": "min(backlog of listen(), net.core.somaxconn). The queue takes one more than its limit.",
+    "busy_pct": "Data was in flight. A share of the window of observation; the two limits are shares of this.",
+    "owner": "holder: has the descriptor. caller: called connect() or listen(). closer: closed the accepted socket."
+    " listener: listens where it came in, and has not accepted it.",
+    "origin": "Of an adopted one, time to connect and age are not known; its totals are the kernel's and complete.",
+    "end": "closed, peer-closed, reset, timed-out, refused, unreachable, abandoned; unseen where nobody told.",
+    "tx_bytes_per_s": "Goodput: payload that was acknowledged, without headers and retransmits. SI units, bytes.",
+    "rx_bytes_per_s": "Goodput: payload in order, without headers and duplicates. SI units, bytes.",
+    "connect_ms": "A round trip where nothing is lost. 1 s more for each SYN that had to be sent again.",
+    "unacked": "In flight, or lost and not yet known to be.",
+    "notsent": "The application wrote it; the window or congestion control holds it back.",
+    "recv_q": "Bytes that do not get fewer: the process does not read.",
+    "cc": "The congestion control: net.ipv4.tcp_congestion_control, or the socket's own choice.",
+}
+
+RELATED = {
+    "loss": ("retr", "retr%", "lost", "RETRANS_CB"),
+    "tail-loss": ("retr", "retr%", "RETRANS_CB"),
+    "rto-stall": ("rto", "stall_ms", "backoff", "RTO_CB"),
+    "accept-queue": ("backlog", "backlog_max", "drops"),
+    "syn-unanswered": ("rto", "timer", "RTO_CB"),
+    "bufferbloat": ("srtt", "min_rtt_us", "unacked"),
+    "peer-not-reading": ("snd_wnd", "notsent", "timer"),
+    "not-reading": ("recv_q", "rcv_wnd", "drops"),
+    "inbound-loss": ("ooo_in",),
+    "reordering": ("reord_seen", "dsack_dups"),
+    "spurious": ("dsack_dups", "retr"),
+    "dead-peer": ("backoff", "unacked", "RTO_CB"),
+    "local-drop": ("notsent", "timer"),
+    "unreachable": ("rto", "end"),
+    "refused": ("end", "connect_ms"),
+    "not-closed": ("state", "idle_s"),
+    "idle": ("idle_s",),
+}
+
+
+class Word(NamedTuple):
+    """Something that has a page: its name, which kind it is, and a few words about it."""
+
+    name: str
+    kind: str
+    short: str
+
+
+def words() -> list[Word]:
+    """Everything that has a page: causes, columns, operators."""
+    found = [Word(cause.name, "cause", cause.means) for cause in CAUSES]
+    found += [Word(column.id, "column", column.help) for column in COLUMNS]
+    return found + [Word(operator.name, "operator", operator.short) for operator in OPERATORS]
+
+
+def page(word: str, width: int = WIDTH) -> str:
+    """The page about a column (id, alias or title), a cause or an operator. Raises Usage for any other word."""
+    wanted = word.strip()
+    cause = diagnosis.find(wanted.lower())
+    if cause is not None:
+        return _text(_cause(cause), width)
+    column = columns.BY_NAME.get(wanted.lower()) or _titled(wanted)
+    if column is not None:
+        return _text(_column(column), width)
+    operator = operators.find(wanted)
+    if operator is not None:
+        return _text(_operator(operator), width)
+    raise Usage(f"nothing is known of {word!r}", _hint(wanted))
+
+
+def _titled(word: str) -> Column | None:
+    return next((column for column in COLUMNS if column.title.split()[0].lower() == word.lower()), None)
+
+
+def _hint(word: str) -> str:
+    known = [one.name for one in words()] + [column.alias for column in COLUMNS if column.alias]
+    lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), lower, 1)
+    if near:
+        return f"did you mean {lower[near[0]]}?"
+    return "a column, a cause or an operator, for instance: srtt, rto-stall, RETRANS_CB"
+
+
+Paragraph = tuple[str, str]
+"""A label ("" for none) and its text."""
+
+
+def _text(paragraphs: Iterator[Paragraph], width: int) -> str:
+    lines: list[str] = []
+    for label, content in paragraphs:
+        if not content:
+            continue
+        if not label:
+            lines += ["", *textwrap.wrap(content, width)] if lines else [content, "-" * min(len(content), width)]
+            continue
+        lines += textwrap.wrap(
+            content,
+            width,
+            initial_indent=label.ljust(LABEL),
+            subsequent_indent=" " * LABEL,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cause(cause: Cause) -> Iterator[Paragraph]:
+    yield "", f"{cause.name}, a cause"
+    yield "", f"{cause.means[:1].upper()}{cause.means[1:]}."
+    yield "", " "
+    yield "told by", cause.told_by
+    yield "what to do", cause.remedy
+    yield "in the code", cause.source
+    if cause in RULES:
+        yield "order", f"rule {RULES.index(cause) + 1} of {len(RULES)}: the first that matches names the cause"
+        yield "shared", "flows may share it: it is looked for by prefix, process and listener" if cause.network else ""
+    yield "see also", " ".join(RELATED.get(cause.name, ()))
+    yield "filter", f"cause = {cause.name}"
+
+
+def _column(column: Column) -> Iterator[Paragraph]:
+    title = column.title.split()[0]
+    alias = f", alias {column.alias}" if column.alias else ""
+    yield "", f"{column.id}{alias}: a column, {title} on the screen"
+    yield "", f"{column.help[:1].upper()}{column.help[1:]}."
+    yield "", MORE.get(column.id, "")
+    yield "", " "
+    yield "kernel", KERNEL_FIELDS.get(column.id, "")
+    if column.severity is not None:
+        warning, bad = (f"{value:g}" for value in column.severity)
+        yield "colours", f"a warning from {warning}, bad from {bad}"
+    yield "see also", " ".join(name for name, related in RELATED.items() if {column.id, column.alias} & set(related))
+    name = column.alias or column.id
+    yield "sort", f"--sort {name}" + ("" if column.falling else ", the least first")
+    yield "filter", _example(column, name)
+
+
+def _example(column: Column, name: str) -> str:
+    if column.id.endswith("_us"):
+        return f"{name} > 20ms"
+    if column.id.endswith("bytes_per_s"):
+        return f"{name} > 1MB/s"
+    return f"{name} > 0" if column.right else f"{name} ~ ..."
+
+
+def _operator(operator: Operator) -> Iterator[Paragraph]:
+    yield "", f"{operator.name}: operator {operator.number} of sock_ops"
+    yield "", operator.when
+    yield "", " "
+    yield "arguments", operator.arguments
+    yield "asked by", f"callback flag {operator.flag}" if operator.flag else "always called"
+    yield "kernel", operator.path
+    yield "tells", operator.tells
+    yield "not seen", operator.unseen
+    if operator.retires:
+        yield (
+            "counts",
+            "its flag retires after a connection's first samples, but for the one that is looked at: the count then"
+            " is not of all packets, and has a ~. --callbacks every counts all.",
+        )

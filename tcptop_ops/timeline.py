@@ -1,0 +1,139 @@
+"""The story of a connection as lines of text: when, seconds before now, and what. Pure."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tcptop_ops import format as text
+from tcptop_ops.columns import SHORT_STATES
+from tcptop_ops.snapshot import STATE_NAMES, UNKNOWN_U32, Happening, Records, RetransClass
+
+TIME_WIDTH = 9
+"""Characters of a time such as ``-192.114``."""
+
+CLASSES = {
+    RetransClass.RTO: "timeout",
+    RetransClass.RECOVERY: "recovery",
+    RetransClass.PROBE: "tail-loss probe",
+    RetransClass.OTHER: "other",
+}
+
+GROWN, SHRUNK = "grew", "fell"
+
+
+class Told(NamedTuple):
+    """One happening. ``level`` as of ``Column.level``: 0 nothing, 1 a warning, 2 bad, -1 to be dimmed."""
+
+    ago_s: float
+    what: str
+    level: int
+
+    @property
+    def when(self) -> str:
+        """``-19.966``: seconds, to the millisecond; beyond three digits as a duration."""
+        if self.ago_s < 1000:
+            return f"{-max(self.ago_s, 0.0):.3f}"
+        return "-" + text.duration(self.ago_s)
+
+
+def lines(story: Records, now_ns: int) -> list[Told]:
+    """HAPPENING rows, the oldest first, as they stood at ``now_ns`` (CLOCK_MONOTONIC)."""
+    found = []
+    first_us = 0  # what the first timeout in a row waited
+    for happening in story:
+        kind = int(happening["kind"])
+        if kind == Happening.RTO:
+            first_us = int(happening["b"]) if happening["a"] == 1 else first_us
+            found.append(Told((now_ns - int(happening["first_ns"])) / 1e9, _rto(happening, first_us), 2))
+            continue
+        tell = _TELL.get(kind)
+        if tell is not None:
+            what, level = tell(happening)
+            found.append(Told((now_ns - int(happening["first_ns"])) / 1e9, what, level))
+    return found
+
+
+def waited_before_standing_us(story: Records) -> int:
+    """Of the timeouts that are told, what was waited until the connection stood: for answers to SYNs."""
+    waited = 0
+    for happening in story:
+        if happening["kind"] == Happening.RTO:
+            waited += int(happening["b"])
+        elif happening["kind"] == Happening.ESTABLISHED:
+            return waited
+    return 0
+
+
+def state_name(number: int) -> str:
+    """A state as the table has it."""
+    name = STATE_NAMES.get(number, "?")
+    return SHORT_STATES.get(name, name)
+
+
+def _us(value: Any) -> str:
+    return text.duration(int(value) / 1e6)
+
+
+def _connect(_: Any) -> tuple[str, int]:
+    return "connect()", 0
+
+
+def _established(_: Any) -> tuple[str, int]:
+    return "established", 0
+
+
+def _state(told: Any) -> tuple[str, int]:
+    return f"{state_name(int(told['a']))} -> {state_name(int(told['b']))}", 0
+
+
+def _rto(told: Any, first_us: int) -> str:
+    """The early timeouts of a SYN are of one length: only what was doubled is backed off."""
+    doubled = round(math.log2(int(told["b"]) / first_us)) if first_us and told["b"] else 0
+    backed = f", back-off {doubled}" if doubled > 0 else ""
+    return f"RTO #{int(told['a'])} {_us(told['b'])}{backed}"
+
+
+def _retrans(told: Any) -> tuple[str, int]:
+    lasted = int(told["last_ns"] - told["first_ns"]) / 1e9 if told["last_ns"] > told["first_ns"] else 0.0
+    during = f" within {text.duration(lasted)}" if lasted else ""
+    kind = CLASSES.get(RetransClass(int(told["detail"]))) if told["detail"] in _KNOWN_CLASSES else "?"
+    return f"RETRANS x{int(told['a'])} ({kind}){during}", 1
+
+
+def _recovered(told: Any) -> tuple[str, int]:
+    return f"recovered, srtt {_us(told['a'])}", 0
+
+
+def _srtt(told: Any) -> tuple[str, int]:
+    way = GROWN if told["b"] > told["a"] else SHRUNK
+    return f"srtt {way} from {_us(told['a'])} to {_us(told['b'])}", 1 if way == GROWN else 0
+
+
+def _close(told: Any) -> tuple[str, int]:
+    error = int(told["a"])
+    if error in (0, UNKNOWN_U32):
+        return f"closed, from {state_name(int(told['b']))}", 0
+    return f"closed, from {state_name(int(told['b']))}: {errno.errorcode.get(error, error)}", 2
+
+
+def _adopted(told: Any) -> tuple[str, int]:
+    """The program tells the states that the connection was in since as a mask; the first of them where it is one."""
+    mask = int(told["a"])
+    alone = mask > 0 and mask & (mask - 1) == 0
+    return f"adopted, {state_name(mask.bit_length() - 1)}" if alone else "adopted", -1
+
+
+_KNOWN_CLASSES = frozenset(int(one) for one in RetransClass)
+_TELL: dict[int, Callable[[Any], tuple[str, int]]] = {
+    Happening.CONNECT: _connect,
+    Happening.ESTABLISHED: _established,
+    Happening.STATE: _state,
+    Happening.RETRANS: _retrans,
+    Happening.RECOVERED: _recovered,
+    Happening.SRTT: _srtt,
+    Happening.CLOSE: _close,
+    Happening.ADOPTED: _adopted,
+}

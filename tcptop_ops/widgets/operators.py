@@ -1,0 +1,192 @@
+"""The fifteen operators: how often the kernel called, what it said last, and what each of them tells."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import Click
+from textual.message import Message
+from textual.screen import ModalScreen
+
+from tcptop_ops import facts
+from tcptop_ops import format as text
+from tcptop_ops.operators import OPERATORS, Operator, decoded, is_partial
+from tcptop_ops.tracker import Flows
+from tcptop_ops.widgets.key_bar import KeyBar
+from tcptop_ops.widgets.keys import listed
+from tcptop_ops.widgets.lines import Lines, Span, Spans
+from tcptop_ops.widgets.pages import heading, labelled
+
+NAME, CALLS, RATE, HERE, FLAG = 22, 7, 6, 7, 8
+FLAGS = {13: "PARSE", 14: "WRITE", 15: "WRITE"}
+"""Flags by operator, where their name is too long for a column."""
+
+NEVER = "never"
+Calls = NDArray[np.float64]
+
+
+class OperatorList(Lines):
+    """The table, with the page of the selected operator below it."""
+
+    class Chosen(Message):
+        """Its page is wanted."""
+
+        def __init__(self, operator: Operator) -> None:
+            super().__init__()
+            self.operator = operator
+
+    def __init__(self) -> None:
+        super().__init__(id="operators")
+        self._flows: Flows | None = None
+        self._per_s: Calls | None = None
+        self._at = 0
+
+    @property
+    def selected(self) -> Operator:
+        """That of the cursor."""
+        return OPERATORS[self._at]
+
+    def show(self, flows: Flows, per_s: Calls | None) -> None:
+        """Another tick. ``per_s``: calls a second by number, None: not known yet."""
+        self._flows, self._per_s = flows, per_s
+        self.redraw()
+
+    def move(self, rows: int) -> None:
+        """The cursor."""
+        self._at = min(max(self._at + rows, 0), len(OPERATORS) - 1)
+        self.redraw()
+
+    def on_click(self, event: Click) -> None:
+        """Select a row."""
+        if 2 <= event.y < 2 + len(OPERATORS):
+            self._at = event.y - 2
+            self.redraw()
+
+    def make_lines(self, width: int, height: int) -> list[Spans]:
+        """Title, header, fifteen rows, and the page of the selected one in what is left."""
+        flows = self._flows
+        if flows is None:
+            return []
+        room = height - 2 - len(OPERATORS)
+        start = max(0, min(self._at - (height - 3), len(OPERATORS))) if room < 0 else 0
+        rows = [self._line(one, flows, width) for one in OPERATORS][start:]
+        return [_title(flows, width), _header(width), *rows, *self._about(flows, width)][:height]
+
+    def _line(self, operator: Operator, flows: Flows, width: int) -> Spans:
+        number, snapshot = operator.number, flows.snapshot
+        chosen = operator is self.selected
+        partial = "~" if is_partial(operator, snapshot.callbacks_mode) else " "
+        calls = int(snapshot.counters["calls"][number])
+        told, per_s = text.si(calls) + partial, "-" if self._per_s is None else text.si(float(self._per_s[number]))
+        if not snapshot.callbacks_mode:
+            told = per_s = text.UNKNOWN
+        here = text.si(int(snapshot.seen[1]["calls"][number])) if snapshot.watched else text.DASH
+        figures = f" {told:>{CALLS}} {per_s:>{RATE}} {here:>{HERE}}  "
+        flag = FLAGS.get(number, operator.flag) or "-"
+        last = _last(operator, flows)
+        room = width - 2 - NAME - len(figures) - FLAG - 1
+        return (
+            Span("> " if chosen else "  ", "title"),
+            Span(operator.name.ljust(NAME), "title" if chosen else "plain"),
+            Span(figures, "plain" if calls else "dim"),
+            Span(flag.ljust(FLAG + 1), "dim"),
+            Span(text.shorten(last, room), "dim" if last == NEVER else "plain"),
+        )
+
+    def _about(self, flows: Flows, width: int) -> list[Spans]:
+        operator = self.selected
+        lines = [heading(operator.name, width, operator.short)]
+        here = [*_spoken(operator, flows), *facts.about(operator.number, flows)]
+        for words in here:
+            lines += labelled("now", words, width, 11)
+        for label, words in (
+            ("tells", operator.tells),
+            ("not seen", operator.unseen),
+            ("when", operator.when),
+            ("arguments", operator.arguments),
+            ("kernel", operator.path),
+        ):
+            if words:
+                lines += labelled(label, words, width, 11)
+        return lines
+
+
+def _title(flows: Flows, width: int) -> Spans:
+    mode = flows.snapshot.callbacks_mode
+    note = f"callbacks: {mode}" if mode else "no program counts: polled only"
+    if mode and mode != "every":
+        note += "; ~ not all packets"
+    return heading("OPERATORS OF SOCK_OPS", width, note)
+
+
+def _header(width: int) -> Spans:
+    titles = f"{'CALLS':>{CALLS - 1}}  {'/S':>{RATE}} {'WATCHED':>{HERE}}  {'FLAG':<{FLAG + 1}}LAST CALL"
+    line = f"  {'NAME':<{NAME}} {titles}"
+    return (Span(line[:width], "dim"),)
+
+
+def _last(operator: Operator, flows: Flows) -> str:
+    """When it was, and with which arguments."""
+    seen, number = flows.snapshot.seen[0], operator.number
+    last_ns = int(seen["last_ns"][number])
+    if not last_ns:
+        return NEVER if not int(flows.snapshot.counters["calls"][number]) else ""
+    ago = text.duration(max(flows.snapshot.now_ns - last_ns, 0) / 1e9)
+    words = decoded(operator, seen["args"][number].tolist())
+    return f"{ago + ' ago':<9}" + (f" {words}" if words else "")
+
+
+def _spoken(operator: Operator, flows: Flows) -> list[str]:
+    """The last call in full, of the host and of the connection that is looked at."""
+    found = []
+    for who, seen in (("host", flows.snapshot.seen[0]), ("this connection", flows.snapshot.seen[1])):
+        words = decoded(operator, seen["args"][operator.number].tolist())
+        if words and int(seen["last_ns"][operator.number]) and (who == "host" or flows.snapshot.watched):
+            found.append(f"last on the {who}: {words}" if who == "host" else f"last on this connection: {words}")
+    return found
+
+
+class OperatorsScreen(ModalScreen[None]):
+    """The list, and its keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,o", "dismiss(None)", "Back", id="operators.close"),
+        Binding("j,down", "move(1)", "Down", id="operators.down"),
+        Binding("k,up", "move(-1)", "Up", id="operators.up"),
+        Binding("home", "move(-99)", "First", show=False, id="operators.first"),
+        Binding("end", "move(99)", "Last", show=False, id="operators.last"),
+        Binding("enter,e", "page", "Its page", id="operators.page"),
+        Binding("space", "app.pause", "Pause", id="operators.pause"),
+        Binding("question_mark,f1", "app.help", "Help", id="operators.help"),
+    ]
+
+    def __init__(self, flows: Flows, per_s: Calls | None) -> None:
+        super().__init__()
+        self._flows, self._per_s = flows, per_s
+
+    def compose(self) -> ComposeResult:
+        """The list above the keys."""
+        yield OperatorList()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """What is known now."""
+        self.show(self._flows, self._per_s)
+        self.query_one(KeyBar).show(listed(self.active_bindings))
+
+    def show(self, flows: Flows, per_s: Calls | None) -> None:
+        """Another tick."""
+        self.query_one(OperatorList).show(flows, per_s)
+
+    def action_move(self, rows: int) -> None:
+        """As in the table."""
+        self.query_one(OperatorList).move(rows)
+
+    def action_page(self) -> None:
+        """All that there is to say of it."""
+        chosen = self.query_one(OperatorList)
+        chosen.post_message(OperatorList.Chosen(chosen.selected))

@@ -1,0 +1,23 @@
+"""The story of a connection as lines of the screen."""
+
+from __future__ import annotations
+
+from tcptop_ops import format as text
+from tcptop_ops import timeline
+from tcptop_ops.snapshot import Records
+from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans
+
+NOTHING = "nothing bad happened since it is looked at"
+
+
+def draw(story: Records, now_ns: int, width: int, most: int) -> list[Spans]:
+    """The newest ``most`` happenings (HAPPENING), the oldest of them first; a line says how many came before."""
+    told = timeline.lines(story, now_ns)
+    if not told:
+        return [(Span(text.shorten(NOTHING, width), "dim"),)]
+    kept = told[-most:]
+    lines: list[Spans] = [(Span(f"{len(told) - len(kept)} earlier", "dim"),)] if len(told) > len(kept) else []
+    for one in kept:
+        when = f"{one.when:>{timeline.TIME_WIDTH}}  "
+        lines.append((Span(when, "dim"), Span(text.shorten(one.what, width - len(when)), LEVEL_ROLES[one.level])))
+    return lines

@@ -1,0 +1,113 @@
+"""Three incidents at 80x24, from the first look to the cause in three keys at most.
+
+With TCPTOP_PICTURES=DIRECTORY each leaves its picture there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, Traffic
+from tests.live.terminal import Terminal, terminal
+
+FLOWS = 6
+
+
+@pytest.fixture
+def name(lab: Lab) -> str:
+    return lab.prefix
+
+
+def kept(shown: Terminal, name: str, title: str) -> None:
+    if directory := os.environ.get("TCPTOP_PICTURES"):
+        shown.keep(Path(directory) / f"{name}.svg", title)
+
+
+def bulk(lab: Lab, cgroup: Path, name: str, loss_percent: float) -> str:
+    """Flows that send for ever over a link of their own: the far end's address."""
+    link = lab.link(f"{name}-near", f"{name}-far", loss_percent=loss_percent)
+    server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup, comm="storage")
+    for _ in range(FLOWS):
+        client = lab.client(
+            link.a.ns,
+            "send-endless",
+            address=link.b.ipv4,
+            port=server.port,
+            cgroup=cgroup,
+            congestion="cubic",
+            comm="backup",
+        )
+        client.expect("connected")
+    return link.b.ipv4
+
+
+def rows(lines: list[str]) -> list[str]:
+    """The lines of the table; none while it is not drawn."""
+    top = next((i for i, line in enumerate(lines) if "CAUSE" in line), len(lines))
+    bottom = next((i for i, line in enumerate(lines) if i > top and line.startswith("---")), 0)
+    return [line for line in lines[top + 1 : bottom] if line.strip()]
+
+
+def test_a_lossy_path_to_one_subnet(lab: Lab, cgroup: Path, name: str) -> None:
+    """The finding stands in line 3; one key shows its flows."""
+    bulk(lab, cgroup, "good", 0)
+    bad = bulk(lab, cgroup, "bad", 4)
+    with terminal(name, "--cgroup", str(cgroup)) as shown:
+        lines = shown.wait_for(lambda lines: lines[2].startswith("! "), "a finding")
+        assert re.match(r"! \d+ of \d+ flows to 10\.", lines[2])
+        assert "[f]" in lines[2]
+        worst = rows(lines)[0]
+        assert re.search(r"(rto-stall|loss|inbound-loss)", worst)
+        shown.press("f")
+        lines = shown.wait_for(lambda lines: any("host = 10." in line for line in lines), "the filter of the finding")
+        subnet = bad.rpartition(".")[0]
+        assert all(subnet in row for row in rows(lines)), rows(lines)
+        kept(shown, "incident-lossy-path", "one key: the flows that share a lossy path")
+
+
+def test_a_full_accept_queue(lab: Lab, cgroup: Path, name: str) -> None:
+    """The listener is the first row, and its why is at the bottom: no key."""
+    link = lab.link("near", "far")
+    server = lab.server(link.b.ns, "listen-only", address=link.b.ipv4, cgroup=cgroup, backlog=3, comm="java")
+    with terminal(name, "--cgroup", str(cgroup)) as shown, ExitStack() as stack:
+        shown.wait_for(lambda lines: any("LISTN" in line for line in lines), "the listener")
+        for _ in range(12):
+            knocking: Traffic = lab.client(
+                link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup, comm="curl"
+            )
+            stack.callback(knocking.end)
+        lines = shown.wait_for(
+            lambda lines: bool(rows(lines)) and "accept-queue" in rows(lines)[0] and "LISTN" in rows(lines)[0],
+            "the listener in the first row",
+        )
+        assert f"*:{server.port}" in rows(lines)[0] or f":{server.port}" in rows(lines)[0]
+        assert rows(lines)[0].startswith(">"), "it is selected"
+        why = " ".join(lines[-7:])
+        assert "java" in why
+        assert re.search(r"queue 4 of 3", why)
+        assert re.search(r"\d+ handshakes? dropped", why)
+        kept(shown, "incident-accept-queue", "no key: a listener whose accept queue overflows")
+
+
+def test_a_client_that_hangs_in_syn_sent(lab: Lab, cgroup: Path, name: str) -> None:
+    """It hung before anybody looked: the tries so far and the next one are told at once."""
+    link = lab.link("near", "far", loss_percent=100)
+    client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=443, cgroup=cgroup, comm="curl")
+    with terminal(name, "--cgroup", str(cgroup)) as shown:
+        lines = shown.wait_for(
+            lambda lines: bool(rows(lines)) and "syn-unanswered" in rows(lines)[0], "the connection in the first row"
+        )
+        worst = rows(lines)[0]
+        assert "curl" in worst
+        assert f"{link.b.ipv4}:443" in worst
+        assert "SYN-S" in worst
+        assert re.search(r"\d+ SYNs unanswered, next in [0-9.]+", " ".join(lines[-7:]))
+        shown.press("Enter")
+        shown.wait_for(lambda lines: any("filtered, down" in line for line in lines), "the detail, which explains")
+        kept(shown, "incident-syn-sent", "one key: a client that hangs in SYN-SENT")
+        assert client.process.poll() is None
