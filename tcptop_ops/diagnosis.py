@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import endings as ends
-from tcptop_ops.snapshot import UNKNOWN_U32, Origin, Records, RetransClass, State, gather
+from tcptop_ops.snapshot import UNKNOWN_U32, Origin, Records, RetransClass, State, Timer, gather
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -34,13 +34,16 @@ COUNTED = np.dtype(
         ("drops", "u4"),
         ("rto_wait_us", "u4"),
         ("probe_segs", "u4"),
+        ("retrans_calls", "u4"),
     ]
 )
 """Counters whose growth within W is told. They wrap like the kernel's own."""
 
 MEMORY = np.dtype(
     [
-        ("segs_in", "u4"),  # received when the segment at the head had not been sent again yet
+        ("segs_in", "u4"),  # at the last tick
+        ("failed", "u4"),  # retransmits that could not be sent, when the segment at the head was no retransmit
+        ("heard", "u1"),  # how often the segment at the head had been sent again when segs_in grew last
         ("recv_q", "u4"),  # at the last tick
         ("state", "u1"),
         ("state_s", "f8"),  # since when it is in this state, or the queue of a listener is full, as far as seen
@@ -60,6 +63,8 @@ PATIENCE_S = 60.0
 
 BLOAT_US = 50_000
 FADED = 5.0
+TWO_PACKETS = 90
+"""Segments of 1460 bytes in two packets as large as they get, 64 KB."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,27 @@ def _percent(part: Floats, whole: Floats) -> Floats:
     return 100.0 * part / np.maximum(whole, 1.0)
 
 
+def sent_again(win: Records) -> Floats:
+    """How often something was sent again in W: calls of the program, segments where it was not told.
+
+    One call may be a packet of many segments, which the device is to cut (GSO).
+    """
+    return _f(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
+
+
 def loss_percent(win: Records) -> Floats:
     """Retransmits as a share of what was sent in W, kept low where little was: one of ten proves nothing."""
-    return _percent(np.maximum(_f(win["retrans_segs"]) - 1, 0), _f(win["data_segs_out"]) + 50)
+    segments = _f(win["retrans_segs"])
+    return _percent(segments - segments / np.maximum(sent_again(win), 1.0), _f(win["data_segs_out"]) + 50)
 
 
 def inbound_percent(win: Records) -> Floats:
-    """Segments that came out of order, of those with data."""
-    return _percent(_f(win["ooo_in"]), _f(win["data_segs_in"]))
+    """Segments that came out of order, of those with data; less two packets of 64 KB, or a tenth of what came.
+
+    A receiver counts what came before its turn, so one late packet weighs as much as what overtook it.
+    """
+    segments = _f(win["data_segs_in"])
+    return _percent(np.maximum(_f(win["ooo_in"]) - np.minimum(segments / 10, TWO_PACKETS), 0), segments)
 
 
 def stalled_share(case: Case) -> Floats:
@@ -127,8 +145,8 @@ def stalled_share(case: Case) -> Floats:
 
 def _accept_queue(case: Case) -> tuple[Mask, Floats]:
     sockets, listens = case.sockets, case.is_in(State.LISTEN)
-    dropped = listens & (case.win["drops"] > 0)
     full = listens & (sockets["recv_q"] > sockets["send_q"])
+    dropped = listens & ((case.win["drops"] >= 3) | full & (case.win["drops"] > 0))
     return dropped | full, np.where(dropped, 95.0, 60.0)
 
 
@@ -160,9 +178,13 @@ def _syn_unanswered(case: Case) -> tuple[Mask, Floats]:
 
 
 def _local_drop(case: Case) -> tuple[Mask, Floats]:
+    """What was never sent waits for probes; what was in flight before is sent again in vain, and the kernel says so."""
     sockets = case.sockets
-    open_window = (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
-    return case.unsent & open_window, np.full(len(case), 90.0)
+    probed = case.unsent & (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
+    failed = case.events["retrans_failed"] - case.memory["failed"]
+    kept_back = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & (failed >= sockets["retransmits"])
+    live = (case.ended == 0) & ~case.is_in(State.SYN_SENT)
+    return (probed | kept_back) & live, np.full(len(case), 90.0)
 
 
 def _peer_not_reading(case: Case) -> tuple[Mask, Floats]:
@@ -173,9 +195,12 @@ def _peer_not_reading(case: Case) -> tuple[Mask, Floats]:
 
 def _dead_peer(case: Case) -> tuple[Mask, Floats]:
     sockets = case.sockets
-    silent = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 3) & (sockets["segs_in"] == case.memory["segs_in"])
+    silent = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 3) & (sockets["retransmits"] > case.memory["heard"])
+    nothing_to_send = (sockets["unacked"] == 0) & (sockets["notsent"] == 0)
+    unkept = nothing_to_send & (sockets["timer"] == Timer.KEEPALIVE) & (sockets["probes"] >= 2)
     gave_up = (case.ended == ends.TIMED_OUT) & ~_never_stood(case)
-    return (silent & (case.ended == 0) & ~case.is_in(State.SYN_SENT)) | gave_up, np.full(len(case), 95.0)
+    live = (case.ended == 0) & ~case.is_in(State.SYN_SENT) & ~case.is_in(State.LISTEN)
+    return ((silent | unkept) & live) | gave_up, np.full(len(case), 95.0)
 
 
 def _rto_stall(case: Case) -> tuple[Mask, Floats]:
@@ -186,9 +211,9 @@ def _rto_stall(case: Case) -> tuple[Mask, Floats]:
 
 def _needless(case: Case) -> Mask:
     """What was sent again had arrived: at least half of the retransmits came back as duplicates (RFC 2883)."""
-    again = case.win["retrans_segs"]
-    share = _percent(_f(again), _f(case.win["data_segs_out"]))
-    found: Mask = (again >= 10) & (share >= 0.5) & (2 * case.win["dsack_dups"] >= again)
+    again = _f(case.win["retrans_segs"])
+    enough = (sent_again(case.win) >= 10) & (_percent(again, _f(case.win["data_segs_out"])) >= 2.0)
+    found: Mask = enough & (2 * _f(case.win["dsack_dups"]) >= again)
     return found
 
 
@@ -202,7 +227,7 @@ def _spurious(case: Case) -> tuple[Mask, Floats]:
 
 def _lost(case: Case) -> tuple[Mask, Floats]:
     percent = loss_percent(case.win)
-    return (case.win["retrans_segs"] >= 3) & (percent >= 0.5), np.minimum(12.0 * percent, 90.0)
+    return (sent_again(case.win) >= 3) & (percent >= 0.5), np.minimum(12.0 * percent, 90.0)
 
 
 def _tail_loss(case: Case) -> tuple[Mask, Floats]:
@@ -212,7 +237,7 @@ def _tail_loss(case: Case) -> tuple[Mask, Floats]:
 
 def _inbound_loss(case: Case) -> tuple[Mask, Floats]:
     percent = inbound_percent(case.win)
-    return (case.win["ooo_in"] >= 5) & (percent >= 1.0), np.minimum(8.0 * percent, 90.0)
+    return (case.win["ooo_in"] >= 5) & (percent >= 3.0), np.minimum(4.0 * percent, 90.0)
 
 
 def queueing_us(sockets: Records) -> Floats:
@@ -259,7 +284,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "accept-queue",
         "connections arrive faster than the process accepts them",
-        "a listener whose queue is longer than its limit, or that dropped handshakes within the window",
+        "a listener whose queue is longer than its limit, or that dropped three handshakes within the window",
         "accept faster (more workers), or raise both the backlog of listen() and net.core.somaxconn",
         "tcp_v4_syn_recv_sock(), sk_acceptq_is_full() of include/net/sock.h",
         _accept_queue,
@@ -293,7 +318,8 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "local-drop",
         "this host itself drops what it sends",
-        "data waits, nothing is in flight, the peer's window is open, and probes go out in vain",
+        "data waits, nothing is in flight, the peer's window is open, and probes go out in vain; or what is in "
+        "flight was to be sent again twice or more, and could not be",
         "look at the own output rules and queues: nft list ruleset, tc -s qdisc",
         "tcp_send_probe0() after tcp_transmit_skb() fails",
         _local_drop,
@@ -309,7 +335,8 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "dead-peer",
         "the peer is gone, or the way to it is",
-        "data in flight was sent three times or more, and not one segment came in since the first timeout",
+        "data in flight was sent again three times or more, and nothing came in since the one before; or two keepalive "
+        "probes are unanswered",
         "is the peer up? is a firewall or NAT entry gone? TCP_USER_TIMEOUT and keepalive end such flows sooner",
         "tcp_write_timeout(); RFC 1122 4.2.3.5",
         _dead_peer,
@@ -327,7 +354,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "reordering",
         "the network delivers out of order, and what was only late is sent again",
-        "at least half of the retransmits were duplicates, and reordering was noticed three times or more",
+        "ten retransmits or more, 2 % or more, at least half of them duplicates; reordering was noticed three times",
         "look for paths of unequal length: bonding, ECMP by packet",
         "tcp_check_sack_reordering(), tcp_check_dsack(); RFC 2883, RFC 8985 (RACK)",
         _reordering,
@@ -336,7 +363,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "spurious",
         "segments are sent again that had arrived",
-        "at least half of the retransmits were duplicates",
+        "ten retransmits or more, 2 % or more, at least half of them duplicates",
         "sudden delays, or lost acknowledgements",
         "tcp_check_dsack(); RFC 2883, RFC 5682 (F-RTO)",
         _spurious,
@@ -345,7 +372,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "tail-loss",
         "the last segments of what is sent are lost",
-        "retransmits, 0.5 % or more, all of which were tail-loss probes",
+        "three retransmits or more, 0.5 % or more of what was sent within the window, all of them tail-loss probes",
         "look at the path; each costs two round trips at least",
         "tcp_send_loss_probe(); RFC 8985 7.2",
         _tail_loss,
@@ -363,7 +390,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "inbound-loss",
         "the network loses what is received",
-        "segments out of order, five or more and 1 % or more of those with data",
+        "segments out of order, 3 % or more of those with data, not counting a tenth or two packets of 64 KB",
         "look at the path; the sender sees the retransmits",
         "tcp_data_queue_ofo(); RFC 5681 4.2",
         _inbound_loss,
@@ -436,7 +463,7 @@ def _suspicious(case: Case) -> Mask:
     found: Mask = (
         (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"] | sockets["notsent"]) > 0
     ) | ((sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0)
-    found |= (queueing_us(sockets) >= BLOAT_US) | (case.events["rto_events"] > 0)
+    found |= (queueing_us(sockets) >= BLOAT_US) | (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
     return found | np.isin(sockets["state"], (State.SYN_SENT, State.CLOSE_WAIT))
 
 
@@ -488,22 +515,26 @@ def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats
     ).astype(np.uint8)
 
 
-def first_memory(sockets: Records, now_s: float) -> Records:
+def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
     """MEMORY of rows met for the first time."""
     memory = np.zeros(len(sockets), MEMORY)
     for name in ("segs_in", "state"):
         memory[name] = sockets[name]
+    memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
     memory["state_s"] = now_s
     return memory
 
 
-def remember(memory: Records, sockets: Records, now_s: float, seconds: float) -> None:
+def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
     """Take in what this tick tells, before it is judged; what the last one told is kept where a rule compares."""
     moved = memory["state"] != sockets["state"]
     waiting = (sockets["state"] == State.LISTEN) & (sockets["recv_q"] <= sockets["send_q"])
     memory["state_s"] = np.where(moved | waiting, now_s, memory["state_s"])
     memory["state"] = sockets["state"]
-    memory["segs_in"] = np.where(sockets["retransmits"] == 0, sockets["segs_in"], memory["segs_in"])
+    heard = (memory["segs_in"] != sockets["segs_in"]) | (sockets["retransmits"] < memory["heard"])
+    memory["heard"] = np.where(heard, sockets["retransmits"], memory["heard"])
+    memory["segs_in"] = sockets["segs_in"]
+    memory["failed"] = np.where(sockets["retransmits"] == 0, events["retrans_failed"], memory["failed"])
     shut = (sockets["unacked"] == 0) & (sockets["notsent"] > 0) & (sockets["snd_wnd"] < sockets["mss"])
     shut &= sockets["state"] != State.LISTEN
     memory["zero_window_us"] += np.where(shut, np.uint64(seconds * 1e6), np.uint64(0))

@@ -77,12 +77,15 @@ def _next(row: Row) -> str:
 
 
 def _syn_unanswered(row: Row) -> list[str]:
-    tries = row.socket("retransmits") if not row.closed else row.event("rto_events")
+    tries = max(row.event("rto_events"), row.socket("retrans_segs")) if row.closed else row.socket("retransmits")
     waited = f"gave up after {us(row.event('connect_us'))}" if row.closed else ""
     return [f"{_times(tries + 1, 'SYN')} unanswered{_next(row)}", *[waited] * bool(waited)]
 
 
 def _local_drop(row: Row) -> list[str]:
+    if row.socket("unacked"):
+        waiting = f"{_times(row.socket('unacked'), 'segment')} in flight"
+        return [f"{_times(row.event('retrans_failed'), 'retransmit')} could not be sent{_next(row)}", waiting]
     return [f"{text.si(row.socket('notsent'))}B wait, {_times(row.socket('probes'), 'probe')} in vain"]
 
 
@@ -96,6 +99,8 @@ def _peer_not_reading(row: Row) -> list[str]:
 def _dead_peer(row: Row) -> list[str]:
     if row.closed:
         return [f"gave up: {_times(row.event('rto_events'), 'timeout')}, {us(row.event('rto_wait_us'))} waited"]
+    if not row.socket("unacked"):
+        return [f"{_times(row.socket('probes'), 'keepalive probe')} unanswered{_next(row)}"]
     return [
         f"sent {row.socket('retransmits') + 1} times, nothing came back{_next(row)}",
         f"{_times(row.socket('unacked'), 'segment')} in flight",
@@ -138,7 +143,7 @@ def _inbound_loss(row: Row) -> list[str]:
 def _bufferbloat(row: Row) -> list[str]:
     return [
         f"round trip {us(row.socket('srtt_us'))}, at its least {us(row.socket('min_rtt_us'))}",
-        f"{_times(row.socket('unacked'), 'segment')} in flight, {row.sockets['cc'].decode()}",
+        f"{_times(row.socket('unacked'), 'segment')} in flight, {text.printable(bytes(row.sockets['cc']))}",
     ]
 
 

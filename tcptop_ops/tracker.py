@@ -136,7 +136,7 @@ def counted(sockets: Records, events: Records) -> Records:
     now["rto_events"] = rto_events(sockets, events)
     now["rto_wait_us"] = diagnosis.waited_us(sockets, events)
     now["probe_segs"] = diagnosis.probe_segments(events)
-    now["retrans_calls"], now["retrans_failed"] = events["retrans_calls"], events["retrans_failed"]
+    now["retrans_calls"] = events["retrans_calls"]
     return now
 
 
@@ -294,7 +294,7 @@ class Tracker:
         self._first_ns[slots] = first
         self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
-        self._memory[slots] = diagnosis.first_memory(sockets, now_ns / 1e9)
+        self._memory[slots] = diagnosis.first_memory(sockets, events, now_ns / 1e9)
 
     def _baseline(self, now: float) -> tuple[int, float]:
         """The ring's row to compare with, and its time: the oldest inside W, or the newest where none is."""
@@ -318,7 +318,7 @@ class Tracker:
     ) -> None:
         """Fill in what diagnosis says of the live rows."""
         memory = gather(self._memory, slots)
-        diagnosis.remember(memory, sockets, now, seconds)
+        diagnosis.remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
         cause, score = diagnosis.fade(cause, severity, memory, seconds)
