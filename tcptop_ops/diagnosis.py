@@ -480,7 +480,9 @@ def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:
 
 def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
     """Rows met for the first time in mid-life: one sample tells nothing of W. A birth that was seen began at 0."""
-    found: Mask = (fresh == 0) & (events["origin"] != Origin.NEW) & (sockets["state"] != State.SYN_SENT)
+    found: Mask = fresh == 0
+    new = np.flatnonzero(found)
+    found[new] = (events["origin"][new] != Origin.NEW) & (sockets["state"][new] != State.SYN_SENT)
     return found
 
 
@@ -499,20 +501,16 @@ def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats
     tcp_chrono_start() (net/ipv4/tcp_output.c) for the peer's window and the send buffer; ``app`` where the sender had
     nothing to send (tcp_rate_check_app_limited()), or was busy for less than half of W.
     """
-    busy, half = _f(win["busy_us"]), 0.5e6 * win_s
-    sends = (busy > 0) & (win["data_segs_out"] > 0) & (sockets["state"] != State.LISTEN)
-    receives = (rx_bytes_per_s > 0) & (sockets["recv_q"] > sockets["rcv_wnd"])
-    return np.select(
-        [
-            sends & (2.0 * win["rwnd_limited_us"] >= busy),
-            sends & (2.0 * win["sndbuf_limited_us"] >= busy),
-            sends & ((busy < half) | (sockets["app_limited"] != 0)),
-            sends,
-            receives,
-        ],
-        [1, 2, 4, 3, 5],
-        default=0,
-    ).astype(np.uint8)
+    found = np.zeros(len(sockets), np.uint8)
+    receives = np.flatnonzero(rx_bytes_per_s > 0)
+    found[receives[sockets["recv_q"][receives] > sockets["rcv_wnd"][receives]]] = 5
+    sends = np.flatnonzero((win["busy_us"] > 0) & (win["data_segs_out"] > 0))
+    sends = sends[sockets["state"][sends] != State.LISTEN]
+    busy = _f(win["busy_us"][sends])
+    of_app = (busy < 0.5e6 * win_s[sends]) | (sockets["app_limited"][sends] != 0)
+    by_peer, by_buffer = (2.0 * win[name][sends] >= busy for name in ("rwnd_limited_us", "sndbuf_limited_us"))
+    found[sends] = np.select([by_peer, by_buffer, of_app], [1, 2, 4], default=3)
+    return found
 
 
 def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
@@ -527,24 +525,29 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
 
 def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
     """Take in what this tick tells, before it is judged; what the last one told is kept where a rule compares."""
-    moved = memory["state"] != sockets["state"]
-    waiting = (sockets["state"] == State.LISTEN) & (sockets["recv_q"] <= sockets["send_q"])
-    memory["state_s"] = np.where(moved | waiting, now_s, memory["state_s"])
-    memory["state"] = sockets["state"]
-    heard = (memory["segs_in"] != sockets["segs_in"]) | (sockets["retransmits"] < memory["heard"])
-    memory["heard"] = np.where(heard, sockets["retransmits"], memory["heard"])
-    memory["segs_in"] = sockets["segs_in"]
-    memory["failed"] = np.where(sockets["retransmits"] == 0, events["retrans_failed"], memory["failed"])
-    shut = (sockets["unacked"] == 0) & (sockets["notsent"] > 0) & (sockets["snd_wnd"] < sockets["mss"])
-    shut &= sockets["state"] != State.LISTEN
-    memory["zero_window_us"] += np.where(shut, np.uint64(seconds * 1e6), np.uint64(0))
+    state = sockets["state"]
+    listens = np.flatnonzero(state == State.LISTEN)
+    moved = memory["state"] != state
+    moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
+    memory["state_s"][moved], memory["state"] = now_s, state
+    again, segs_in = sockets["retransmits"], sockets["segs_in"]
+    heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
+    np.copyto(memory["heard"], again, where=heard)
+    memory["segs_in"] = segs_in
+    np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
+    waits = np.flatnonzero(sockets["notsent"])
+    waiting = gather(sockets, waits)
+    shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
+    memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
 
 
 def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
     """Time spent waiting for timeouts so far, the SYN's too; without events the kernel's own sum, less first waits."""
-    unknown = sockets["total_rto_ms"] == UNKNOWN_U32
-    told = np.where(unknown, np.uint32(0), sockets["total_rto_ms"] * np.uint32(1000))
-    return np.where(events["first_ns"] == 0, told, events["rto_wait_us"])
+    found: NDArray[np.uint32] = events["rto_wait_us"].copy()
+    without = np.flatnonzero(events["first_ns"] == 0)
+    told = sockets["total_rto_ms"][without]
+    found[without] = np.where(told == UNKNOWN_U32, np.uint32(0), told * np.uint32(1000))
+    return found
 
 
 def stall_us(sockets: Records, events: Records, memory: Records) -> NDArray[np.uint64]:

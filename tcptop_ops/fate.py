@@ -6,7 +6,7 @@ a fifth of that share; and if there are flows outside, or it would be no contras
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from tcptop_ops import diagnosis
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, Origin, Records, State, bound_to
+from tcptop_ops.snapshot import Direction, Origin, State
 from tcptop_ops.tracker import Finding, Flows, Rows
 
 BAD_FLOWS = 5
 INSIDE = 0.6
-OUTSIDE = INSIDE / 5
 CONTRAST = 5
 """Flows outside that there must be."""
 
@@ -37,10 +36,16 @@ Mask = NDArray[np.bool_]
 class _Flows:
     """The flows of W, aligned."""
 
-    sockets: Records
-    owners: Records
-    rates: Records
-    direction: NDArray[np.uint8]
+    pid: NDArray[np.uint64]
+    name: NDArray[np.bytes_]
+    netns: NDArray[np.uint64]
+    lport: NDArray[np.uint16]
+    came_in: Mask
+    high: NDArray[np.uint64]  # of the remote address, as numbers
+    low: NDArray[np.uint64]
+    cause: NDArray[np.uint8]
+    again: NDArray[np.uint32]
+    sent: NDArray[np.uint32]
     bad: Mask
 
     def __len__(self) -> int:
@@ -49,9 +54,11 @@ class _Flows:
 
 @dataclass(frozen=True)
 class _Group:
-    """Which flows are inside, how to say it, and the filter that shows them."""
+    """Which flows are inside, how many of them are bad, how to say it, and the filter that shows them."""
 
-    inside: Mask
+    which: Mask
+    bad: int
+    inside: int
     name: str
     filter: str
 
@@ -65,118 +72,140 @@ def findings(flows: Flows) -> list[Finding]:
 
 def _of_window(flows: Flows) -> _Flows:
     """What sent or received within W, or tried to; happy eyeballs that lost are neither good nor bad."""
-    parts = [_take_part(rows) for rows in (flows.live, flows.closed)]
-    sockets, owners, rates, direction, bad = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return _Flows(sockets, owners, rates, direction, bad)
+    parts = [_part(rows) for rows in (flows.live, flows.closed)]
+    return _Flows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _take_part(rows: Rows) -> tuple[Records, Records, Records, NDArray[np.uint8], Mask]:
-    rates, sockets = rows.rates, rows.sockets
-    score = np.nan_to_num(rates["score"])
-    bad = (score >= BAD_SCORE) & diagnosis.NETWORK[rates["cause"]]
-    moved = (rates["win"]["data_segs_out"] > 0) | (rates["win"]["data_segs_in"] > 0)
-    wanted = np.flatnonzero((moved | bad) & (sockets["state"] != State.LISTEN) & (sockets["rport"] != 0))
-    kept = rows.take(wanted)
-    return kept.sockets, kept.owners, kept.rates, kept.events["direction"], bad[wanted]
+def _part(rows: Rows) -> tuple[NDArray[Any], ...]:
+    """The fields of _Flows."""
+    rates, sockets, owners = rows.rates, rows.sockets, rows.owners
+    win = rates["win"]
+    bad = (np.nan_to_num(rates["score"]) >= BAD_SCORE) & diagnosis.NETWORK[rates["cause"]]
+    moved = ((win["data_segs_out"] | win["data_segs_in"]) > 0) | bad
+    which = np.flatnonzero(moved & (sockets["state"] != State.LISTEN) & (sockets["rport"] != 0))
+    raddr = np.ascontiguousarray(sockets["raddr"]).view(">u8")[which].astype("u8")
+    return (
+        owners["pid"][which].astype("u8"),
+        owners["name"][which],
+        sockets["netns"][which].astype("u8"),
+        sockets["lport"][which],
+        rows.events["direction"][which] == Direction.IN,
+        raddr[:, 0],
+        raddr[:, 1],
+        rates["cause"][which],
+        win["retrans_segs"][which],
+        win["data_segs_out"][which],
+        bad[which],
+    )
 
 
 def shared_fate(flows: _Flows) -> Finding | None:
     """The group with the most of the bad flows; of several, the smallest."""
     if int(flows.bad.sum()) < BAD_FLOWS:
         return None
-    best: tuple[int, int, _Group] | None = None
-    for group in _groups(flows):
-        inside_bad, inside = int((group.inside & flows.bad).sum()), int(group.inside.sum())
-        if _stands_out(inside_bad, inside, int(flows.bad.sum()) - inside_bad, len(flows) - inside):
-            rank = (inside_bad, -inside)
-            if best is None or rank > best[:2]:
-                best = (*rank, group)
-    return None if best is None else _told(flows, best[2])
+    groups = sorted(_groups(flows), key=lambda group: (group.bad, -group.inside), reverse=True)
+    return _told(flows, groups[0]) if groups else None
 
 
-def _stands_out(bad: int, inside: int, bad_outside: int, outside: int) -> bool:
-    if bad < BAD_FLOWS or bad < INSIDE * inside or outside < CONTRAST:
-        return False
-    return bad_outside / outside < bad / inside / 5
+def _stand_out(flows: _Flows, bad: Any, inside: Any) -> Any:
+    """Whether a group with so many bad flows, of so many inside, does. For numbers and arrays."""
+    outside, all_bad = len(flows) - inside, int(flows.bad.sum())
+    enough = (bad >= BAD_FLOWS) & (bad >= INSIDE * inside) & (outside >= CONTRAST)
+    return enough & ((all_bad - bad) * inside * 5 < bad * outside)
 
 
 def _groups(flows: _Flows) -> Iterator[_Group]:
     yield from _prefixes(flows)
-    yield from _same(flows, flows.owners["pid"].astype("u8"), "process", _name_process)
-    came_in = flows.direction == Direction.IN
-    yield from _same(flows, np.where(came_in, bound_to(flows.sockets), 0), "listener", _name_listener)
-    yield from _same(flows, flows.sockets["netns"].astype("u8"), "namespace", _name_namespace)
+    yield from _same(flows, flows.pid, _name_process)
+    listener = np.where(flows.came_in, flows.netns << np.uint64(16) | flows.lport, np.uint64(0))
+    yield from _same(flows, listener, _name_listener)
+    yield from _same(flows, flows.netns, _name_namespace)
 
 
-def _same(flows: _Flows, keys: NDArray[np.uint64], _kind: str, name: Any) -> Iterator[_Group]:
-    """A group for each key that enough bad flows have; 0 is no key."""
-    found, counts = np.unique(keys[flows.bad], return_counts=True)
-    for key in found[(counts >= BAD_FLOWS) & (found != 0)]:
-        inside = keys == key
-        words, wanted = name(flows, int(np.flatnonzero(inside)[0]))
-        yield _Group(inside, words, wanted)
+def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[_Flows, int], tuple[str, str]]) -> Iterator[_Group]:
+    """A group for each key whose flows stand out; 0 is no key."""
+    found, bad = np.unique(keys[flows.bad], return_counts=True)
+    enough = (bad >= BAD_FLOWS) & (found != 0)
+    found, bad = found[enough], bad[enough]
+    if not len(found):
+        return
+    at = np.minimum(np.searchsorted(found, keys), len(found) - 1)
+    inside = np.bincount(at[found[at] == keys], minlength=len(found))
+    for number in np.flatnonzero(_stand_out(flows, bad, inside)):
+        which = keys == found[number]
+        yield _Group(which, int(bad[number]), int(inside[number]), *name(flows, int(which.argmax())))
 
 
 def _name_process(flows: _Flows, row: int) -> tuple[str, str]:
-    owner = flows.owners[row]
-    return f"of {text.printable(bytes(owner['name'])) or 'process'} {owner['pid']}", f"pid = {owner['pid']}"
+    pid = int(flows.pid[row])
+    return f"of {text.printable(bytes(flows.name[row])) or 'process'} {pid}", f"pid = {pid}"
 
 
 def _name_listener(flows: _Flows, row: int) -> tuple[str, str]:
-    socket = flows.sockets[row]
-    return (
-        f"to the listener on port {socket['lport']}",
-        f"direction = in and lport = {socket['lport']} and netns = {socket['netns']}",
-    )
+    port, netns = int(flows.lport[row]), int(flows.netns[row])
+    return f"to the listener on port {port}", f"direction = in and lport = {port} and netns = {netns}"
 
 
 def _name_namespace(flows: _Flows, row: int) -> tuple[str, str]:
-    netns = flows.sockets["netns"][row]
+    netns = int(flows.netns[row])
     return f"in network namespace {netns}", f"netns = {netns}"
 
 
 def _prefixes(flows: _Flows) -> Iterator[_Group]:
     """From the whole address up, a prefix that holds more of the bad flows at each step."""
-    raddr = np.ascontiguousarray(flows.sockets["raddr"])
-    mapped = (raddr[:, :10] == 0).all(axis=1) & (raddr[:, 10:12] == 0xFF).all(axis=1)
-    for is_v4, first, shortest in ((True, 96, SHORTEST_V4), (False, 0, SHORTEST_V6)):
-        of_family = mapped == is_v4
-        if int((of_family & flows.bad).sum()) < BAD_FLOWS:
-            continue
-        yield from _grown(flows, raddr, of_family, first, shortest)
+    mapped = (flows.high == 0) & (flows.low >> np.uint64(32) == 0xFFFF)
+    for of_family, first, shortest in ((mapped, 96, SHORTEST_V4), (~mapped, 0, SHORTEST_V6)):
+        if int((of_family & flows.bad).sum()) >= BAD_FLOWS:
+            yield from _grown(flows, of_family, first, shortest)
 
 
-def _grown(flows: _Flows, raddr: NDArray[np.uint8], of_family: Mask, first: int, shortest: int) -> Iterator[_Group]:
-    held = 0
+def _grown(flows: _Flows, of_family: Mask, first: int, shortest: int) -> Iterator[_Group]:
+    held, bad = 0, flows.bad & of_family
+    high, low = flows.high[bad], flows.low[bad]
+    order = np.lexsort((low, high))
+    high, low = high[order], low[order]
     for length in range(128, first + shortest - 1, -1):
-        networks = _cut(raddr, length)
-        found, counts = np.unique(networks[flows.bad & of_family], return_counts=True)
-        if counts.max() < BAD_FLOWS or counts.max() <= held:
+        network, count = _most_common(high, low, length)
+        if count < BAD_FLOWS or count <= held:
             continue
-        held = int(counts.max())
-        network = found[counts.argmax()]
-        written = text.address(bytes(network)) + ("" if length == 128 else f"/{length - first}")
-        yield _Group(of_family & (networks == network), f"to {written}", f"host = {written}")
+        held = count
+        masks = _masks(length)
+        which = of_family & (flows.high & masks[0] == network[0]) & (flows.low & masks[1] == network[1])
+        inside = int(which.sum())
+        if _stand_out(flows, count, inside):
+            packed = int(network[0]).to_bytes(8, "big") + int(network[1]).to_bytes(8, "big")
+            written = text.address(packed) + ("" if length == 128 else f"/{length - first}")
+            yield _Group(which, count, inside, f"to {written}", f"host = {written}")
 
 
-def _cut(raddr: NDArray[np.uint8], length: int) -> NDArray[np.void]:
-    """The addresses with all bits behind ``length`` cleared."""
-    mask = np.frombuffer(((1 << length) - 1 << 128 - length).to_bytes(16, "big"), "u1")
-    cut: NDArray[np.void] = np.ascontiguousarray(raddr & mask).view("V16")[:, 0]
-    return cut
+def _masks(length: int) -> tuple[np.uint64, np.uint64]:
+    """The bits of a prefix, in both halves of an address."""
+    mask = (1 << length) - 1 << 128 - length
+    return np.uint64(mask >> 64), np.uint64(mask & (1 << 64) - 1)
+
+
+def _most_common(
+    high: NDArray[np.uint64], low: NDArray[np.uint64], length: int
+) -> tuple[tuple[np.uint64, np.uint64], int]:
+    """The prefix of this length that most of these addresses (sorted) have, and how many do."""
+    masks = _masks(length)
+    high, low = high & masks[0], low & masks[1]
+    begins = np.flatnonzero(np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])]))
+    counts = np.diff(np.append(begins, len(high)))
+    most = int(counts.argmax())
+    return (high[begins[most]], low[begins[most]]), int(counts[most])
 
 
 def _told(flows: _Flows, group: _Group) -> Finding:
-    inside, outside = group.inside, ~group.inside
-    bad = inside & flows.bad
-    causes = np.bincount(flows.rates["cause"][bad], minlength=len(CAUSES))
-    cause = CAUSES[int(causes.argmax())].name
-    what = _lose(flows, bad) if cause in ("loss", "tail-loss") else _VERBS.get(cause, cause)
-    others = _share(flows, outside) if cause in ("loss", "tail-loss") else f"{int((outside & flows.bad).sum())} of them"
+    outside, bad = ~group.which, group.which & flows.bad
+    cause = CAUSES[int(np.bincount(flows.cause[bad], minlength=len(CAUSES)).argmax())].name
+    what, others = _VERBS.get(cause, cause), f"{int((outside & flows.bad).sum())} of them"
+    if cause in ("loss", "tail-loss"):
+        what, others = _lose(flows, bad & (flows.sent > 0)), _share(flows, outside)
     return Finding(
-        f"{int(bad.sum())} of {int(inside.sum())} flows {group.name} {what}; other {int(outside.sum())}: {others}",
+        f"{group.bad} of {group.inside} flows {group.name} {what}; other {len(flows) - group.inside}: {others}",
         group.filter,
-        int(inside.sum()),
+        group.inside,
     )
 
 
@@ -192,22 +221,15 @@ _VERBS = {
 }
 
 
-def _percents(flows: _Flows, which: Mask) -> NDArray[np.float64]:
-    win = flows.rates["win"][which]
-    found: NDArray[np.float64] = 100.0 * win["retrans_segs"] / np.maximum(win["data_segs_out"], 1)
-    return found
-
-
 def _lose(flows: _Flows, bad: Mask) -> str:
-    low, high = np.percentile(_percents(flows, bad), (25, 75))
-    ends = [text.percent(float(value)) for value in (low, high)]
+    percents = 100.0 * flows.again[bad] / np.maximum(flows.sent[bad], 1)
+    ends = [text.percent(float(value)) for value in np.percentile(percents, (25, 75))]
     return f"lose {ends[0]} %" if ends[0] == ends[1] else f"lose {ends[0]}-{ends[1]} %"
 
 
 def _share(flows: _Flows, which: Mask) -> str:
-    win = flows.rates["win"][which]
-    sent = int(win["data_segs_out"].sum(dtype="u8"))
-    return f"{text.percent(100.0 * int(win['retrans_segs'].sum(dtype='u8')) / sent if sent else 0.0)} %"
+    sent, again = int(flows.sent[which].sum(dtype="u8")), int(flows.again[which].sum(dtype="u8"))
+    return f"{text.percent(100.0 * again / sent if sent else 0.0)} %"
 
 
 def failures(flows: Flows) -> list[Finding]:

@@ -184,6 +184,12 @@ def gather(records: Records, which: NDArray[Any]) -> Records:
     return found
 
 
+def scatter(records: Records, which: NDArray[Any], values: Records) -> None:
+    """``records[which] = values``, whole rows at a time."""
+    opaque = f"V{records.dtype.itemsize}"
+    records.view(opaque)[which] = np.ascontiguousarray(values).view(opaque)
+
+
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
     """``np.unique`` without sorting all: most hosts have few namespaces, cgroup trees and users."""
     found: list[Any] = []

@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from tcptop_ops import diagnosis
 from tcptop_ops.diagnosis import COUNTED, LINGERING_SCORE, MEMORY, Case
 from tcptop_ops.endings import end_codes
-from tcptop_ops.snapshot import FINAL, OWNED, STATE_NAMES, UNKNOWN_U32, Origin, Records, Snapshot, State, gather
+from tcptop_ops.snapshot import (
+    FINAL,
+    OWNED,
+    STATE_NAMES,
+    UNKNOWN_U32,
+    Origin,
+    Records,
+    Snapshot,
+    State,
+    gather,
+    scatter,
+)
 
 SAMPLES = 11
 BAD_CLOSED_S = 60.0
@@ -323,7 +334,7 @@ class Tracker:
         cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
         cause, score = diagnosis.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
-        self._memory[slots] = memory
+        scatter(self._memory, slots, memory)
         unsure = diagnosis.unsure(sockets, events, rates["fresh"])
         rates["cause"] = np.where(unsure, diagnosis.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)

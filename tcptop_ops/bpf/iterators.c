@@ -10,7 +10,6 @@
 /* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
 enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP };
 
-#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
 #define MAX_CGROUP_LEVELS 32
@@ -51,6 +50,10 @@ static __always_inline bool in_our_cgroup(void *sk)
 #endif
 }
 
+/* TCP_BPF_SOCK_OPS_CB_FLAGS is defined where the kernel has the option. */
+#if defined(HAVE_ADOPTION) && defined(TCP_BPF_SOCK_OPS_CB_FLAGS)
+#define CAN_SET_FLAGS
+
 /* The row remembers which flags it found: they are not ours to take away. */
 static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, struct counters *c, __u32 wanted)
 {
@@ -89,6 +92,7 @@ static __always_inline void give_back(void *tp, __u64 cookie, struct socket *r)
 		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 	conns.delete(&cookie);
 }
+#endif
 
 /*
  * A socket's cache lines, all asked for at once: one after the other, waiting for memory is most of what a pass costs.
@@ -152,7 +156,7 @@ int bpf_iter__tcp(__u64 *ctx)
 	__builtin_memset(r, 0, sizeof(*r));
 	fill_socket(r, tp);
 	r->cookie = bpf_get_socket_cookie(tp);
-#ifdef HAVE_ADOPTION
+#ifdef CAN_SET_FLAGS
 	__u32 wanted = r->cookie == now->watched && r->state != BPF_TCP_LISTEN ? birth_flags() : EVENT_FLAGS;
 	bool lacks = (r->cb_flags & wanted) != wanted;
 	if (r->state != BPF_TCP_CLOSE && (now->pass == PASS_SURVEY || (now->pass == PASS_ADOPT && lacks)))

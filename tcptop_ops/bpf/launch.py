@@ -74,9 +74,12 @@ def default_map_size() -> int:
     return min(MAX_ROWS, max(65_536, 1 << (8 * in_use).bit_length()))
 
 
-def attempts(has_btf: bool) -> list[list[str]]:
-    """Sets of features, the richest first; the loader takes the first that the verifier accepts."""
-    btf = ["HAVE_BTF_SOCKET", "HAVE_ITERATORS", "HAVE_ADOPTION"]
+def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
+    """Sets of features, the richest first; the loader takes the first that the verifier accepts.
+
+    ``can_adopt``: the kernel knows how to set callback flags by setsockopt. The verifier would not tell.
+    """
+    btf = ["HAVE_BTF_SOCKET", "HAVE_ITERATORS", *(["HAVE_ADOPTION"] if can_adopt else [])]
     task = ["HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"]
     without_pid = ["HAVE_COMM", "HAVE_CGROUP"]
     rich = [btf + task, btf + without_pid, btf] if has_btf else []
@@ -105,7 +108,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(bool(offsets)),
+        "attempts": attempts(bool(offsets), layout.CB_FLAGS in offsets),
         "headers": str(HERE / "include"),
         "source": str(HERE),
         "cgroup": target,

@@ -44,8 +44,17 @@ WANTED: tuple[Wanted, ...] = (
         "sk_protocol",
     ),
     Wanted("SK_CGROUP", (("sock.sk_cgrp_data", "sock_cgroup_data.cgroup"),)),
-    Wanted("SK_TIMER_PPREV", (("sock.sk_timer", "timer_list.entry", "hlist_node.pprev"),)),
-    Wanted("SK_TIMER_EXPIRES", (("sock.sk_timer", "timer_list.expires"),)),
+    Wanted(
+        "SK_TIMER_PPREV",
+        (
+            ("sock.sk_timer", "timer_list.entry", "hlist_node.pprev"),
+            ("sock..sk_timer", "timer_list.entry", "hlist_node.pprev"),  # 6.1: in a union with MPTCP's timer
+        ),
+    ),
+    Wanted(
+        "SK_TIMER_EXPIRES",
+        (("sock.sk_timer", "timer_list.expires"), ("sock..sk_timer", "timer_list.expires")),
+    ),
     Wanted("NET_INUM", (("net.ns", "ns_common.inum"),)),
     Wanted("CGROUP_KN", (("cgroup.kn",),)),
     Wanted("CGROUP_LEVEL", (("cgroup.level",),)),
@@ -137,11 +146,21 @@ OPTIONAL = frozenset(
     | {"SOCKET_FILE", "FILE_INODE", "INODE_INO"}
 )
 
+CB_FLAGS, CB_FLAGS_NUMBER = "TCP_BPF_SOCK_OPS_CB_FLAGS", 1008
+"""The socket option that sets callback flags (linux/bpf.h, 6.12). The verifier does not look at the option's number, so
+that only its name in the BTF tells whether this kernel has it."""
+
 
 def kernel_offsets() -> dict[str, int]:
-    """The definitions for this kernel, bytes. Raises Unsupported without BTF, or a member that nothing replaces."""
-    found = offsets(Btf.of_kernel(), WANTED)
+    """The definitions for this kernel: offsets in bytes, and CB_FLAGS where it has the option.
+
+    Raises Unsupported without BTF, or a member that nothing replaces.
+    """
+    btf = Btf.of_kernel()
+    found = offsets(btf, WANTED)
     missing = [want.macro for want in WANTED if want.macro not in found and want.macro not in OPTIONAL]
     if missing:
         raise Unsupported(f"the kernel's BTF lacks {', '.join(missing)}")
+    if btf.names(CB_FLAGS):
+        found[CB_FLAGS] = CB_FLAGS_NUMBER
     return found

@@ -10,11 +10,14 @@ The program is attached with a bpf_link, which dies with its last descriptor; a 
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import importlib.util
 import json
 import os
 import resource
 import socket
+import struct
 import sys
 import tempfile
 import traceback
@@ -22,7 +25,10 @@ from contextlib import suppress
 from typing import Any
 
 MAPS = ("conns", "counters", "control", "done", "stories", "seen")
-BPF_LINK_CREATE = 28
+BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
+BPF_PROG_TYPE_SOCK_OPS = 13
+HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
+"""bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
 BPF_TRACE_ITER = 28
 
 
@@ -101,10 +107,43 @@ def attach(program: int, cgroup: str) -> int:
         os.close(fd)
 
 
+def refused_helpers() -> set[str]:
+    """Those of HELPERS that this kernel refuses to sock_ops: a few instructions tell sooner than the compiler."""
+    return {feature for feature, number in HELPERS.items() if not is_accepted(number)}
+
+
+def is_accepted(number: int) -> bool:
+    """Whether sock_ops may call this helper. True where the kernel can't be asked: then the verifier decides."""
+    code = b"".join(
+        struct.pack("=BBhi", *instruction)
+        for instruction in (
+            (0x7A, 10, -16, 0),  # *(u64 *)(r10 - 16) = 0, and - 8: what comm is written to
+            (0x7A, 10, -8, 0),
+            (0xBF, 1 | 10 << 4, 0, 0),  # r1 = r10
+            (0x07, 1, 0, -16),  # r1 += -16
+            (0xB7, 2, 0, 16),  # r2 = 16
+            (0x85, 0, 0, number),  # call
+            (0xB7, 0, 0, 1),  # r0 = 1
+            (0x95, 0, 0, 0),  # exit
+        )
+    )
+    text, license = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+    attr = struct.pack(
+        "=IIQQ", BPF_PROG_TYPE_SOCK_OPS, len(code) // 8, ctypes.addressof(text), ctypes.addressof(license)
+    )
+    try:
+        os.close(helper.bpf(BPF_PROG_LOAD, bytearray(attr.ljust(64, b"\0"))))
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
 def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:
     """The module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
-    for features in request["attempts"]:
+    refused = refused_helpers()
+    attempts = [[each for each in features if each not in refused] for features in request["attempts"]]
+    for features in [each for at, each in enumerate(attempts) if each not in attempts[:at]]:
         module = compile_text(BPF, request, features, log)
         try:
             return module, load(BPF, module, "sockops", BPF.SOCK_OPS), features

@@ -60,6 +60,13 @@ static __always_inline void add(__u64 *counter)
 	__sync_fetch_and_add(counter, 1);
 }
 
+/* clang drops a mask that it can prove needless; older verifiers (6.1) can't, and need it. ``size``: a power of two. */
+static __always_inline __u32 below(__u32 index, __u32 size)
+{
+	asm volatile("" : "+r"(index));
+	return index & (size - 1);
+}
+
 static __always_inline void set_flags(struct bpf_sock_ops *ctx, __u32 flags)
 {
 	if (flags != CTX(bpf_sock_ops_cb_flags))
@@ -355,7 +362,7 @@ static __always_inline void see(struct bpf_sock_ops *ctx, int where, __u32 known
 	s->args[op][1] = CTX(args[1]);
 	s->args[op][2] = CTX(args[2]);
 	if (op == BPF_SOCK_OPS_RTT_CB)
-		add(&s->rtt[bpf_log2(s->args[op][0]) & 31]);
+		add(&s->rtt[below(bpf_log2(s->args[op][0]), 32)]);
 }
 
 static __always_inline void see_everywhere(struct bpf_sock_ops *ctx, __u32 known)

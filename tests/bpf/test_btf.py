@@ -107,6 +107,47 @@ def test_offsets(btf: Btf) -> None:
     assert offsets(btf, wanted) == {"ERR": 4, "EXPIRES": 40, "FIRST": 4, "LRCV": 28, "FLAG": 1, "FLAG_SHIFT": 5}
 
 
+def nested() -> Builder:
+    """A timer in a union without a name, behind types of every shape that a walk has to step over."""
+    made = built()
+    made.types += struct.pack("<IIIIII", 0, 3 << 24, 0, 1, 1, 4)  # an array
+    made.types += struct.pack("<IIIII", 0, 13 << 24 | 1, 1, 0, 1)  # a function with a parameter
+    made.types += struct.pack("<IIIIII", 0, 19 << 24 | 1, 8, made.string("LARGE"), 1, 1)  # a 64-bit enumeration
+    made.types += struct.pack("<III", 0, 2 << 24, 1)  # a pointer
+    unnamed = 12  # seven types of ``built``, these four
+    made.composite("", 48, ("sk_timer", 0), ("other", 64), kind=UNION)
+    made.types += struct.pack("<III", 0, STRUCT << 24 | 1, 64)
+    made.types += struct.pack("<III", 0, unnamed, 128)  # a struct without a name around it
+    made.types += struct.pack("<III", made.string("outer"), STRUCT << 24 | 2, 96)
+    made.types += struct.pack("<IIIIII", made.string("first"), 1, 0, 0, unnamed + 1, 256)
+    return made
+
+
+def test_members_of_a_union_without_a_name() -> None:
+    btf = Btf(nested().bytes())
+    assert list(btf.members("outer")) == ["first"]
+    found = {name: member.offset for name, member in btf.nested_members("outer").items()}
+    assert found == {"sk_timer": 48, "other": 56}
+    wanted = (Wanted("EXPIRES", (("outer.sk_timer",), ("outer..sk_timer", "timer_list.expires"))),)
+    assert offsets(btf, wanted) == {"EXPIRES": 72}
+    assert btf.nested_members("list_head") == {}
+    with pytest.raises(Unsupported):
+        btf.nested_members("nope")
+
+
+def test_a_struct_that_contains_itself_comes_to_an_end() -> None:
+    made = Builder()
+    made.integer("int", 4)
+    made.types += struct.pack("<IIIIII", made.string("snake"), STRUCT << 24 | 1, 8, 0, 2, 0)
+    assert Btf(made.bytes()).nested_members("snake") == {}
+
+
+def test_a_name_that_the_kernel_knows() -> None:
+    btf = Btf(nested().bytes())
+    assert btf.names("LARGE")
+    assert not btf.names("LARG")
+
+
 def test_what_only_looks_like_a_struct() -> None:
     """Other types may hold the same bytes: between two words, or with members whose names nobody wrote."""
     made = built()
@@ -166,6 +207,8 @@ def ask(data: bytes) -> None:
             with contextlib.suppress(Unsupported):
                 assert all(member.offset >= 0 for member in btf.members(name).values())
         btf.member_of_unnamed("lrcvtime")
+        with contextlib.suppress(Unsupported):
+            btf.nested_members("sock")
         offsets(btf, layout.WANTED)
 
 
@@ -222,7 +265,7 @@ def test_the_kernels_own_types(kernel: bytes) -> None:
     """Searching agrees with a walk over all types, for every struct that is asked for."""
     everything = walk(kernel)
     btf = Btf(kernel)
-    steps = {step.split(".")[0] for want in layout.WANTED for chain in want.chains for step in chain} - {""}
+    steps = {step.partition(".")[0] for want in layout.WANTED for chain in want.chains for step in chain} - {""}
     known = steps & everything.keys()
     assert {"tcp_sock", "sock", "inet_connection_sock", "task_struct", "file"} <= known
     for name in known:

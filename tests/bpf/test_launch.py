@@ -29,6 +29,7 @@ def test_attempts_get_poorer_and_end_with_nothing() -> None:
             assert not any(features >= earlier for earlier in sets[:at])
         assert any("HAVE_ITERATORS" in features for features in sets) is has_btf
         assert any("HAVE_ADOPTION" in features for features in sets) is has_btf
+        assert not any("HAVE_ADOPTION" in features for features in attempts(has_btf, can_adopt=False))
         assert sets[0].issuperset(TASK)
         assert [features for features in sets if "HAVE_COMM" in features and "HAVE_PID" not in features]
 
@@ -195,7 +196,7 @@ def test_an_answer_with_descriptors(stub: Stub) -> None:
     assert asked["cgroup"] == asked["cgroup_root"] == str(stub.directory / "cg")
     assert (asked["defines"]["MAP_SIZE"], asked["defines"]["TP_SRTT_US"]) == (4096, 1696)
     assert "OUR_CGROUP_ID" not in asked["defines"]
-    assert asked["attempts"] == attempts(has_btf=True)
+    assert asked["attempts"] == attempts(has_btf=True, can_adopt=layout.CB_FLAGS in asked["defines"])
     assert "struct final {" in asked["text"]
     assert Path(asked["headers"]).is_dir()
 

@@ -20,6 +20,11 @@ from tests.live.watch import Watch
 
 BCC_PYTHON = "/usr/bin/python3"  # the distribution's: PyPI's bcc is something else
 TOOLS = ("ip", "nft", "nsenter", "ss", "tc")
+LACKING = {
+    "HAVE_ADOPTION": "the kernel has no TCP_BPF_SOCK_OPS_CB_FLAGS: flags of open sockets can't be set or taken back",
+    "HAVE_PID": "the kernel refuses bpf_get_current_pid_tgid to sock_ops: who was there only for a moment is not known",
+    "HAVE_COMM": "the kernel refuses bpf_get_current_comm to sock_ops: the name of who is gone is not known",
+}
 LEFT = pytest.StashKey[list[str]]()
 
 
@@ -33,6 +38,19 @@ def missing() -> str | None:
     if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return f"not installed: {', '.join(absent)}"
     return _bcc_missing() or _lab_refused()
+
+
+@functools.cache
+def accepted() -> frozenset[str]:
+    """The features that this kernel accepted of the product, asked once (``Attached.features``)."""
+    with Lab() as lab, Watch(lab.cgroup("features")) as watch:
+        return watch.source.attached.features
+
+
+def lacking(item: pytest.Item) -> str | None:
+    """What of the features that a test is marked as needing this kernel refused, or None."""
+    needed = {feature: LACKING[feature] for mark in item.iter_markers("needs") for feature in mark.args}
+    return "; ".join(why for feature, why in needed.items() if feature not in accepted()) or None
 
 
 def _bcc_missing() -> str | None:
@@ -55,6 +73,7 @@ def _lab_refused() -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "live: needs root and a kernel")
+    config.addinivalue_line("markers", "needs(feature, ...): what the kernel has to accept, HAVE_*")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -65,7 +84,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture: skip, or fail, what can't run here."""
-    reason = missing()
+    reason = missing() or lacking(item)
     if reason and os.environ.get("TCPTOP_REQUIRE_LIVE") == "1":
         pytest.fail(f"live tests are required, but: {reason}", pytrace=False)
     if reason:

@@ -215,6 +215,7 @@ def test_a_receiver_is_exact_and_so_is_one_that_falls_silent(lab: Lab, link: Lin
     wait_until(lambda: watch.open(server.port)["bytes_received"] == SENT + 5, what="five bytes more")
 
 
+@pytest.mark.needs("HAVE_ADOPTION")
 def test_a_connection_older_than_the_program(lab: Lab, link: Link, cgroup: Path) -> None:
     server, client = connected(lab, link, cgroup)
     with Watch(cgroup) as watch:
@@ -226,6 +227,7 @@ def test_a_connection_older_than_the_program(lab: Lab, link: Link, cgroup: Path)
         assert watch.closed(server.port)["end"] == "peer-closed"
 
 
+@pytest.mark.needs("HAVE_ADOPTION")
 def test_retransmits_of_an_adopted_connection_are_exact_from_then_on(lab: Lab, link: Link, cgroup: Path) -> None:
     count = 400_001
     server, client = connected(lab, link, cgroup, "serve-sink", 2 * count)
@@ -322,6 +324,7 @@ def attached_to(cgroup: Path) -> list[int]:
         os.close(fd)
 
 
+@pytest.mark.needs("HAVE_ADOPTION")
 def test_nothing_is_left_after_close(lab: Lab, link: Link, cgroup: Path) -> None:
     with Watch(cgroup) as watch:
         _server, client = connected(lab, link, cgroup)

@@ -1,0 +1,193 @@
+#!/bin/bash
+# Runs the live tests under other kernels than this machine's: Debian's own, booted in an emulator with this machine's
+# file system as root (docs/kernels.md). Needs apt with Debian's sources, root, and what `missing` below looks for.
+#
+#   tests/kernels.sh [KERNEL...] [-- pytest options]      KERNEL: 6.1, 6.12 (default: both)
+#
+# TCPTOP_VENV    the virtual environment with the dev extra (default: .venv of the checkout)
+# TCPTOP_CACHE   where kernels and virtme-ng are kept (default: ~/.cache/tcptop-ops)
+# TCPTOP_SCALE   share of the connections in the tests that count to 100,000 (default here: 0.05)
+# TCPTOP_MINUTES a guest is given so long (default: 60)
+#
+# Prints what the guest prints, then a summary: each kernel with what failed and what was skipped and why. Exits 1 if a
+# test failed or a kernel did not come up. Nothing is installed on this machine, and nothing is left of a guest.
+set -u
+self=$(readlink -f -- "$0")
+top=${self%/tests/kernels.sh}
+venv=$(readlink -f -- "${TCPTOP_VENV:-$top/.venv}")
+cache=${TCPTOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tcptop-ops}
+scale=${TCPTOP_SCALE:-0.05}
+minutes=${TCPTOP_MINUTES:-60}
+virtme=$cache/virtme
+guest_memory=4G
+vng_version=1.42
+
+die() { printf 'kernels.sh: %s\n' "$*" >&2; exit 3; }
+
+kernels=() options=()
+while (($#)); do
+    case $1 in
+    --) shift; options=("$@"); break ;;
+    -*) die "unknown option $1; options of pytest follow --" ;;
+    *) kernels+=("$1"); shift ;;
+    esac
+done
+((${#kernels[@]})) || kernels=(6.1 6.12)
+((${#options[@]})) || options=(tests/live)
+
+missing() { # a package a line, for each program that is not here
+    local program package
+    while read -r program package; do
+        PATH=$PATH:/usr/sbin:/sbin type -P "$program" >/dev/null || printf '%s ' "$package"
+    done <<'EOF'
+qemu-system-x86_64 qemu-system-x86
+busybox busybox-static
+depmod kmod
+mkfs.ext4 e2fsprogs
+dpkg-deb dpkg
+apt-get apt
+ip iproute2
+nft nftables
+EOF
+}
+
+# The newest package of a series, by name: linux-image-6.1.0-56-amd64-unsigned, linux-image-6.12.111+deb12-amd64-unsigned.
+newest() {
+    apt-cache search --names-only "^linux-image-${1//./\\.}\.[0-9][^ ]*-amd64-unsigned\$" |
+        awk '$1 !~ /-(rt|cloud)-amd64/ { print $1 }' | sort -V | tail -n 1
+}
+
+kernel_of() { # kernel_of SERIES: unpacks its package, tells the kernel's image
+    local package place unpacked
+    package=$(newest "$1")
+    [[ -n $package ]] || { echo "apt knows no linux-image-$1.*-amd64-unsigned (apt-get update?)" >&2; return 1; }
+    place=$cache/kernels/$package
+    if [[ ! -e $place/done ]]; then
+        unpacked=$(mktemp -d -- "$cache/unpack.XXXXXX") || return
+        (cd -- "$unpacked" && apt-get download -q "$package" && dpkg-deb -x ./*.deb root && rm -f -- ./*.deb) >&2 &&
+            PATH=$PATH:/usr/sbin:/sbin depmod -b "$unpacked/root" "$(ls -- "$unpacked/root/lib/modules")" &&
+            touch -- "$unpacked/done" && mkdir -p -- "$cache/kernels" && rm -rf -- "$place" && mv -- "$unpacked" "$place" ||
+            { rm -rf -- "$unpacked"; return 1; }
+    fi
+    printf '%s\n' "$place"/root/boot/vmlinuz-*
+}
+
+emulator() { # virtme-ng, in a virtual environment of its own
+    [[ -x $virtme/bin/vng ]] && return
+    python3 -m venv -- "$virtme" && "$virtme/bin/pip" install --quiet "virtme-ng==$vng_version" >&2
+}
+
+# The guest reads its root over 9p, file by file and slowly. What the tests start again and again comes on a disk, and is
+# mounted over the same paths: the interpreters, the virtual environment, bcc with LLVM.
+hot_paths() {
+    printf '%s\n' "$venv"
+    "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))'
+    ls -d -- /usr/lib/python3 /usr/lib/python3.[0-9]*
+    ldconfig -p | awk '/lib(bcc|LLVM|clang-cpp|clang)[-.]/ { print $NF }' | while read -r library; do
+        readlink -f -- "$library"
+    done
+} 2>/dev/null
+
+pack() { # pack DIRECTORY: the disk, and which paths are on it
+    local stage=$1/stage stdlib
+    stdlib=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+    mkdir -p -- "$stage/checkout" "$stage/root"
+    hot_paths | sort -u >"$1/hot"
+    tar -C / -cf - --anchored --exclude="${stdlib#/}/site-packages" --no-anchored --exclude=mypy --exclude=mypyc --exclude='ruff*' --exclude='python3*/test' --exclude=idlelib \
+        --exclude=ensurepip --exclude='*.a' -- $(sed 's|^/||' "$1/hot") | tar -C "$stage/root" -xf - || return
+    (cd -- "$top" && { git ls-files -z --cached --others --exclude-standard 2>/dev/null || find . -type f -print0; } |
+        while IFS= read -r -d '' file; do [[ -f $file ]] && printf '%s\0' "$file"; done |
+        tar -cf - --null -T -) | tar -C "$stage/checkout" -xf - || return
+    "$venv/bin/python" -m compileall -q "$stage/checkout/tcptop_ops" "$stage/checkout/tests" >/dev/null
+    PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -O ^has_journal -d "$stage" "$1/disk" "$(($(du -sm -- "$stage" | cut -f 1) * 5 / 4 + 64))M" >/dev/null || return
+    rm -rf -- "$stage"
+}
+
+guest_script() { # guest_script DIRECTORY, where the guest writes: log and status
+    printf 'work=%q venv=%q scale=%q\noptions=(' "$1" "$venv" "$scale"
+    printf ' %q' "${options[@]}"
+    cat <<'EOF'
+ )
+tests() {
+    uname -r
+    ip link set lo up
+    modprobe -a virtio_blk ext4 || return
+    for _ in $(seq 100); do [ -b /dev/vda ] && break; sleep 0.1; done
+    mount -o ro /dev/vda /mnt || return
+    while read -r path; do mount --bind "/mnt/root$path" "$path" || return; done <"$work/hot"
+    cd /mnt/checkout || return
+    export TCPTOP_SCALE=$scale TCPTOP_REQUIRE_LIVE=0 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis PATH=$venv/bin:$PATH COLUMNS=150
+    python -m pytest -v --color=no --durations=8 -p no:cacheprovider "${options[@]}"
+}
+tests >"$work/log" 2>&1 </dev/null
+echo $? >"$work/status"
+sync
+EOF
+}
+
+# With icount the guest's clock goes by its instructions, one a nanosecond: however slow or busy this machine is, nothing
+# in the guest runs into a timeout for that. While the guest waits, its clock is ours. One processor: with icount they
+# would take turns, and 6.1 never sees its second one come up.
+boot() { # boot IMAGE DIRECTORY: the guest runs DIRECTORY/script; its kernel's words are in DIRECTORY/console
+    PATH=$virtme/bin:$PATH:/usr/sbin:/sbin TMPDIR=$work exec timeout --kill-after=10 "${minutes}m" "$virtme/bin/vng" --run "$1" \
+        --disable-kvm --user root --cpus 1 --memory "$guest_memory" --verbose --rwdir="$2" --disk "$work/disk" \
+        --append mitigations=off --qemu-opts="-icount shift=0" -- "bash $2/script" \
+        >"$2/console" 2>&1 </dev/null
+}
+
+run() { # run SERIES: everything for one kernel; its summary goes to the end
+    local image place=$work/$1
+    mkdir -- "$place"
+    printf '\n=== %s\n' "$1"
+    image=$(kernel_of "$1" 2>>"$work/summary") || { printf '%s: no kernel\n' "$1" >>"$work/summary"; return 1; }
+    ln -- "$work/hot" "$place/"
+    guest_script "$place" >"$place/script"
+    : >"$place/log"
+    tail -n +1 -f -- "$place/log" &
+    follower=$!
+    boot "$image" "$place" &
+    guest=$!
+    wait "$guest"
+    guest=
+    sleep 1 # the follower's last look
+    kill "$follower"
+    wait "$follower"
+    follower=
+    summarize "$1" "$image" "$place" >>"$work/summary"
+    [[ $(cat -- "$place/status" 2>/dev/null) == 0 ]]
+} 2>/dev/null
+
+summarize() {
+    printf '\n%s (%s)\n' "$1" "${2##*/vmlinuz-}"
+    if [[ -e $3/status ]]; then
+        grep -E '^(FAILED|ERROR|SKIPPED|XFAIL)' "$3/log"
+        tail -n 1 "$3/log"
+    else
+        printf 'the guest did not come to the end of its tests:\n'
+        tail -n 15 "$3/log" "$3/console"
+    fi
+}
+
+((EUID == 0)) || die "root is needed: the guest reads this machine's whole file system"
+absent=$(missing)
+[[ -z $absent ]] || die "missing: apt-get install --no-install-recommends $absent"
+[[ -x $venv/bin/python ]] || die "no virtual environment at $venv: run ./test once, or set TCPTOP_VENV"
+mkdir -p -- "$cache" || die "cannot write to $cache"
+emulator || die "virtme-ng could not be installed"
+work=$(mktemp -d "${TMPDIR:-/tmp}/tcptop-kernels.XXXXXX") || exit
+guest='' follower=''
+leave() { # bash waits for what it runs in the foreground before it looks at a trap: a guest runs in the background
+    [[ -z $guest ]] || { kill "$guest"; wait "$guest"; }
+    [[ -z $follower ]] || kill "$follower"
+    rm -rf -- "$work"
+} 2>/dev/null
+trap leave EXIT
+trap 'exit 130' INT TERM HUP
+pack "$work" || die "could not pack what the guest needs"
+failed=0
+for series in "${kernels[@]}"; do
+    run "$series" || failed=1
+done
+printf '\n=== summary\n'
+cat -- "$work/summary"
+exit "$failed"
