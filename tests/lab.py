@@ -41,6 +41,7 @@ __all__ = [
     "LabError",
     "Link",
     "Loss",
+    "OwnDrop",
     "Traffic",
     "in_netns",
     "run",
@@ -52,6 +53,7 @@ T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 TRAFFIC = Path(__file__).with_name("traffic.py")
+FORWARDER = Path(__file__).with_name("forwarder.py")
 WATCHER = Path(leftovers.__file__)
 START_LIMIT = 10.0  # seconds; a Python starts in 0.02, but not on an emulated machine
 
@@ -96,21 +98,22 @@ def _enter(ns: str) -> None:
 
 
 class _Dropper:
-    """An nftables table of its own in one namespace: an input chain with at most one rule, and a counter of drops.
+    """An nftables table of its own in one namespace: a chain with at most one rule, and a counter of drops.
 
     On the receiver's side, because a drop in the sender's own output hook is no loss to TCP: it is told at once.
     """
 
-    def __init__(self, ns: str, table: str) -> None:
+    def __init__(self, ns: str, table: str, hook: str = "input") -> None:
         self.ns = ns
         self.table = f"{MARK}{table}"
-        chain = "type filter hook input priority 0; policy accept;"
-        self._nft(f"table inet {self.table} {{\ncounter dropped {{ }}\nchain input {{ {chain} }}\n}}\n")
+        self._chain = hook
+        chain = f"type filter hook {hook} priority 0; policy accept;"
+        self._nft(f"table inet {self.table} {{\ncounter dropped {{ }}\nchain {hook} {{ {chain} }}\n}}\n")
 
     def replace(self, match: str | None) -> None:
         """Drop what matches from now on, in one step; nothing if there is no match to make."""
-        rule = f"add rule inet {self.table} input {match} counter name dropped drop\n" if match else ""
-        self._nft(f"flush chain inet {self.table} input\n{rule}")
+        rule = f"add rule inet {self.table} {self._chain} {match} counter name dropped drop\n" if match else ""
+        self._nft(f"flush chain inet {self.table} {self._chain}\n{rule}")
 
     def dropped(self) -> int:
         """Packets dropped so far. A packet may be many segments where offloads are on."""
@@ -145,6 +148,14 @@ class Loss(_Dropper):
         """Lose each ``count``-th packet: as much loss, no chance."""
         self.replace(f"{self._arriving} numgen inc mod {count} {count - 1}")
 
+    def tails(self, lost: int) -> None:
+        """Lose the last segment of each of ``traffic.MESSAGE``, the first ``lost`` times that it is sent."""
+        self.replace(f"{self._arriving} meta length 300-1000 numgen inc mod {lost + 1} < {lost}")
+
+    def plain_acks(self) -> None:
+        """Lose IPv4 acknowledgements without SACK blocks: 20 bytes, 20, and timestamps."""
+        self.replace(f"{self._arriving} meta length 52")
+
 
 class BlackHole(_Dropper):
     """SYNs to a port vanish without an answer, until it is opened."""
@@ -159,6 +170,14 @@ class BlackHole(_Dropper):
 
     def open(self) -> None:
         self.replace(None)
+
+
+class OwnDrop(_Dropper):
+    """A host that drops what it sends itself: TCP leaving through a device, from now on."""
+
+    def __init__(self, ns: str, device: str) -> None:
+        super().__init__(ns, f"own-{device}", "output")
+        self.replace(f'oifname "{device}" meta l4proto tcp')
 
 
 @dataclass(frozen=True)
@@ -271,9 +290,19 @@ class Lab:
         argv = [sys.executable, "-I", str(WATCHER), self.prefix]
         stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True))
 
-    def _end_processes(self) -> None:
-        for process in self._processes:
+    @property
+    def started(self) -> int:
+        """How many programs were started, and are not ended yet."""
+        return len(self._processes)
+
+    def end_since(self, started: int) -> None:
+        """End the programs that were started after that many."""
+        for process in self._processes[started:]:
             _end(process)
+        del self._processes[started:]
+
+    def _end_processes(self) -> None:
+        self.end_since(0)
 
     def cgroup(self, name: str) -> Path:
         """A cgroup, in that of the lab."""
@@ -307,11 +336,20 @@ class Lab:
             run(["ip", "-n", name, "link", "set", "lo", "up"])
         return name
 
-    def link(self, a: str, b: str, *, loss_percent: float = 0, offload: bool = True, rate: str | None = None) -> Link:
+    def link(
+        self,
+        a: str,
+        b: str,
+        *,
+        loss_percent: float = 0,
+        offload: bool = True,
+        rate: str | None = None,
+        latency: str = "50ms",
+    ) -> Link:
         """Join two namespaces, named by their labels; ``b`` loses what it receives.
 
         ``offload=False`` makes every packet one segment, so that losses can be counted. ``rate`` (as tc has it, say
-        "20mbit") puts a router between them with a queue of 50 ms towards ``b``.
+        "20mbit") puts a router between them with a queue towards ``b``, as long as ``latency`` says.
         """
         if rate is None:
             left, right = self._cable(self.namespace(a), self.namespace(b), offload)
@@ -321,8 +359,28 @@ class Lab:
         outer, right = self._cable(router, self.namespace(b), offload)
         self._route(left, inner, right)
         self._route(right, outer, left)
-        self._forward(outer, rate)
+        self._forward(outer, rate, latency)
         return Link(left, right, Loss(right.ns, right.device, loss_percent), router)
+
+    def slow_path(self, a: str, b: str, **options: float | str) -> Link:
+        """Join two namespaces by a path in user space that delays, and lets some packets be late (``forwarder.py``).
+
+        Options are those of its command line; several values are words of one text (``late_ms="5 60"``).
+        """
+        self._links = (self._links + 1) % (1 << 16)
+        self._devices += 2
+        ends = (self._end(self.namespace(a), 1), self._end(self.namespace(b), 2))
+        words = [w for name, value in options.items() for w in (f"--{name.replace('_', '-')}", *str(value).split())]
+        where = [word for end in ends for word in (str(NETNS / end.ns), end.device)]
+        Traffic(self.popen(None, [sys.executable, "-I", str(FORWARDER), *where, *words])).expect("ready")
+        for end, peer in (ends, ends[::-1]):
+            ready = f"""
+                address add {end.ipv4} peer {peer.ipv4} dev {end.device}
+                address add {end.ipv6} peer {peer.ipv6} dev {end.device} nodad
+                link set {end.device} up
+            """
+            run(["ip", "-n", end.ns, "-batch", "-"], text=ready)
+        return Link(*ends, Loss(ends[1].ns, ends[1].device))
 
     def _cable(self, a: str, b: str, offload: bool) -> tuple[End, End]:
         """A veth pair with addresses of its own (RFC 1918, RFC 4193)."""
@@ -366,16 +424,20 @@ class Lab:
         run(["ip", "-n", source.ns, "route", "add", target.ipv6, "via", gateway.ipv6])
 
     @staticmethod
-    def _forward(outer: End, rate: str) -> None:
+    def _forward(outer: End, rate: str, latency: str) -> None:
         """Make a namespace a router, and give the device that leads out of it a queue."""
         switch = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"
         run(["sh", "-ec", switch], ns=outer.ns)
-        queueing = ["tbf", "rate", rate, "burst", "32kb", "latency", "50ms"]
+        queueing = ["tbf", "rate", rate, "burst", "32kb", "latency", latency]
         run(["tc", "-n", outer.ns, "qdisc", "add", "dev", outer.device, "root", *queueing])
 
     def loss(self, end: End, percent: float = 0) -> Loss:
         """Loss at one more end of a link: what goes back to ``a``, ACKs for instance."""
         return Loss(end.ns, end.device, percent)
+
+    def own_drop(self, end: End) -> OwnDrop:
+        """Let this end drop what it sends."""
+        return OwnDrop(end.ns, end.device)
 
     def black_hole(self, ns: str, port: int) -> BlackHole:
         """Let SYNs to this port vanish in the namespace of the receiver."""

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops import tracker
-from tcptop_ops.snapshot import UNKNOWN_U32, Origin
 from tcptop_ops.diagnosis import COUNTED
+from tcptop_ops.snapshot import UNKNOWN_U32, Origin
 from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 

@@ -12,14 +12,20 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
+import fcntl
 import ipaddress
 import select
 import socket
 import struct
 import sys
+import termios
 import threading
+import time
 
 CHUNK = bytes(range(256)) * 256  # 64 KiB
+MESSAGE = 2000
+"""Bytes: on Ethernet one whole segment and one of 500 to 600 bytes."""
+
 PR_SET_NAME = 15  # linux/prctl.h
 printing = threading.Lock()
 
@@ -44,6 +50,10 @@ def new_socket(args: argparse.Namespace) -> socket.socket:
     made = socket.socket(family_of(args.address), socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, args.congestion.encode())
+    if args.keepalive:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, args.keepalive)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, args.keepalive)
     return made
 
 
@@ -87,6 +97,17 @@ def exchange(connection: socket.socket, count: int) -> None:
         connection.recv(1)
 
 
+def messages(connection: socket.socket, count: int) -> None:
+    """Send ``count`` messages of two segments, each when the last one was acknowledged; 0: until the end."""
+    sent = 0
+    while not count or sent < count:
+        connection.send(CHUNK[:MESSAGE])
+        sent += 1
+        while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
+            time.sleep(0.002)
+    say("sent", sent * MESSAGE)
+
+
 def obey(connection: socket.socket, line: str) -> None:
     """Do what one line of standard input says."""
     command, *rest = line.split()
@@ -110,6 +131,8 @@ def act(connection: socket.socket, args: argparse.Namespace) -> None:
         send(connection, args.count)
     elif args.mode == "send-endless":
         send_endlessly(connection)
+    elif args.mode == "messages":
+        messages(connection, args.count)
     elif args.mode in ("receive", "serve-sink"):
         receive(connection, args.count)
     elif args.mode == "serve-echo":
@@ -189,6 +212,7 @@ MODES = {
     "connect-only": connect,
     "send": connect,
     "send-endless": connect,
+    "messages": connect,
     "receive": connect,
     "exchange": connect,
     "short-connections": short_connections,
@@ -198,7 +222,7 @@ MODES = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("mode", choices=MODES)
-    parser.add_argument("count", type=int, nargs="?", default=0, help="bytes, exchanges or connections")
+    parser.add_argument("count", type=int, nargs="?", default=0, help="bytes, exchanges, messages or connections")
     parser.add_argument("--address", default="0.0.0.0", help="where to listen, or whom to connect to")
     parser.add_argument("--port", type=int, default=0, help="0: any (listeners)")
     parser.add_argument("--source", help="local address of a client")
@@ -206,6 +230,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, default=128)
     parser.add_argument("--then", choices=("hold", "close"), default="hold")
     parser.add_argument("--congestion", default="cubic")
+    parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
     parser.add_argument("--comm", help="name of the process")
     args = parser.parse_args(arguments)
     args.source = args.source or ("::" if family_of(args.address) == socket.AF_INET6 else "0.0.0.0")

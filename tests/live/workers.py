@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import array
+import contextlib
 import ctypes
 import os
+import select
 import signal
 import socket
 import struct
@@ -177,6 +179,24 @@ def flood(args: argparse.Namespace) -> None:
     say("finished", args.each)
 
 
+def fan(args: argparse.Namespace) -> None:
+    """A connection to each of ``--to`` (ADDRESS:PORT), all of this one process; 20 kB on each, 20 times a second."""
+    libc.prctl(PR_SET_NAME, args.comm.encode(), 0, 0, 0)
+    made = []
+    for target in args.to:
+        address, _, port = target.rpartition(":")
+        near = socket.socket()
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        near.connect((address, int(port)))
+        near.setblocking(False)
+        made.append(near)
+    say("ready", 0)
+    while not select.select([sys.stdin], [], [], 0.05)[0]:
+        for near in made:
+            with contextlib.suppress(BlockingIOError):
+                near.send(bytes(20_000))
+
+
 MODES: dict[str, Callable[[argparse.Namespace], object]] = {
     "prefork": prefork,
     "reuseport": reuseport,
@@ -185,6 +205,7 @@ MODES: dict[str, Callable[[argparse.Namespace], object]] = {
     "hang-up": hang_up,
     "burst": burst,
     "flood": flood,
+    "fan": fan,
 }
 
 
@@ -197,6 +218,8 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=3)
     parser.add_argument("--protocol", type=int, default=0)
     parser.add_argument("--up", action="store_true")
+    parser.add_argument("--to", nargs="*", default=[])
+    parser.add_argument("--comm", default="fan")
     args = parser.parse_args()
     libc.prctl(PR_SET_NAME, b"the-parent", 0, 0, 0)
     held = MODES[args.mode](args)

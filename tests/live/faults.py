@@ -1,0 +1,391 @@
+"""Faults staged on the real kernel, a lab of its own for each, beside fifty healthy flows; what is said of them.
+
+``python -m tests.live.faults`` (as root) stages all of them and prints the confusion matrix in Markdown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tcptop_ops import diagnosis, poller, view
+from tcptop_ops.export import connections
+from tcptop_ops.tracker import Flows
+from tests.lab import Lab, Link, Traffic
+from tests.live.watch import Watch
+
+HEALTHY = Path(__file__).with_name("healthy.py")
+HOLE = 7
+TICKS = 5
+"""Within so many a fault must be named, a second each."""
+
+PATIENCE_S = 2.0
+"""Instead of a minute, for not-closed."""
+
+HARMLESS = {cause.name for cause in diagnosis.CAUSES} - {rule.name for rule in diagnosis.RULES}
+
+Key = tuple[str, int]
+"""Local address and port."""
+
+
+@dataclass
+class Fault:
+    """A fault that goes on: the cause that must be named, and where. ``addresses``: of all rows that it touches."""
+
+    cause: str
+    where: list[Key]
+    addresses: set[str]
+
+
+class Stage:
+    """A lab, a watch that ticks by the clock, and the fifty healthy flows."""
+
+    def __init__(self, lab: Lab, *, crowd: bool = True) -> None:
+        self.lab = lab
+        self.cgroup = lab.cgroup("watched")
+        self.hosts = 0
+        self.crowd: list[str] = []
+        if crowd:
+            self._start_crowd()
+        self.watch = Watch(self.cgroup)
+        self._stop = threading.Event()
+        self._ticks = poller.ticks(self.watch.source, self.watch.tracker, 1.0, self._stop)
+
+    def _start_crowd(self) -> None:
+        link = self.lab.link("left", "right")
+        for ns, address in ((link.a.ns, "127.0.0.1"), (link.b.ns, link.b.ipv4)):
+            self.lab.black_hole(ns, HOLE)
+            server = self._program(ns, "serve", address)
+            self._program(link.a.ns, "run", address, server.port, HOLE)
+            self.crowd.append(address)
+        self.crowd.append(link.a.ipv4)
+
+    def _program(self, ns: str, *words: object) -> Traffic:
+        argv = [sys.executable, "-I", str(HEALTHY), *map(str, words)]
+        started = Traffic(self.lab.popen(ns, argv, cgroup=self.cgroup))
+        started.port = int(started.expect("ready") or 0)
+        return started
+
+    def tick(self) -> Flows:
+        """The next, a second after the last one or later."""
+        self.watch.flows = next(self._ticks)
+        return self.watch.flows
+
+    def causes(self) -> Counter[str]:
+        """How many live rows have which cause."""
+        rows = connections(view.make(self.watch.flows, view.Spec()))
+        return Counter(row["cause"] for row in rows if row["closed_s"] is None)
+
+    def close(self) -> None:
+        self._stop.set()
+        self.watch.source.close()
+
+    def link(self, **options: Any) -> Link:
+        """Between two new namespaces, every packet one segment."""
+        self.hosts += 1
+        return self.lab.link(f"a{self.hosts}", f"b{self.hosts}", offload=False, **options)
+
+    def slow_path(self, **options: float | str) -> Link:
+        self.hosts += 1
+        return self.lab.slow_path(f"a{self.hosts}", f"b{self.hosts}", **options)
+
+    def server(self, link: Link, mode: str = "serve-sink", count: int = 0, **options: Any) -> Traffic:
+        """At the far end."""
+        return self.lab.server(link.b.ns, mode, count, address=link.b.ipv4, cgroup=self.cgroup, **options)
+
+    def clients(self, link: Link, port: int, mode: str, number: int = 2, **options: Any) -> list[Traffic]:
+        """At the near end, to the far one."""
+        options = {"address": link.b.ipv4} | options
+        return [self.lab.client(link.a.ns, mode, port=port, cgroup=self.cgroup, **options) for _ in range(number)]
+
+    def connected(self, link: Link, port: int, mode: str, number: int = 2, **options: Any) -> list[Traffic]:
+        """The same, once they stand."""
+        clients = self.clients(link, port, mode, number, **options)
+        for client in clients:
+            client.expect("connected")
+        return clients
+
+
+def at_clients(cause: str, link: Link, clients: list[Traffic]) -> Fault:
+    """A fault that the near end has to tell."""
+    where = [(link.a.ipv4, client.port) for client in clients]
+    return Fault(cause, where, {link.a.ipv4, link.b.ipv4})
+
+
+def accept_queue(stage: Stage) -> Fault:
+    """A server that does not accept."""
+    link = stage.link()
+    server = stage.server(link, "listen-only", backlog=1)
+    stage.clients(link, server.port, "connect-only", 5)
+    return Fault("accept-queue", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
+
+
+def refused(stage: Stage) -> Fault:
+    """A port where nobody listens."""
+    link = stage.link()
+    return at_clients("refused", link, stage.clients(link, 9, "connect-only"))
+
+
+def unreachable(stage: Stage) -> Fault:
+    """An address of the local network that no neighbour answers for."""
+    link = stage.link()
+    nobody = str(ipaddress.ip_address(link.b.ipv4) + 70)
+    fault = at_clients("unreachable", link, stage.clients(link, 9, "connect-only", address=nobody))
+    fault.addresses.add(nobody)
+    return fault
+
+
+def syn_unanswered(stage: Stage) -> Fault:
+    """A firewall that swallows SYNs."""
+    link = stage.link()
+    stage.lab.black_hole(link.b.ns, 9)
+    return at_clients("syn-unanswered", link, stage.clients(link, 9, "connect-only"))
+
+
+def local_drop(stage: Stage) -> Fault:
+    """Own output rules that drop, from a quiet moment on."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "connect-only")
+    stage.lab.own_drop(link.a)
+    for client in clients:
+        client.tell("send 20000")
+    return at_clients("local-drop", link, clients)
+
+
+def local_drop_in_flight(stage: Stage) -> Fault:
+    """Own output rules that drop, just when what was in flight is lost and must be sent again."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "send-endless")
+    stage.tick()
+    link.loss.set(100)
+    stage.lab.own_drop(link.a)
+    return at_clients("local-drop", link, clients)
+
+
+def peer_not_reading(stage: Stage) -> Fault:
+    """A peer that reads one byte, and then no more."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link, "serve-sink", 1).port, "send-endless")
+    return at_clients("peer-not-reading", link, clients)
+
+
+def not_reading(stage: Stage) -> Fault:
+    """The same, seen from the other end."""
+    link = stage.link()
+    server = stage.server(link, "serve-source", 50_000_000)
+    return at_clients("not-reading", link, stage.connected(link, server.port, "connect-only"))
+
+
+def dead_peer(stage: Stage) -> Fault:
+    """From the middle of a transfer on, nothing arrives."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "send-endless")
+    stage.tick()
+    link.loss.set(100)
+    return at_clients("dead-peer", link, clients)
+
+
+def dead_peer_small(stage: Stage) -> Fault:
+    """A message after a rest, which nobody hears any more."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "connect-only")
+    link.loss.set(100)
+    for client in clients:
+        client.tell("send 1000")
+    return at_clients("dead-peer", link, clients)
+
+
+def dead_peer_idle(stage: Stage) -> Fault:
+    """A connection at rest, whose keepalive probes nobody answers any more."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "connect-only", keepalive=1)
+    link.loss.set(100)
+    return at_clients("dead-peer", link, clients)
+
+
+def rto_stall(stage: Stage) -> Fault:
+    """The end of every message is lost, and its tail-loss probe; what the timeout sends arrives."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "messages", 1)
+    link.loss.tails(2)
+    return at_clients("rto-stall", link, clients)
+
+
+def reordering(stage: Stage) -> Fault:
+    """A path on which every tenth segment is late, some by so much that they are sent again."""
+    link = stage.slow_path(delay_ms=5, late_every=10, late_ms="1 60")
+    return at_clients("reordering", link, stage.connected(link, stage.server(link).port, "send-endless", 1))
+
+
+def spurious(stage: Stage) -> Fault:
+    """The acknowledgement of every message is lost, but not what tells of a duplicate: what arrived is sent again."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "messages", 1)
+    stage.lab.loss(link.a).plain_acks()
+    return at_clients("spurious", link, clients)
+
+
+def tail_loss(stage: Stage) -> Fault:
+    """The end of every message is lost when it is first sent; its tail-loss probe arrives."""
+    link = stage.link()
+    clients = stage.connected(link, stage.server(link).port, "messages", 1)
+    link.loss.tails(1)
+    return at_clients("tail-loss", link, clients)
+
+
+def loss(stage: Stage) -> Fault:
+    """Two percent of what is sent."""
+    link = stage.link()
+    link.loss.every(50)
+    return at_clients("loss", link, stage.connected(link, stage.server(link).port, "send-endless"))
+
+
+def inbound_loss(stage: Stage) -> Fault:
+    """Two percent of what is received."""
+    link = stage.link()
+    stage.lab.loss(link.a).every(50)
+    server = stage.server(link, "serve-source", 2_000_000_000)
+    return at_clients("inbound-loss", link, stage.connected(link, server.port, "receive"))
+
+
+def bufferbloat(stage: Stage) -> Fault:
+    """A bottleneck with a queue of a second and a half."""
+    link = stage.link(rate="20mbit", latency="1500ms")
+    return at_clients("bufferbloat", link, stage.connected(link, stage.server(link).port, "send-endless", 1))
+
+
+def not_closed(stage: Stage) -> Fault:
+    """A server that does not close what its clients closed."""
+    link = stage.link()
+    server = stage.server(link)
+    for client in stage.connected(link, server.port, "connect-only"):
+        client.tell("close")
+    ports = [int(server.expect("accepted")) for _ in range(2)]
+    assert all(ports)
+    return Fault("not-closed", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
+
+
+FAULTS: dict[str, Callable[[Stage], Fault]] = {
+    "accept-queue": accept_queue,
+    "refused": refused,
+    "unreachable": unreachable,
+    "syn-unanswered": syn_unanswered,
+    "local-drop": local_drop,
+    "local-drop, in flight": local_drop_in_flight,
+    "peer-not-reading": peer_not_reading,
+    "dead-peer": dead_peer,
+    "dead-peer, a message": dead_peer_small,
+    "dead-peer, at rest": dead_peer_idle,
+    "rto-stall": rto_stall,
+    "reordering": reordering,
+    "spurious": spurious,
+    "tail-loss": tail_loss,
+    "loss": loss,
+    "inbound-loss": inbound_loss,
+    "bufferbloat": bufferbloat,
+    "not-reading": not_reading,
+    "not-closed": not_closed,
+}
+
+
+@dataclass
+class Told:
+    """What was said in the ticks of one fault: (row, tick)s counted by cause."""
+
+    expected: str
+    named_in: int | None = None  # the tick in which each of its rows was named
+    subject: Counter[str] = field(default_factory=Counter)
+    beside: Counter[str] = field(default_factory=Counter)  # the fault's other rows: other ends, other attempts
+    healthy: Counter[str] = field(default_factory=Counter)
+    blamed: list[dict[str, Any]] = field(default_factory=list)  # healthy rows that scored
+    open_healthy: list[int] = field(default_factory=list)  # connections open, each tick
+    evidence: str = ""
+
+    def take(self, flows: Flows, fault: Fault, crowd: list[str]) -> bool:
+        """Of one more tick. Whether each row of the fault is named by its cause, and scores."""
+        rows = connections(view.make(flows, view.Spec()))
+        mine = [row for row in rows if is_subject(row, fault)]
+        beside = [row for row in rows if {row["laddr"], row["raddr"]} & fault.addresses and row not in mine]
+        healthy = [row for row in rows if row["laddr"] in crowd]
+        self.subject.update(row["cause"] for row in mine)
+        self.beside.update(row["cause"] for row in beside)
+        self.healthy.update(row["cause"] for row in healthy)
+        self.blamed += [row for row in healthy if row["score"]]
+        self.open_healthy.append(sum(row["state"] == "ESTAB" for row in healthy))
+        self.evidence = mine[0]["evidence"] if mine else ""
+        return len(mine) >= len(fault.where) and all(r["cause"] == fault.cause and r["score"] for r in mine)
+
+
+def is_subject(row: dict[str, Any], fault: Fault) -> bool:
+    """Whether the fault is this row's. A listener and what it accepted have one port."""
+    listens = row["state"] == "LISTEN"
+    return (row["laddr"], row["lport"]) in fault.where and listens == (fault.cause == "accept-queue")
+
+
+def observe(stage: Stage, name: str, *, all_ticks: bool = False) -> Told:
+    """Stage a fault and look on: until it is named (or for all ticks), at most TICKS."""
+    fault = FAULTS[name](stage)
+    told = Told(fault.cause)
+    for number in range(1, TICKS + 1):
+        named = told.take(stage.tick(), fault, stage.crowd)
+        if named and told.named_in is None:
+            told.named_in = number
+            if not all_ticks:
+                break
+    return told
+
+
+@contextlib.contextmanager
+def staged(**options: bool) -> Iterator[Stage]:
+    """A stage, with less patience than the program has."""
+    with (
+        Lab() as lab,
+        patch.object(diagnosis, "PATIENCE_S", PATIENCE_S),
+        contextlib.closing(Stage(lab, **options)) as stage,
+    ):
+        yield stage
+
+
+def matrix(all_told: dict[str, Told]) -> str:
+    """The confusion matrix: a row a fault, a column a cause, ticks in which its flows were so named."""
+    healthy: Counter[str] = sum((told.healthy for told in all_told.values()), Counter())
+    lines = {name: told.subject for name, told in all_told.items()}
+    lines["other ends of these"] = sum((told.beside for told in all_told.values()), Counter())
+    lines["healthy flows"] = healthy
+    columns = [cause.name for cause in diagnosis.CAUSES if any(line[cause.name] for line in lines.values())]
+    table = [["staged", "named in tick", *columns]]
+    for name, line in lines.items():
+        when = str(all_told[name].named_in or "never") if name in all_told else ""
+        table.append([name, when, *(str(line[column] or "") for column in columns)])
+    rows = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([rows[0], "|" + " --- |" * len(table[0]), *rows[1:]])
+
+
+def main(names: list[str]) -> None:
+    all_told: dict[str, Told] = {}
+    with staged() as stage:
+        for name in names or FAULTS:
+            keep = stage.lab.started
+            all_told[name] = told = observe(stage, name, all_ticks=True)
+            stage.lab.end_since(keep)
+            print(f"{name}: {told.named_in} {dict(told.subject)} beside {dict(told.beside)}", file=sys.stderr)
+            print(f"    {told.evidence}; healthy open {told.open_healthy}", file=sys.stderr)
+            for row in told.blamed:
+                print(
+                    "    BLAMED",
+                    *(row[name] for name in ("local", "peer", "cause", "score", "evidence")),
+                    file=sys.stderr,
+                )
+    print(matrix(all_told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
