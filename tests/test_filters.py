@@ -745,7 +745,7 @@ def test_a_long_value_is_cut() -> None:
     flows = Tracker().update(snapshot(0, [flow(1, cgroup_id=1), flow(2, cgroup_id=2)], cgroups=paths))
     assert mask("cgroup ~ z$", flows) == [False, True]
     assert mask("cgroup ~ .*a.*z", flows) == [False, True]
-    assert mask(f"cgroup = {paths[1]}", flows) == [True, False]
+    assert mask(f"cgroup = {paths[2]}", flows) == [False, True]
 
 
 def test_the_parser_is_imported_for_the_first_filter_only() -> None:

@@ -19,7 +19,7 @@ from tests.lab import Lab, Link, Traffic, wait_until
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
 from tests.live.watch import Watch, program
 
-MOMENTS = int(os.environ.get("TCPTOP_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("TCPTOP_MOMENTS", "2"))
 """For each way to end it; 20 were tried for each before a release."""
 
 WITHIN_S = 3.0
