@@ -360,4 +360,5 @@ def _lines(check: Check, head: str) -> Iterator[str]:
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
     plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split()))
-    return textwrap.wrap(plain, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    lines = textwrap.wrap(plain, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    return lines or [f"{first}-"]

@@ -37,7 +37,7 @@ class _Flows:
     """The flows of W, aligned."""
 
     pid: NDArray[np.uint64]
-    name: NDArray[np.bytes_]
+    row: NDArray[np.intp]  # of all rows, the live ones first
     netns: NDArray[np.uint64]
     lport: NDArray[np.uint16]
     came_in: Mask
@@ -66,27 +66,35 @@ class _Group:
 def findings(flows: Flows) -> list[Finding]:
     """The most telling first."""
     told = failures(flows)
-    shared = shared_fate(_of_window(flows))
+    bad = sum(int(_bad(rows).sum()) for rows in (flows.live, flows.closed))
+    shared = shared_fate(flows) if bad >= BAD_FLOWS else None
     return [shared, *told] if shared else told
+
+
+def _bad(rows: Rows) -> Mask:
+    """Those with a fault that a path may have."""
+    scores = rows.rates["score"]  # NaN is not bad
+    found: Mask = (scores >= BAD_SCORE) & diagnosis.NETWORK[rows.rates["cause"]]
+    return found
 
 
 def _of_window(flows: Flows) -> _Flows:
     """What sent or received within W, or tried to; happy eyeballs that lost are neither good nor bad."""
-    parts = [_part(rows) for rows in (flows.live, flows.closed)]
+    parts = [_part(flows.live, 0), _part(flows.closed, len(flows.live))]
     return _Flows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _part(rows: Rows) -> tuple[NDArray[Any], ...]:
-    """The fields of _Flows."""
+def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
+    """The fields of _Flows. ``before``: how many rows stand before these."""
     rates, sockets, owners = rows.rates, rows.sockets, rows.owners
     win = rates["win"]
-    bad = (np.nan_to_num(rates["score"]) >= BAD_SCORE) & diagnosis.NETWORK[rates["cause"]]
+    bad = _bad(rows)
     moved = ((win["data_segs_out"] | win["data_segs_in"]) > 0) | bad
     which = np.flatnonzero(moved & (sockets["state"] != State.LISTEN) & (sockets["rport"] != 0))
     raddr = np.ascontiguousarray(sockets["raddr"]).view(">u8")[which].astype("u8")
     return (
         owners["pid"][which].astype("u8"),
-        owners["name"][which],
+        which + before,
         sockets["netns"][which].astype("u8"),
         sockets["lport"][which],
         rows.events["direction"][which] == Direction.IN,
@@ -99,12 +107,18 @@ def _part(rows: Rows) -> tuple[NDArray[Any], ...]:
     )
 
 
-def shared_fate(flows: _Flows) -> Finding | None:
+def shared_fate(all_flows: Flows) -> Finding | None:
     """The group with the most of the bad flows; of several, the smallest."""
-    if int(flows.bad.sum()) < BAD_FLOWS:
-        return None
-    groups = sorted(_groups(flows), key=lambda group: (group.bad, -group.inside), reverse=True)
-    return _told(flows, groups[0]) if groups else None
+    flows = _of_window(all_flows)
+
+    def name_process(row: int) -> tuple[str, str]:
+        at, live = int(flows.row[row]), all_flows.live
+        owner = live.owners[at] if at < len(live) else all_flows.closed.owners[at - len(live)]
+        return f"of {text.printable(bytes(owner['name'])) or 'process'} {owner['pid']}", f"pid = {owner['pid']}"
+
+    groups = [*_prefixes(flows), *_same(flows, flows.pid, name_process), *_places(flows)]
+    best = max(groups, key=lambda group: (group.bad, -group.inside), default=None)
+    return None if best is None else _told(flows, best)
 
 
 def _stand_out(flows: _Flows, bad: Any, inside: Any) -> Any:
@@ -114,15 +128,14 @@ def _stand_out(flows: _Flows, bad: Any, inside: Any) -> Any:
     return enough & ((all_bad - bad) * inside * 5 < bad * outside)
 
 
-def _groups(flows: _Flows) -> Iterator[_Group]:
-    yield from _prefixes(flows)
-    yield from _same(flows, flows.pid, _name_process)
+def _places(flows: _Flows) -> Iterator[_Group]:
+    """Listeners and namespaces."""
     listener = np.where(flows.came_in, flows.netns << np.uint64(16) | flows.lport, np.uint64(0))
-    yield from _same(flows, listener, _name_listener)
-    yield from _same(flows, flows.netns, _name_namespace)
+    yield from _same(flows, listener, lambda row: _name_listener(flows, row))
+    yield from _same(flows, flows.netns, lambda row: _name_namespace(flows, row))
 
 
-def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[_Flows, int], tuple[str, str]]) -> Iterator[_Group]:
+def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[int], tuple[str, str]]) -> Iterator[_Group]:
     """A group for each key whose flows stand out; 0 is no key."""
     found, bad = np.unique(keys[flows.bad], return_counts=True)
     enough = (bad >= BAD_FLOWS) & (found != 0)
@@ -133,12 +146,7 @@ def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[_Flows, int],
     inside = np.bincount(at[found[at] == keys], minlength=len(found))
     for number in np.flatnonzero(_stand_out(flows, bad, inside)):
         which = keys == found[number]
-        yield _Group(which, int(bad[number]), int(inside[number]), *name(flows, int(which.argmax())))
-
-
-def _name_process(flows: _Flows, row: int) -> tuple[str, str]:
-    pid = int(flows.pid[row])
-    return f"of {text.printable(bytes(flows.name[row])) or 'process'} {pid}", f"pid = {pid}"
+        yield _Group(which, int(bad[number]), int(inside[number]), *name(int(which.argmax())))
 
 
 def _name_listener(flows: _Flows, row: int) -> tuple[str, str]:
