@@ -447,8 +447,8 @@ def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
     """The cause (an index into CAUSES) and the severity of each row."""
     cause = np.full(len(case), HEALTHY, np.uint8)
     severity = np.zeros(len(case))
-    quiet = (case.win["data_segs_out"] == 0) & (case.win["data_segs_in"] == 0) & (case.sockets["state"] != State.LISTEN)
-    cause[quiet] = IDLE
+    quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
+    cause[quiet[case.sockets["state"][quiet] != State.LISTEN]] = IDLE
     which = np.flatnonzero(_suspicious(case))
     if len(which):
         cause_of, severity_of = _first_match(case.take(which))
@@ -459,12 +459,14 @@ def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
 
 def _suspicious(case: Case) -> Mask:
     """Where a rule could match at all: most rows are quiet, and each rule costs."""
-    sockets, win = case.sockets, case.win
-    found: Mask = (
-        (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"] | sockets["notsent"]) > 0
-    ) | ((sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0)
-    found |= (queueing_us(sockets) >= BLOAT_US) | (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
-    return found | np.isin(sockets["state"], (State.SYN_SENT, State.CLOSE_WAIT))
+    sockets, win, state = case.sockets, case.win, case.sockets["state"]
+    found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
+    found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
+    found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
+    far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
+    found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
+    found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
+    return found
 
 
 def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:

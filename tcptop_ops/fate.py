@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tcptop_ops import diagnosis
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, Origin, State
+from tcptop_ops.snapshot import Direction, Origin, Records, State
 from tcptop_ops.tracker import Finding, Flows, Rows
 
 BAD_FLOWS = 5
@@ -28,6 +28,7 @@ BAD_SCORE = 10.0
 FAILED_ALIKE = 3
 FAILED_WITHIN_S = 60.0
 SHORTEST_V4, SHORTEST_V6 = 8, 16
+MOST_NUMBERS = 1 << 16
 
 Mask = NDArray[np.bool_]
 
@@ -43,9 +44,6 @@ class _Flows:
     came_in: Mask
     high: NDArray[np.uint64]  # of the remote address, as numbers
     low: NDArray[np.uint64]
-    cause: NDArray[np.uint8]
-    again: NDArray[np.uint32]
-    sent: NDArray[np.uint32]
     bad: Mask
 
     def __len__(self) -> int:
@@ -100,9 +98,6 @@ def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
         rows.events["direction"][which] == Direction.IN,
         raddr[:, 0],
         raddr[:, 1],
-        rates["cause"][which],
-        win["retrans_segs"][which],
-        win["data_segs_out"][which],
         bad[which],
     )
 
@@ -118,7 +113,7 @@ def shared_fate(all_flows: Flows) -> Finding | None:
 
     groups = [*_prefixes(flows), *_same(flows, flows.pid, name_process), *_places(flows)]
     best = max(groups, key=lambda group: (group.bad, -group.inside), default=None)
-    return None if best is None else _told(flows, best)
+    return None if best is None else _told(all_flows, flows, best)
 
 
 def _stand_out(flows: _Flows, bad: Any, inside: Any) -> Any:
@@ -142,11 +137,20 @@ def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[int], tuple[s
     found, bad = found[enough], bad[enough]
     if not len(found):
         return
-    at = np.minimum(np.searchsorted(found, keys), len(found) - 1)
-    inside = np.bincount(at[found[at] == keys], minlength=len(found))
+    inside = _count(found, keys)
     for number in np.flatnonzero(_stand_out(flows, bad, inside)):
         which = keys == found[number]
         yield _Group(which, int(bad[number]), int(inside[number]), *name(int(which.argmax())))
+
+
+def _count(found: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """How often each of these (sorted) is among the keys."""
+    if found[-1] < MOST_NUMBERS:  # pids are: a look into a table is faster than a search
+        table = np.bincount(np.minimum(keys, np.uint64(MOST_NUMBERS)).astype(np.intp), minlength=MOST_NUMBERS)
+        counts: NDArray[np.intp] = table[found.astype(np.intp)]
+        return counts
+    at = np.minimum(np.searchsorted(found, keys), len(found) - 1)
+    return np.bincount(at[found[at] == keys], minlength=len(found))
 
 
 def _name_listener(flows: _Flows, row: int) -> tuple[str, str]:
@@ -204,12 +208,13 @@ def _most_common(
     return (high[begins[most]], low[begins[most]]), int(counts[most])
 
 
-def _told(flows: _Flows, group: _Group) -> Finding:
+def _told(all_flows: Flows, flows: _Flows, group: _Group) -> Finding:
     outside, bad = ~group.which, group.which & flows.bad
-    cause = CAUSES[int(np.bincount(flows.cause[bad], minlength=len(CAUSES)).argmax())].name
+    rates = np.concatenate([all_flows.live.rates, all_flows.closed.rates])[flows.row]
+    cause = CAUSES[int(np.bincount(rates["cause"][bad], minlength=len(CAUSES)).argmax())].name
     what, others = _VERBS.get(cause, cause), f"{int((outside & flows.bad).sum())} of them"
     if cause in ("loss", "tail-loss"):
-        what, others = _lose(flows, bad & (flows.sent > 0)), _share(flows, outside)
+        what, others = _lose(rates["win"][bad]), _share(rates["win"][outside])
     return Finding(
         f"{group.bad} of {group.inside} flows {group.name} {what}; other {len(flows) - group.inside}: {others}",
         group.filter,
@@ -229,14 +234,15 @@ _VERBS = {
 }
 
 
-def _lose(flows: _Flows, bad: Mask) -> str:
-    percents = 100.0 * flows.again[bad] / np.maximum(flows.sent[bad], 1)
+def _lose(win: Records) -> str:
+    win = win[win["data_segs_out"] > 0]
+    percents = 100.0 * win["retrans_segs"] / win["data_segs_out"] if len(win) else [100.0]
     ends = [text.percent(float(value)) for value in np.percentile(percents, (25, 75))]
     return f"lose {ends[0]} %" if ends[0] == ends[1] else f"lose {ends[0]}-{ends[1]} %"
 
 
-def _share(flows: _Flows, which: Mask) -> str:
-    sent, again = int(flows.sent[which].sum(dtype="u8")), int(flows.again[which].sum(dtype="u8"))
+def _share(win: Records) -> str:
+    sent, again = (int(win[name].sum(dtype="u8")) for name in ("data_segs_out", "retrans_segs"))
     return f"{text.percent(100.0 * again / sent if sent else 0.0)} %"
 
 
