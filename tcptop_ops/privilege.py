@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import os
 import pwd
+import sys
 from dataclasses import dataclass
 
 from tcptop_ops.bpf.helper import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
@@ -30,7 +31,7 @@ def target_user() -> User:
     """The user who called sudo or doas, as the environment tells (root can forge it, and may); else nobody."""
     for name in ("SUDO_UID", "DOAS_UID"):
         text = os.environ.get(name, "")
-        if text.isascii() and text.isdecimal() and 0 < int(text) < 2**32 - 1:
+        if text.isascii() and text.isdecimal() and len(text) < 11 and 0 < int(text) < 2**32 - 1:
             return _user(int(text))
     try:
         return _user(pwd.getpwnam("nobody").pw_uid)
@@ -96,8 +97,11 @@ LATER = (
 
 
 def import_what_will_be_hidden() -> None:
-    """Import LATER now, if the user to be can't read where Python or this package lives: below /root, say."""
-    if os.geteuid() == 0 and not all(is_open_to(target_user(), place) for place in (os.__file__, __file__)):
+    """Import LATER now, if the user to be can't read where Python, packages or this one live: below /root, say."""
+    if os.geteuid() != 0:
+        return
+    user, places = target_user(), (os.__file__, __file__, *filter(os.path.isabs, sys.path))
+    if not all(is_open_to(user, place) for place in places if os.path.exists(place)):
         for name in LATER:
             importlib.import_module(name)
 

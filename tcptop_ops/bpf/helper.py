@@ -15,6 +15,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -47,6 +48,9 @@ OWN = "/proc/self/ns/net"
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
+NO_COOKIE = b"\xff" * 8
+"""INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses."""
+
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
 KEPT = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39
 """CAP_DAC_READ_SEARCH, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, PERFMON, BPF: namespaces and descriptors of any process."""
@@ -222,6 +226,8 @@ def devices() -> bytes:
 
 def destroy(family: int, sockid: bytes) -> None:
     """Close a connection (SOCK_DESTROY): ``sockid`` is a struct inet_diag_sockid, cookie included. Raises OSError."""
+    if family not in (socket.AF_INET, socket.AF_INET6) or sockid[40:48] == NO_COOKIE:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     body = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + sockid
     with open_diag() as diag:
         diag.send(struct.pack("=IHHII", 16 + len(body), SOCK_DESTROY, NLM_F_REQUEST_ACK, 1, 0) + body)
@@ -312,6 +318,8 @@ class Helper:
             data, fds = self._do(*REQUEST.unpack(request))
         except OSError as error:
             status = error.errno or errno.EIO
+        except MemoryError:
+            status = errno.ENOMEM
         finally:
             with suppress(OSError):
                 self.namespaces.enter(self.namespaces.own)
@@ -333,11 +341,12 @@ class Helper:
             return b"", [bpf(BPF_ENABLE_STATS, words(0))]
         if what == NEIGHBOURS and self._attached:
             return json.dumps(self._attached.others(bool(argument))).encode(), []
-        if what not in (ITERATE, DIAG, DEVICES, CLOSE) or (what == CLOSE and not self._may_close):
+        answered = {DIAG: True, DEVICES: True, CLOSE: self._may_close, ITERATE: self._attached is not None}
+        if not answered.get(what):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
-        if what == ITERATE:
-            return b"", [create_iterator(self._attached.link if self._attached else -1)]
+        if what == ITERATE and self._attached:
+            return b"", [create_iterator(self._attached.link)]
         if what == DIAG:
             return b"", [open_diag().detach()]
         if what == DEVICES:
@@ -374,6 +383,15 @@ def read_to_its_end(fd: int) -> None:
         os.close(fd)
 
 
+def outlast_the_monitor() -> None:
+    """Whoever ends a service or a session sends the same signal to all of its processes: there is work left to do then.
+
+    The end of the pair, which is the monitor's, is the end. What is ignored stays so over execve(2).
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def confine() -> None:
     """Keep the capabilities that the requests need, and let nobody look into this process."""
     libc.prctl(PR_SET_NAME, b"tcptop-helper", 0, 0, 0)
@@ -391,6 +409,7 @@ def confine() -> None:
 
 def main(argv: list[str]) -> int:
     """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, the program's id, directories."""
+    outlast_the_monitor()
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
     confine()
     attached = Attached(*argv[2:7]) if len(argv) > 2 else None

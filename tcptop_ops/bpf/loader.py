@@ -226,6 +226,7 @@ def answer_to(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[i
 
 def main() -> int:
     """Exit status 0 if an answer was sent, or nothing was asked for."""
+    helper.outlast_the_monitor()
     connection = socket.socket(fileno=int(sys.argv[1]))
     log = catch_output()
     with suppress(ImportError):
@@ -239,7 +240,8 @@ def main() -> int:
         answer, fds = answer_to(request, log)
     except Exception:
         answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
-    socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
+    with suppress(OSError):  # the monitor is gone: sockets that were born meanwhile have flags that the helper takes back
+        socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
     if request.get("helper") and "error" not in answer:
         become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request, answer["program_id"])
     os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
