@@ -67,6 +67,8 @@ class Owners:
         nothing = np.zeros(0, [("cookie", "u8"), ("inode", "u8"), ("start_ns", "u8"), ("pid", "u4"), ("comm", "S16")])
         self._by_cookie, self._by_inode = Held(nothing, "cookie"), Held(nothing, "inode")
         self._missed = self._unheld = np.zeros(0, "u8")
+        self._decided: list[Records] = []
+        self._assigned = np.zeros(0, OWNED)
         self._names: dict[tuple[int, int], bytes] = {}
         self._kernel: dict[tuple[int, bytes], bool] = {}
         self._listeners = (np.zeros(0, "u8"), np.zeros(0, OWNED))
@@ -92,6 +94,7 @@ class Owners:
 
         Those without a cookie are joined by inode: of /proc, and of an MPTCP socket, whose subflows have its inode.
         """
+        self._decided = []
         with_cookie = descriptors["cookie"] != 0
         self._by_cookie = Held(gather(descriptors, with_cookie), "cookie")
         self._by_inode = Held(gather(descriptors, ~with_cookie), "inode")
@@ -116,7 +119,15 @@ class Owners:
         held.owned["name"][cut] = np.where(longer == b"", held.owned["name"][cut], longer)
 
     def assign(self, sockets: Records, events: Records) -> Records:
-        """OWNED rows for these live sockets."""
+        """OWNED rows for these live sockets; those of the last call, if all that decides is as it was then."""
+        decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["owner"]]
+        same = len(self._decided) == len(decides) and all(map(np.array_equal, self._decided, decides))
+        if not same:
+            self._assigned = self._assign_live(sockets, events)
+            self._decided = [values.copy() for values in decides]
+        return self._assigned
+
+    def _assign_live(self, sockets: Records, events: Records) -> Records:
         owned = self._assign(sockets, events)
         listens = (sockets["state"] == State.LISTEN) & (owned["pid"] != 0)
         keys = bound_to(sockets)[listens]

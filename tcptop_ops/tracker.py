@@ -427,7 +427,8 @@ class Tracker:
         return closed
 
     def _totals(self, snapshot: Snapshot, live: Rows, ended: Rows, seconds: float) -> Totals:
-        once = [counts_once(part.sockets) for part in (live, ended)]
+        moved = [np.flatnonzero(p.rates["tx_bytes_per_s"] + p.rates["rx_bytes_per_s"]) for p in (live, ended)]
+        once = [which[counts_once(gather(p.sockets, which))] for p, which in zip((live, ended), moved, strict=True)]
         parts = [live.rates, ended.rates]
         retrans = sum(float(p["retrans_per_s"].sum()) for p in parts)
         rto = sum(float(p["rto_per_s"].sum()) for p in parts)

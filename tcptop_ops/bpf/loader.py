@@ -240,7 +240,7 @@ def main() -> int:
         answer, fds = answer_to(request, log)
     except Exception:
         answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
-    with suppress(OSError):  # the monitor is gone: sockets that were born meanwhile have flags that the helper takes back
+    with suppress(OSError):  # the monitor is gone: what was born meanwhile has flags, which the helper takes back
         socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
     if request.get("helper") and "error" not in answer:
         become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request, answer["program_id"])

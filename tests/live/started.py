@@ -14,7 +14,8 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,33 @@ from typing import Any
 from tests.lab import wait_until
 
 WIDTH, HEIGHT = 120, 40
+PATIENCE_S = 20
 ROOT = Path(__file__).parents[2]
+PROGRAM = ("-m", "tcptop_ops")
+QUIET_S = 0.15
 LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR = b"\x1b[?1049l", b"\x1b[?25h"
 Status = dict[str, str]
 
 
 class Started:
-    """A monitor under a pty: what it wrote is kept."""
+    """A monitor under a pty: what it wrote is kept.
 
-    def __init__(self, *options: str, environment: dict[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
+    ``before``: words that start it; ``program``: what Python is to run in its place.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        before: tuple[str, ...] = (),
+        program: tuple[str, ...] = PROGRAM,
+    ) -> None:
         self.near, far = pty.openpty()
-        fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", HEIGHT, WIDTH, 0, 0))
+        self.resize(WIDTH, HEIGHT)
         self.modes = termios.tcgetattr(far)
         self.far = far
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", *before, sys.executable, "-m", "tcptop_ops", *options],
+            ["setsid", "--ctty", *before, sys.executable, *program, *options],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"} | (environment or {}),
             stdin=far,
@@ -60,14 +73,35 @@ class Started:
                 if select.select([self.near], [], [], 0.05)[0]:
                     self.written += os.read(self.near, 65536)
 
+    def resize(self, width: int, height: int) -> None:
+        """The kernel tells the program (SIGWINCH)."""
+        fcntl.ioctl(self.near, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
+
+    def wait_for(self, words: str) -> None:
+        """Until it wrote them, at any time."""
+        wait_until(lambda: words in self.text() or self.process.poll() is not None, PATIENCE_S, f"{words!r}")
+        assert words in self.text(), bytes(self.written)[-2000:]
+
     def wait_for_picture(self) -> None:
         """Until the table is drawn."""
-        wait_until(lambda: "s win" in self.text() or self.process.poll() is not None, 20, "the first picture")
-        assert self.process.poll() is None, bytes(self.written)[-2000:]
+        self.wait_for("s win")
 
     def press(self, keys: str) -> None:
         """Type."""
         os.write(self.near, keys.encode())
+
+    def press_each(self, keys: Iterable[str]) -> None:
+        """One after the other, each once the picture stands still: an Escape at once before a letter is another key."""
+        for key in keys:
+            self.press(key)
+            self._stand_still()
+
+    def _stand_still(self) -> None:
+        before, since = -1, time.monotonic()
+        while time.monotonic() - since < QUIET_S:
+            if len(self.written) != before:
+                before, since = len(self.written), time.monotonic()
+            self._over.wait(0.01)
 
     def text(self) -> str:
         """All that it wrote, without what steers the terminal."""
@@ -91,9 +125,9 @@ class Started:
 
 
 @contextmanager
-def started(*options: str, environment: dict[str, str] | None = None) -> Iterator[Started]:
+def started(*options: str, **how: Any) -> Iterator[Started]:
     """A monitor that is gone afterwards."""
-    monitor = Started(*options, environment=environment)
+    monitor = Started(*options, **how)
     try:
         yield monitor
     finally:
@@ -129,7 +163,7 @@ def helper_of(monitor: int) -> int:
     def there() -> list[int]:
         return [pid for pid in children(monitor) if status(pid)["Name"] == "tcptop-helper"]
 
-    return int(wait_until(there, 20, "the helper")[0])
+    return int(wait_until(there, PATIENCE_S, "the helper")[0])
 
 
 def alive(pid: int) -> bool:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import errno
+import json
 import os
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
-from collections.abc import Iterator
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.child import HELPER, start
-from tcptop_ops.errors import Unsupported
-from tcptop_ops.reach import Alone, Helped, scan_descriptors, widest
-from tcptop_ops.snapshot import State
-from tcptop_ops.sockdiag import SockDiag
-from tests.lab import Lab, Link, in_netns, wait_until
-from tests.live.started import children, helper_of, started, status, threads
-from tests.live.watch import Watch
+from tests.lab import Lab, Link, wait_until
+from tests.live.started import ROOT, children, helper_of, started, status, threads
 
 CALLER = {"SUDO_UID": "12345", "SUDO_GID": "12345"}
 NOBODY = "65534"
@@ -43,10 +35,13 @@ def capabilities(pid: int, thread: int | None = None) -> dict[str, int]:
 
 @pytest.mark.parametrize(("environment", "uid"), [(CALLER, "12345"), ({}, NOBODY)], ids=["sudo", "root"])
 @pytest.mark.parametrize("source", ["sockops", "sockdiag"])
-def test_the_monitor_may_do_nothing(cgroup: Path, environment: dict[str, str], uid: str, source: str) -> None:
+@pytest.mark.parametrize("front", [(), ("--json", "-d", "0.3", "-f", "port = 1")], ids=["screen", "json"])
+def test_the_monitor_may_do_nothing(
+    cgroup: Path, environment: dict[str, str], uid: str, source: str, front: tuple[str, ...]
+) -> None:
     place = ("--cgroup", str(cgroup)) if source == "sockops" else ()
-    with started("--source", source, *place, environment=environment) as monitor:
-        monitor.wait_for_picture()
+    with started("--source", source, *place, *front, environment=environment) as monitor:
+        monitor.wait_for('"tick":1,' if front else "s win")
         for thread in threads(monitor.pid):
             said = status(monitor.pid, thread)
             assert set(said["Uid"].split()) == {uid}
@@ -57,21 +52,36 @@ def test_the_monitor_may_do_nothing(cgroup: Path, environment: dict[str, str], u
             assert held == dict.fromkeys(held, 0)
         assert os.stat(f"/proc/{monitor.pid}/mem").st_uid == 0, "not dumpable: its memory is nobody's business"
         assert children(monitor.pid) == [helper_of(monitor.pid)]
-        check_helper(helper_of(monitor.pid))
-        monitor.press("q")
+        check_helper(helper_of(monitor.pid), ["link iter", "map"] if source == "sockops" else [])
+        monitor.press("\x03" if front else "q")
         assert monitor.process.wait(20) == 0
 
 
-def check_helper(pid: int) -> None:
+def bpf_descriptors(pid: int) -> list[str]:
+    """What each of them is, from /proc/PID/fdinfo."""
+    found = []
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        told = dict(line.split(":\t", 1) for line in file.read_text().splitlines() if ":\t" in line)
+        if "link_type" in told:
+            found.append(f"link {told['link_type']}")
+        elif "map_id" in told:
+            found.append("map")
+        elif told.keys() & {"prog_id", "prog_type", "btf_id"}:
+            found.append("another")
+    return sorted(found)
+
+
+def check_helper(pid: int, bpf: list[str]) -> None:
+    """``bpf``: the iterator's link and the map that steers it, or none."""
     said = status(pid)
     ours = capabilities(os.getpid())["CapEff"]
     assert capabilities(pid)["CapEff"] == capabilities(pid)["CapPrm"] == helper.KEPT & ours
     assert capabilities(pid)["CapInh"] == 0
     assert said["NoNewPrivs"] == "1"
-    assert int(said["VmRSS"].split()[0]) < HELPER_KB
-    kinds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    assert not any("bpf-prog" in kind for kind in kinds)
-    assert sum("bpf" in kind for kind in kinds) in (0, 2), "the iterator's link and the map that steers it"
+    wait_until(
+        lambda: int(status(pid)["VmRSS"].split()[0]) < HELPER_KB, what="no more memory than it needs between two scans"
+    )
+    assert bpf_descriptors(pid) == bpf
 
 
 def test_without_a_helper_there_is_no_other_process(lab: Lab, link: Link, cgroup: Path) -> None:
@@ -100,148 +110,83 @@ def test_strace_sees_reads_and_iterators_alone(lab: Lab, cgroup: Path, tmp_path:
     assert commands <= READS | {"BPF_ITER_CREATE"}
 
 
+RECORDER = """
+import json, os, sys
+
+log = open(sys.argv.pop(1), "w", buffering=1)
+
+
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        if os.geteuid():
+            log.write(json.dumps([name, path and list(path)]) + "\\n")
+
+
+sys.meta_path.insert(0, Recorder())
+from tcptop_ops.cli import main
+
+status = main()
+assert os.geteuid()
+try:
+    import not_there
+except ImportError:
+    sys.exit(status)
+"""
+EVERY_KEY = [
+    *("?", "\x1b", "s", "j", "\x1b", "s", "j", "\r"),
+    *("/", "srtt > 1ms and nginx or pid > 1", "\r", "\\", "/", "process ~ (", "\x1b", "/", "\x1b[A", "\x1b"),
+    *("x", "<", ">", "r", "1", "2", "j", "k", "p", "\\", "a", "\\", "f", "f", " ", "x", " ", "c", "c", "+", "-"),
+    *("\r", "j", "?", "\x1b", "\x1b", "o", "j", "\r", "\x1b", "\x1b", "\x10", "\x1b"),
+]
+SEEN = ("Help", "Sort by", "srtt > 1ms and nginx", "SYN", "RWND_INIT")
+
+
 @pytest.fixture
-def reach() -> Iterator[Helped]:
-    made = widest(may_close=True)
-    assert isinstance(made, Helped)
-    try:
-        yield made
-    finally:
-        made.close()
+def hidden(tmp_path: Path) -> Path:
+    """A driver beside a copy of the package, where root alone may look; it records what is imported without root."""
+    place = tmp_path / "hidden"
+    shutil.copytree(ROOT / "tcptop_ops", place / "tcptop_ops", ignore=shutil.ignore_patterns("__pycache__"))
+    (place / "driver.py").write_text(RECORDER)
+    place.chmod(0o700)
+    return place
 
 
-def test_it_reaches_into_namespaces(lab: Lab, link: Link, reach: Helped) -> None:
-    server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4)
-    inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
-    assert {inode, reach.own} <= reach.namespaces()
-    diag = SockDiag(reach.diag(inode), inode)
-    try:
-        sockets = diag.dump().sockets
-        assert sockets["lport"][sockets["state"] == State.LISTEN].tolist() == [server.port]
-    finally:
-        diag.close()
-    assert set(reach.devices(inode).values()) == {"lo", link.b.device}
-    ours = scan_descriptors()
-    theirs = reach.descriptors()
-    mine = [rows[rows["pid"] == server.pid] for rows in (ours, theirs)]
-    assert len(mine[0])
-    assert np.array_equal(mine[0], mine[1])
+def found_later(log: Path) -> list[str]:
+    """Modules that were looked for without root, and are there. The last record proves that it was kept."""
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert records.pop() == ["not_there", None]
+    return [name for name, path in records if PathFinder.find_spec(name, path) is not None]
 
 
-def test_a_namespace_that_is_not_there(reach: Helped) -> None:
-    for ask in (reach.diag, reach.devices):
-        with pytest.raises(FileNotFoundError):
-            ask(1)
-    with pytest.raises(PermissionError):
-        reach.neighbours(True)  # it has attached nothing
+def test_the_screen_needs_nothing_that_it_cannot_read(
+    lab: Lab, link: Link, cgroup: Path, hidden: Path, tmp_path: Path
+) -> None:
+    server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
+    client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
+    client.expect("connected")
+    log = tmp_path / "log"
+    program = (str(hidden / "driver.py"), str(log))
+    with started("--cgroup", str(cgroup), "-d", "0.2", program=program) as monitor:
+        monitor.wait_for_picture()
+        monitor.wait_for(f":{server.port}")
+        monitor.press_each(EVERY_KEY)
+        client.tell("close")
+        for size in ((60, 12), (30, 8), (200, 50)):
+            monitor.resize(*size)
+            monitor.press_each("jk")
+        monitor.press("q")
+        assert monitor.process.wait(20) == 0, bytes(monitor.written)[-2000:]
+        print([words for words in SEEN if words not in monitor.text()])
+        assert "Traceback" not in monitor.text()
+    assert found_later(log) == []
 
 
-def sockid(near: socket.socket, cookie: int) -> bytes:
-    """A struct inet_diag_sockid of an IPv4 connection."""
-    (laddr, lport), (raddr, rport) = near.getsockname(), near.getpeername()
-    pair = struct.pack(">HH", lport, rport)
-    return (
-        pair
-        + socket.inet_aton(laddr).ljust(16, b"\0")
-        + socket.inet_aton(raddr).ljust(16, b"\0")
-        + (struct.pack("=IQ", 0, cookie))
+@pytest.mark.parametrize("front", ["--json", "--batch"])
+def test_nor_do_the_outputs(cgroup: Path, hidden: Path, tmp_path: Path, front: str) -> None:
+    log = tmp_path / "log"
+    argv = [sys.executable, hidden / "driver.py", log, "--cgroup", cgroup, "-d", "0.1", "-n", "2", front]
+    done = subprocess.run(
+        [*argv, "-f", "srtt > 1ms or nginx or process ~ x"], capture_output=True, timeout=60, check=False
     )
-
-
-def connection() -> tuple[socket.socket, socket.socket, int]:
-    door = socket.create_server(("127.0.0.1", 0))
-    with door:
-        near = socket.create_connection(door.getsockname())
-        return near, door.accept()[0], struct.unpack("=Q", near.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
-
-
-def test_it_closes_what_is_meant_and_nothing_else(reach: Helped) -> None:
-    near, far, cookie = connection()
-    with near, far:
-        with pytest.raises(OSError, match=r".") as refused:
-            reach.close_connection(reach.own, socket.AF_INET, sockid(near, cookie + 1))
-        assert refused.value.errno in (errno.ENOENT, errno.ESTALE)
-        near.send(b"x")
-        assert far.recv(1) == b"x"
-        reach.close_connection(reach.own, socket.AF_INET, sockid(near, cookie))
-        with pytest.raises(ConnectionAbortedError):
-            near.recv(1)
-
-
-def test_it_closes_nothing_unless_that_was_asked_for() -> None:
-    reach = widest(may_close=False)
-    assert isinstance(reach, Helped)
-    near, far, cookie = connection()
-    try:
-        with near, far:
-            with pytest.raises(PermissionError):
-                reach.close_connection(reach.own, socket.AF_INET, sockid(near, cookie))
-            near.send(b"x")
-            assert far.recv(1) == b"x"
-    finally:
-        reach.close()
-
-
-def test_statistics_run_while_the_descriptor_is_open(reach: Helped, lab: Lab, link: Link, cgroup: Path) -> None:
-    def run_time_ns(watch: Watch) -> int:
-        return int.from_bytes(helper.program_info(watch.source.attached.fds["program"])[192:200], "little")
-
-    with Watch(cgroup) as watch:
-        server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
-
-        def connect() -> None:
-            client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
-            client.expect("connected")
-
-        connect()
-        assert run_time_ns(watch) == 0
-        fd = reach.statistics()
-        connect()
-        os.close(fd)
-        counted = run_time_ns(watch)
-        assert counted > 0
-        connect()
-        assert run_time_ns(watch) == counted
-
-
-@pytest.mark.parametrize(
-    "rubbish", [b"", b"x", b"\xff" * 80, bytes(80), b"\xff" * 7, struct.pack("=IIQ56s", 99, 0, 0, b"")]
-)
-def test_rubbish_is_refused_and_nothing_stays(rubbish: bytes) -> None:
-    process, ours = start("/usr/bin/python3", HELPER, "1")
-    with ours:
-        ours.sendall(rubbish)
-        if len(rubbish) == helper.REQUEST.size:
-            refused, size = helper.REPLY.unpack(ours.recv(helper.REPLY.size))
-            assert (refused, size) == (errno.EPERM, 0)
-    assert process.wait(20) == 0
-
-
-def test_when_the_helper_is_gone_the_own_namespace_is_still_seen() -> None:
-    process, ours = start("/usr/bin/python3", HELPER, "0")
-    reach = Helped(process, ours)
-    try:
-        process.kill()
-        process.wait()
-        assert reach.namespaces() == {reach.own}
-        assert "helper is gone" in reach.note
-        with pytest.raises(Unsupported):
-            reach.diag(1)
-        reach.diag(reach.own).close()
-        assert len(reach.descriptors())
-    finally:
-        reach.close()
-
-
-def test_threads_stay_in_the_namespaces_of_the_start(lab: Lab, link: Link) -> None:
-    inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
-    alone = Alone()
-    try:
-        assert {inode, alone.own} <= alone.namespaces()
-        assert set(alone.devices(inode).values()) == {"lo", link.b.device}
-        later = lab.namespace("later")
-        assert in_netns(later, lambda: os.stat("/proc/thread-self/ns/net").st_ino) not in alone.namespaces()
-        assert "no helper" in alone.note
-    finally:
-        alone.close()
-    assert os.stat("/proc/thread-self/ns/net").st_ino == alone.own
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert found_later(log) == []
