@@ -26,7 +26,9 @@ WIDTH, HEIGHT = 120, 40
 PATIENCE_S = 20
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "tcptop_ops")
-QUIET_S = 0.15
+QUIET_S = 0.12
+"""More than Textual waits for what may follow an Escape (ESCDELAY)."""
+
 LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR = b"\x1b[?1049l", b"\x1b[?25h"
 Status = dict[str, str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import termios
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.launch import ALL_FLAGS
+from tcptop_ops.bpf.launch import ALL_FLAGS, Options, begin
 from tests.lab import Lab, Link, Traffic, wait_until
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
 from tests.live.watch import Watch, program
@@ -26,6 +27,7 @@ WITHIN_S = 3.0
 SEED = 20261122
 SOON = 20.0
 FLAGS_GONE_S = 1.0
+FRONTS = ((), ("--json", "-d", "0.2"))
 CATCHABLE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -69,6 +71,11 @@ def flags(cgroup: Path, held: Traffic) -> int:
         return watch.flags(held.port) & ALL_FLAGS
 
 
+def temporary_files() -> set[str]:
+    """Of root, directly in the place for them; those of the tests bear names."""
+    return {entry.name for entry in os.scandir(tempfile.gettempdir()) if entry.stat(follow_symlinks=False).st_uid == 0}
+
+
 def end_by(signal_number: int) -> Callable[[Started], None]:
     return lambda monitor: os.kill(monitor.pid, signal_number)
 
@@ -78,6 +85,12 @@ def stop_and_go_on(monitor: Started) -> None:
     time.sleep(0.2)  # not a condition: that is how long it stands still
     os.kill(monitor.pid, signal.SIGCONT)
     os.kill(monitor.pid, signal.SIGTERM)
+
+
+def as_a_service_is_stopped(monitor: Started) -> None:
+    """One signal to all processes at once."""
+    for pid in [*children(monitor.pid), monitor.pid]:
+        os.kill(pid, signal.SIGTERM)
 
 
 def close_the_terminal(monitor: Started) -> None:
@@ -96,6 +109,7 @@ ENDS = {
     **{signal.Signals(number).name: end_by(number) for number in (*CATCHABLE, signal.SIGKILL, signal.SIGQUIT)},
     "SIGABRT": end_by(signal.SIGABRT),
     "stopped": stop_and_go_on,
+    "service": as_a_service_is_stopped,
     "terminal": close_the_terminal,
     "loader": kill_the_child_first,
 }
@@ -103,10 +117,15 @@ ENDS = {
 
 @pytest.mark.parametrize("how", ENDS)
 def test_at_any_moment_nothing_stays(cgroup: Path, load: Traffic, how: str) -> None:
-    """Random moments from the first instruction on: importing, compiling, attaching, polling."""
+    """Random moments from the first instruction on: importing, compiling, attaching, polling.
+
+    Flags that one moment leaves are found at the end: what a later monitor finds set, it does not take away.
+    """
     rng = random.Random(f"{SEED} {how}")
-    for moment in sorted(rng.uniform(0.0, WITHIN_S) for _ in range(MOMENTS)):
-        monitor = Started("--cgroup", str(cgroup))
+    files = temporary_files()
+    for number, moment in enumerate(sorted(rng.uniform(0.0, WITHIN_S) for _ in range(MOMENTS))):
+        print(f"seed {SEED}, {how} after {moment:.3f} s")
+        monitor = Started("--cgroup", str(cgroup), *FRONTS[number % 2])
         try:
             time.sleep(moment)
             pids = family(monitor)
@@ -115,8 +134,29 @@ def test_at_any_moment_nothing_stays(cgroup: Path, load: Traffic, how: str) -> N
             wait_until(lambda pids=pids: gone(pids, cgroup), SOON, f"the end of all after {moment:.3f} s")  # type: ignore[misc]
         finally:
             monitor.close()
-        if how != "loader":  # whoever could have done it is dead
-            wait_until(lambda: flags(cgroup, load) == 0, SOON, f"our flags to go, after {moment:.3f} s")
+    assert temporary_files() <= files
+    if how != "loader":  # whoever could have done it is dead
+        wait_until(lambda: flags(cgroup, load) == 0, SOON, "our flags to go")
+
+
+def test_a_monitor_that_ends_before_its_loader_answers(cgroup: Path, link: Link, lab: Lab) -> None:
+    """The program is attached already: a connection that is made meanwhile has flags, which somebody must take back."""
+    server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
+    pending = begin(Options(cgroup=str(cgroup)))
+    assert pending is not None
+    loader = pending.child.process
+    try:
+        while not attached(cgroup):
+            assert loader.poll() is None
+        os.kill(loader.pid, signal.SIGSTOP)
+        client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
+        client.expect("connected")
+    finally:
+        pending.child.connection.close()
+        os.kill(loader.pid, signal.SIGCONT)
+        loader.wait(SOON)
+    assert attached(cgroup) == []
+    assert flags(cgroup, client) == 0
 
 
 def test_within_a_second_of_sigkill_the_flags_are_gone(cgroup: Path, load: Traffic) -> None:
