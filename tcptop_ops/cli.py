@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +15,7 @@ from tcptop_ops.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
+from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
     from tcptop_ops.source import Source
@@ -73,7 +72,7 @@ def one_line(text: str) -> str:
 
 
 def silence_stdout() -> None:
-    """The reader is gone: the interpreter's own flush at exit must not complain about it."""
+    """Nobody reads: the interpreter's own flush at exit must neither complain about it nor wait."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -182,7 +181,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
     from tcptop_ops.tracker import Tracker
     from tcptop_ops.view import make
 
-    stop = stop_at_signals()
+    stop = Stop().at_signals()
     own = OwnCost()
     spec = spec_of(arguments)
     write = _json_writer() if arguments.output == "json" else _batch_writer()
@@ -193,22 +192,14 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
         for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
             started = time.perf_counter()
             view = make(flows, spec)
-            write_out(write(view, own.since_last(started)))
+            text = write(view, own.since_last(started))
+            with stop.writing():
+                write_out(text)
+    except Interrupted:
+        silence_stdout()
     finally:
         source.close()
     return 0
-
-
-def stop_at_signals() -> threading.Event:
-    """An event that SIGINT, SIGTERM and SIGHUP set: the loop ends and everything is undone.
-
-    One that is ignored already stays so: nohup(1).
-    """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 class OwnCost:

@@ -124,9 +124,13 @@ def sent_again(win: Records) -> Floats:
 
 
 def loss_percent(win: Records) -> Floats:
-    """Retransmits as a share of what was sent in W, kept low where little was: one of ten proves nothing."""
-    segments = _f(win["retrans_segs"])
-    return _percent(segments - segments / np.maximum(sent_again(win), 1.0), _f(win["data_segs_out"]) + 50)
+    """What was lost in W as a share of what was sent, kept low where little was: one of ten proves nothing.
+
+    A retransmit that came back as a duplicate (RFC 2883) replaced nothing: that segment had arrived, only late.
+    """
+    again = _f(win["retrans_segs"])
+    lost = again - _f(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
+    return _percent(np.maximum(lost, 0.0), _f(win["data_segs_out"]) + 50)
 
 
 def inbound_percent(win: Records) -> Floats:
@@ -372,7 +376,8 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "tail-loss",
         "the last segments of what is sent are lost",
-        "three retransmits or more, 0.5 % or more of what was sent within the window, all of them tail-loss probes",
+        "three retransmits or more, all of them tail-loss probes; 0.5 % or more of what was sent within the window,"
+        " not counting those that came back as duplicates",
         "look at the path; each costs two round trips at least",
         "tcp_send_loss_probe(); RFC 8985 7.2",
         _tail_loss,
@@ -381,7 +386,8 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "loss",
         "the network loses what is sent",
-        "three retransmits or more, 0.5 % or more of what was sent within the window",
+        "three retransmits or more; 0.5 % or more of what was sent within the window,"
+        " not counting those that came back as duplicates",
         "look at the path: do others to the same place share it?",
         "tcp_retransmit_skb(); RFC 6675, RFC 8985",
         _lost,

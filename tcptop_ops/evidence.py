@@ -129,6 +129,8 @@ def _loss(row: Row) -> list[str]:
     found = [f"{_times(row.grown('retrans_segs'), 'retransmit')} {within(row)}"]
     if row.grown("data_segs_out"):
         found.append(f"{text.percent(row.loss_pct)} % of {text.count(row.grown('data_segs_out'))} segments")
+    if row.grown("dsack_dups"):
+        found.append(f"{row.grown('dsack_dups')} had arrived")
     if row.grown("probe_segs"):
         found.append(f"{row.grown('probe_segs')} were tail-loss probes")
     return found

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Protocol
 
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.fate import findings
@@ -17,6 +18,18 @@ DRAIN_S = 0.25
 """At most this long between two calls of ``Source.drain``: what the kernel's ring holds is sized for it."""
 
 
+class Wake(Protocol):
+    """What ends a rest: a ``threading.Event``, or ``signals.Stop``."""
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is set, at most this long. True if it is."""
+        ...
+
+
 class Clock:
     """Time as the loop sees it. Tests have one of their own."""
 
@@ -24,7 +37,7 @@ class Clock:
         """Seconds, monotonic."""
         return time.monotonic()
 
-    def wait(self, wake: threading.Event, seconds: float) -> bool:
+    def wait(self, wake: Wake, seconds: float) -> bool:
         """Wait until ``wake`` is set, at most this long. True if it is set."""
         return wake.wait(seconds)
 
@@ -45,7 +58,7 @@ class Beat:
         flows = self._tracker.update(snapshot)
         return replace(flows, findings=tuple(findings(flows)))
 
-    def rest(self, wake: threading.Event, due: float) -> bool:
+    def rest(self, wake: Wake, due: float) -> bool:
         """Wait until ``due``. True, at once, if ``wake`` is set; however often that is, the source is drained."""
         while (now := self._clock.now()) < due:
             drain = self._taken_in + DRAIN_S
@@ -84,7 +97,7 @@ def ticks(
     source: Source,
     tracker: Tracker,
     delay_s: float,
-    stop: threading.Event,
+    stop: Wake,
     iterations: int | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Flows]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import pwd
 import sys
@@ -102,7 +103,7 @@ def import_what_will_be_hidden() -> None:
         return
     user, places = target_user(), (os.__file__, __file__, *filter(os.path.isabs, sys.path))
     if not all(is_open_to(user, place) for place in places if os.path.exists(place)):
-        for name in LATER:
+        for name in filter(importlib.util.find_spec, LATER):  # numpy before 2.0 has fewer
             importlib.import_module(name)
         importlib.import_module("rich.cells").cell_len("漢")  # imports the table of its Unicode version
 

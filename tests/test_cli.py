@@ -15,6 +15,7 @@ import sys
 import termios
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tcptop_ops.bpf.launch import Options
 from tcptop_ops.columns import COLUMNS
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tests.fakes import FakeSource, flow, snapshot
+from tests.lab import wait_until
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "tcptop_ops"]
 POLLED = ["--source", "sockdiag", "-d", "0.1"]
@@ -98,7 +100,8 @@ def test_batch() -> None:
 def running() -> Iterator[subprocess.Popen[str]]:
     """The program, for ever, after its first line."""
     argv = [*PROGRAM, "--json", *POLLED]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, pipesize=4096) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["tick"] == 1
         yield process
@@ -112,6 +115,24 @@ def test_a_signal_ends_it(running: subprocess.Popen[str], number: signal.Signals
     assert (running.returncode, err) == (0, "")
     for line in out.splitlines():
         json.loads(line)  # none was cut
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_while_nobody_reads(running: subprocess.Popen[str], number: signal.Signals) -> None:
+    assert running.stderr
+    wait_until(lambda: "pipe" in Path(f"/proc/{running.pid}/wchan").read_text(), 20, "a write that waits")
+    running.send_signal(number)
+    assert running.wait(timeout=20) == 0
+    assert running.stderr.read() == ""
+
+
+def test_a_signal_lets_what_is_being_written_be_read(running: subprocess.Popen[str]) -> None:
+    assert running.stdout
+    wait_until(lambda: "pipe" in Path(f"/proc/{running.pid}/wchan").read_text(), 20, "a write that waits")
+    running.send_signal(signal.SIGTERM)
+    lines = running.stdout.readlines()
+    assert all(json.loads(line)["schema"] == "tcptop-ops/1" for line in lines)
+    assert running.wait(timeout=20) == 0
 
 
 def test_a_closed_pipe_ends_it_quietly(running: subprocess.Popen[str]) -> None:

@@ -111,9 +111,9 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     # reordering, spurious: ten, 2 %, half of them duplicates
     ("reordering", 20, {"retrans_segs": 20, "dsack_dups": 10, "reord_seen": 3}),
     ("spurious", 20, {"retrans_segs": 20, "dsack_dups": 10, "reord_seen": 2}),
-    ("loss", 12 * 1900 / 1050, {"retrans_segs": 20, "dsack_dups": 9, "reord_seen": 3}),
+    ("loss", 12 * 1000 / 1050, {"retrans_segs": 20, "dsack_dups": 9, "reord_seen": 3}),
     ("healthy", 0, {"retrans_segs": 19, "dsack_dups": 19, "reord_seen": 3, "data_segs_out": 10_000}),
-    ("loss", 12 * 800 / 250, {"retrans_segs": 9, "dsack_dups": 9, "reord_seen": 3, "data_segs_out": 200}),
+    ("healthy", 0, {"retrans_segs": 9, "dsack_dups": 9, "reord_seen": 3, "data_segs_out": 200}),
     # tail-loss, loss: three, and half a percent
     ("healthy", 0, {"retrans_segs": 2, "data_segs_out": 10}),
     ("loss", 12 * 200 / 60, {"retrans_segs": 3, "data_segs_out": 10}),
@@ -121,6 +121,9 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("loss", 12 * 200 / 60, {"retrans_segs": 3, "probe_segs": 2, "data_segs_out": 10}),
     ("loss", 6, {"retrans_segs": 6, "data_segs_out": 950}),
     ("healthy", 0, {"retrans_segs": 6, "data_segs_out": 951}),
+    ("loss", 6, {"retrans_segs": 16, "dsack_dups": 10, "data_segs_out": 950}),  # what had arrived was not lost
+    ("healthy", 0, {"retrans_segs": 16, "dsack_dups": 11, "data_segs_out": 950}),
+    ("healthy", 0, {"retrans_segs": 8030, "retrans_calls": 200, "dsack_dups": 7800, "data_segs_out": 1_100_000}),
     ("loss", 90, {"retrans_segs": 1000}),
     ("healthy", 0, {"retrans_segs": 80, "retrans_calls": 2}),  # two packets of 40 segments
     ("loss", 12 * 4000 / 1050, {"retrans_segs": 60, "retrans_calls": 3}),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.poller import DRAIN_S, Clock, Poller, keep, next_due, ticks
+from tcptop_ops.poller import DRAIN_S, Clock, Poller, Wake, keep, next_due, ticks
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import FakeSource, flow, snapshot
@@ -28,7 +28,7 @@ class FakeClock(Clock):
     def now(self) -> float:
         return self.time
 
-    def wait(self, wake: threading.Event, seconds: float) -> bool:
+    def wait(self, wake: Wake, seconds: float) -> bool:
         until = self.time + seconds
         for plan in sorted(self.plans, key=lambda p: p[0]):
             if plan[0] <= until:

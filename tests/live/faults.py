@@ -305,7 +305,7 @@ class Told:
     subject: Counter[str] = field(default_factory=Counter)
     beside: Counter[str] = field(default_factory=Counter)  # the fault's other rows: other ends, other attempts
     healthy: Counter[str] = field(default_factory=Counter)
-    blamed: list[dict[str, Any]] = field(default_factory=list)  # healthy rows that scored
+    blamed: list[str] = field(default_factory=list)  # healthy rows that scored, and why
     open_healthy: list[int] = field(default_factory=list)  # connections open, each tick
     evidence: str = ""
 
@@ -318,10 +318,15 @@ class Told:
         self.subject.update(row["cause"] for row in mine)
         self.beside.update(row["cause"] for row in beside)
         self.healthy.update(row["cause"] for row in healthy)
-        self.blamed += [row for row in healthy if row["score"]]
+        self.blamed += [in_short(row) for row in healthy if row["score"]]
         self.open_healthy.append(sum(row["state"] == "ESTAB" for row in healthy))
         self.evidence = mine[0]["evidence"] if mine else ""
         return len(mine) >= len(fault.where) and all(r["cause"] == fault.cause and r["score"] for r in mine)
+
+
+def in_short(row: dict[str, Any]) -> str:
+    """Which row it is, and what is said of it."""
+    return " ".join(str(row[name]) for name in ("local", "peer", "cause", "score", "evidence"))
 
 
 def is_subject(row: dict[str, Any], fault: Fault) -> bool:
@@ -379,11 +384,7 @@ def main(names: list[str]) -> None:
             print(f"{name}: {told.named_in} {dict(told.subject)} beside {dict(told.beside)}", file=sys.stderr)
             print(f"    {told.evidence}; healthy open {told.open_healthy}", file=sys.stderr)
             for row in told.blamed:
-                print(
-                    "    BLAMED",
-                    *(row[name] for name in ("local", "peer", "cause", "score", "evidence")),
-                    file=sys.stderr,
-                )
+                print("    BLAMED", row, file=sys.stderr)
     print(matrix(all_told))
 
 

@@ -27,7 +27,7 @@ WITHIN_S = 3.0
 SEED = 20261122
 SOON = 20.0
 FLAGS_GONE_S = 1.0
-FRONTS = ((), ("--json", "-d", "0.2"))
+FRONTS = ((), ("--json", "-d", "0.2", "-f", "port = 1"))
 CATCHABLE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
