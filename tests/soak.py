@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import pty
-import signal
 import statistics
 import struct
 import subprocess
@@ -292,8 +291,11 @@ class JsonMonitor:
         wait_until(lambda: self.ended.is_set() or any(map(wanted, self.ticks[seen:])), PATIENCE_S, what)
 
     def end(self) -> list[str]:
-        self._process.send_signal(signal.SIGINT)
-        status = self._process.wait(PATIENCE_S)
+        self._process.terminate()  # not SIGINT: a shell's background job ignores that one, and so do its children
+        try:
+            status = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return [f"did not end within {PATIENCE_S:g} s of SIGTERM"]
         self._reader.join()
         assert self._process.stderr
         complaint = self._process.stderr.read().strip()
