@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,20 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 from textual import events
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from tcptop_ops.columns import Column, find
+from tcptop_ops import keymap, mark
+from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
 from tcptop_ops.history import History
+from tcptop_ops.own_cost import Meter
 from tcptop_ops.poller import Poller, keep
+from tcptop_ops.session import session_of, sshds
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.view import Spec, View, make, worst
+from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.explain import ExplainScreen
 from tcptop_ops.widgets.filter_bar import FilterBar, joined
@@ -36,11 +40,14 @@ from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.graphs import pencil
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.keys import KeyHelp, character, listed
+from tcptop_ops.widgets.keys import KeyHelp, bindings, character, listed
 from tcptop_ops.widgets.operators import OperatorList, OperatorsScreen
+from tcptop_ops.widgets.palette import Commands
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tcptop_ops.widgets.story import Story
 from tcptop_ops.widgets.summary import Status, Summary
+from tcptop_ops.widgets.terminal import Terminal
+from tcptop_ops.widgets.themes import THEMES, after, usual
 
 if TYPE_CHECKING:
     from tcptop_ops.filters import Filter
@@ -52,24 +59,7 @@ SHORT, LOW, TALL = 16, 20, 34
 SPARK_TICKS = 120
 
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-NTH_HELP = "Sort by the nth column"
-NEXT_HELP = "Sort by the next column, left or right"
-DELAY_HELP = "Longer or shorter delay"
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class CpuMeter:
-    """The share of a CPU that this process has used since the last look."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    def look(self) -> float:
-        """Percent."""
-        wall, cpu = time.monotonic(), time.process_time()
-        spent, self._cpu = cpu - self._cpu, cpu
-        passed, self._wall = wall - self._wall, wall
-        return 100.0 * spent / passed if passed > 0 else float("nan")
 
 
 class OwnLimit:
@@ -107,29 +97,8 @@ class TcptopApp(App[TcptopError]):
 
     CSS_PATH = "app.tcss"
     TITLE = "tcptop-ops"
-    ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,f10", "quit", "Quit", id="quit"),
-        Binding("ctrl+c", "quit", "Quit", id="interrupt", show=False, priority=True),
-        Binding("slash", "filter", "Filter", id="filter"),
-        Binding("backslash", "clear_filter", "Clear the filter", id="filter.clear", show=False),
-        Binding("p", "only_process", "Only this process", id="filter.process", show=False),
-        Binding("a", "only_remote", "Only this remote address", id="filter.remote", show=False),
-        Binding("s,f6", "sort_menu", "Sort", id="sort.menu"),
-        Binding("less_than_sign", "move_sort(-1)", NEXT_HELP, id="sort.left", show=False),
-        Binding("greater_than_sign", "move_sort(1)", NEXT_HELP, id="sort.right", show=False),
-        *(Binding(f"{n}", f"sort_nth({n})", NTH_HELP, id=f"sort.{n}", show=False) for n in range(1, 10)),
-        Binding("x", "sort_retransmits", "Retrans", id="sort.retransmits"),
-        Binding("f", "finding", "Finding", id="finding"),
-        Binding("enter", "detail", "Detail", id="detail"),
-        Binding("space", "pause", "Pause", id="pause"),
-        Binding("o", "operators", "Operators", id="operators"),
-        Binding("r", "reverse", "Reverse", id="sort.reverse"),
-        Binding("c", "closed", "Closed", id="closed"),
-        Binding("plus", "delay(1)", DELAY_HELP, id="delay.longer", show=False),
-        Binding("minus", "delay(-1)", DELAY_HELP, id="delay.shorter", show=False),
-        Binding("question_mark,f1", "help", "Help", id="help"),
-    ]
+    COMMANDS: ClassVar[set[Any]] = {Commands}
+    BINDINGS: ClassVar[list[BindingType]] = bindings(keymap.APP)
 
     class Published(Message):
         """A view is waiting in ``_mail``. Newer ones replace older ones there: frames are dropped, not queued."""
@@ -153,7 +122,10 @@ class TcptopApp(App[TcptopError]):
         mouse: bool = True,
         host: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=Terminal)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = usual(os.environ)
         self._spec = spec
         self._closed_s = closed_s
         self._iterations = iterations
@@ -173,7 +145,13 @@ class TcptopApp(App[TcptopError]):
         self._calls_per_s: NDArray[np.float64] | None = None
         self._somaxconn = OwnLimit()
         self._drawn = pencil(getattr(sys.stderr, "encoding", None))  # Textual draws on standard error
-        self._cpu = CpuMeter()
+        self._meter = Meter()
+        self._written = 0
+        self._mark: mark.Mark | None = None
+        self._before_mark: Spec | None = None
+        self._sshds = sshds()
+        self._held_back = ExitStack()
+        self._slow = False
         self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
 
     def run_screen(self) -> TcptopError | None:
@@ -268,6 +246,7 @@ class TcptopApp(App[TcptopError]):
     def _publish(self, flows: Flows) -> None:
         """In the poller's thread: the view is made there, and the event loop only draws it."""
         self._history.add(flows, (self._watched, self._selected_cookie))
+        flows = replace(flows, mark=self._mark, session=session_of(flows, self._sshds))
         self._mail = make(flows, self._spec)
         if not self._told:
             self._told = True
@@ -283,14 +262,50 @@ class TcptopApp(App[TcptopError]):
         if view is None or view is self._newest:
             return
         self._calls_per_s = _calls_per_s(self._newest, view)
+        self._status = self._with_cost(self._newest, view)
         self._newest = view
-        self._status = replace(self._status, self_cpu_pct=self._cpu.look())
+        if self._slow:
+            return
         if self._paused:
             self._show_status()
         else:
             self._show(view)
         if self._iterations is not None and view.flows.tick >= self._iterations:
             self._quit()
+
+    def _with_cost(self, before: View | None, now: View) -> Status:
+        """The status with what the last tick cost."""
+        passed = now.flows.seconds
+        own, nan = self._meter.look(), float("nan")
+        written = self._driver.written if isinstance(self._driver, Terminal) else 0
+        grown, self._written = written - self._written, written
+        status = replace(self._status, own=own, terminal_per_s=grown / passed if passed > 0 else nan)
+        calls, spent = now.flows.snapshot.program_calls, now.flows.snapshot.program_ns
+        known = before is not None and passed > 0 and before.flows.snapshot.program_calls > 0
+        if before is None or not known:
+            return replace(status, program_ns_per_s=nan, program_calls_per_s=nan)
+        earlier = before.flows.snapshot
+        return replace(
+            status,
+            program_ns_per_s=(spent - earlier.program_ns) / passed,
+            program_calls_per_s=(calls - earlier.program_calls) / passed,
+        )
+
+    # A slow line
+
+    def on_terminal_full(self) -> None:
+        """Draw nothing until the line has taken what waits: what is seen then is the newest, nothing in between."""
+        if not self._slow:
+            self._slow = True
+            self._held_back.enter_context(self.batch_update())
+
+    def on_terminal_drained(self) -> None:
+        """Go on."""
+        if self._slow:
+            self._slow = False
+            self._held_back.close()
+            if self._newest is not None and not self._paused and self._newest is not self._shown:
+                self._show(self._newest)
 
     def on_tcptop_app_died(self, event: Died) -> None:
         """Without a picture there is nothing to stay for; else the last one stays, and the reason with it."""
@@ -307,6 +322,7 @@ class TcptopApp(App[TcptopError]):
             view = make(view.flows, self._spec)
         self._shown = view
         self._table.show(view)
+        self._follow_worst()
         self._show_story()
         self._show_status()
         for screen in self.screen_stack:
@@ -342,8 +358,13 @@ class TcptopApp(App[TcptopError]):
         flows = self._shown.flows if self._shown is not None else None
         self.screen_stack[0].query_one(Summary).show(flows, replace(self._status, behind_s=behind))
 
+    def on_flow_table_opened(self) -> None:
+        """A double click."""
+        self.action_detail()
+
     def on_flow_table_moved(self) -> None:
         """Another connection's story."""
+        self._status = replace(self._status, following=False)
         self._show_story()
         if self._table.cursor != self._noticed_row:
             self._notice("")
@@ -449,6 +470,63 @@ class TcptopApp(App[TcptopError]):
     def action_closed(self) -> None:
         """Show or hide closed connections."""
         self._look(replace(self._spec, show_closed=not self._spec.show_closed))
+
+    def action_loopback(self) -> None:
+        """Show or hide what stays on this host."""
+        self._look(replace(self._spec, show_loopback=not self._spec.show_loopback))
+
+    def action_theme(self) -> None:
+        """The next one."""
+        self.theme = after(self.theme)
+        self._notice(f"theme: {self.theme}")
+
+    def action_own_cost(self) -> None:
+        """What this program costs: measured in the kernel too, while it is shown."""
+        shown = not self._status.own_shown
+        self._status = replace(self._status, own_shown=shown)
+        self.poller.measure(shown)
+        self.screen_stack[0].set_class(shown, "-own")
+        self._show_status()
+
+    def action_follow(self) -> None:
+        """Keep the cursor on the worst connection, whatever the order; until it is moved by hand."""
+        self._status = replace(self._status, following=not self._status.following)
+        self._follow_worst()
+        self._show_status()
+
+    def _follow_worst(self) -> None:
+        if self._status.following and self._shown is not None and (row := worst(self._shown)) is not None:
+            self._table.follow(row)
+
+    def action_mark(self) -> None:
+        """From now on tell what has changed since now; again: no longer."""
+        if self._newest is None or self._paused:
+            self._notice("there is no mark while the picture stands still")
+            return
+        if self._mark is None:
+            self._mark, self._before_mark = mark.take(self._newest.flows), self._spec
+            columns = tuple(find(name) for name in SINCE_MARK)
+            default = self._spec.columns == tuple(find(name) for name in DEFAULT)
+            self._spec = replace(self._spec, columns=columns) if default else self._spec
+        else:
+            self._mark = None
+            columns = self._before_mark.columns if self._before_mark is not None else self._spec.columns
+            sort = self._spec.sort if not self._spec.sort.screen_only else find(DEFAULT_SORT)
+            self._spec = replace(self._spec, columns=columns, sort=sort)
+        self._newest = self._shown = make(replace(self._newest.flows, mark=self._mark), self._spec)
+        self._look(self._spec)
+
+    def action_columns(self) -> None:
+        """Choose them."""
+        picker = ColumnPicker(self._table.columns, self._spec.widths, [find(name) for name in DEFAULT])
+        self._fit(picker, *self.size)
+        self.push_screen(picker, self._columns_chosen)
+
+    def _columns_chosen(self, choice: Choice | None) -> None:
+        if choice is not None:
+            same = choice.columns == self._table.columns  # then the set still adapts to the width
+            columns = self._spec.columns if same else choice.columns
+            self._look(replace(self._spec, columns=columns, widths=choice.widths))
 
     def action_reverse(self) -> None:
         """The other way round."""

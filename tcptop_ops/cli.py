@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tcptop_ops.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.own_cost import Meter
 from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
 from tcptop_ops.signals import Interrupted, Stop
 
@@ -182,7 +183,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
     from tcptop_ops.view import make
 
     stop = Stop().at_signals()
-    own = OwnCost()
+    meter = Meter()
     spec = spec_of(arguments)
     write = _json_writer() if arguments.output == "json" else _batch_writer()
     import_what_will_be_hidden()
@@ -192,7 +193,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
         for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
             started = time.perf_counter()
             view = make(flows, spec)
-            text = write(view, own.since_last(started))
+            text = write(view, own_figures(meter, started))
             with stop.writing():
                 write_out(text)
     except Interrupted:
@@ -202,28 +203,11 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
     return 0
 
 
-class OwnCost:
-    """What the monitor itself costs."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def since_last(self, view_started: float) -> dict[str, float]:
-        """CPU percent since the last call, resident bytes, and milliseconds for the view so far."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        percent = 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9)
-        self._wall, self._cpu = wall, cpu
-        return {
-            "cpu_pct": round(percent, 2),
-            "rss_bytes": resident_bytes(),
-            "view_ms": round((wall - view_started) * 1000, 3),
-        }
-
-
-def resident_bytes() -> int:
-    """The second field of /proc/self/statm, in bytes."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def own_figures(meter: Meter, view_started: float) -> dict[str, float]:
+    """For the outputs; ``view_ms`` is the time since then."""
+    cost = meter.look()
+    view_ms = (time.perf_counter() - view_started) * 1000
+    return {"cpu_pct": round(cost.cpu_pct, 2), "rss_bytes": cost.rss_bytes, "view_ms": round(view_ms, 3)}
 
 
 def _json_writer() -> Callable[[Any, dict[str, float]], str]:

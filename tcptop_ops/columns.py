@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from tcptop_ops import format as text
 from tcptop_ops import readers as read
 from tcptop_ops.errors import Usage
-from tcptop_ops.readers import Reader
+from tcptop_ops.readers import Reader, Values
 from tcptop_ops.snapshot import UNKNOWN_U32
 
 SHORT_STATES = {
@@ -47,6 +49,12 @@ class Column:
     right: bool = True
     falling: bool = True
     severity: tuple[float, float] | None = None  # from where a value is a warning, and bad
+    step: Callable[[Values], Values] | None = None  # see ``seen``; none: each value looks different
+    screen_only: bool = False  # it means nothing in an output
+
+    def seen(self, values: Values) -> Values:
+        """The values as far as the eye can tell them apart: what rows are sorted by must not differ unseen."""
+        return values if self.step is None or values.dtype.kind != "f" else self.step(values)
 
     def level(self, value: Any) -> int:
         """0 nothing, 1 a warning, 2 bad, -1 zero or null: to be dimmed."""
@@ -131,10 +139,32 @@ def _ms(value: float) -> str:
     return text.duration(value / 1e3)
 
 
+def _signed(show: Callable[[float], str]) -> Callable[[float], str]:
+    return lambda value: "-" + show(-value) if value < 0 else show(value)
+
+
+def _seen_us(values: Values) -> Values:
+    return text.seen_duration(values / 1e6)
+
+
+def _seen_ms(values: Values) -> Values:
+    return text.seen_duration(values / 1e3)
+
+
+_STEPS: dict[Callable[[float], str], Callable[[Values], Values]] = {
+    text.si: text.seen_si,
+    text.duration: text.seen_duration,
+    text.percent: text.seen_percent,
+    _us: _seen_us,
+    _ms: _seen_ms,
+    _show_exact: np.rint,
+}
+
+
 def _number(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
     show = rest.pop("show", text.count)
     plain = rest.pop("plain", _whole)
-    return Column(id, title, width, help, read, _dashed(show), _null_or(plain), **rest)
+    return Column(id, title, width, help, read, _dashed(show), _null_or(plain), step=_STEPS.get(show), **rest)
 
 
 def _word(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
@@ -387,7 +417,48 @@ COLUMNS: tuple[Column, ...] = (
         show=text.percent,
         plain=_rounded,
     ),
+    _number(
+        "mark_retrans",
+        "+RETR",
+        5,
+        "segments sent again since the mark",
+        read.since_mark("retrans_segs"),
+        screen_only=True,
+    ),
+    _number(
+        "mark_rto", "+RTO", 4, "retransmission timeouts since the mark", read.since_mark("rto_events"), screen_only=True
+    ),
+    _number(
+        "mark_sent",
+        "+SENT",
+        6,
+        "bytes acknowledged since the mark",
+        read.since_mark("bytes_acked"),
+        show=text.si,
+        screen_only=True,
+    ),
+    _number(
+        "mark_received",
+        "+RECVD",
+        6,
+        "bytes received since the mark",
+        read.since_mark("bytes_received"),
+        show=text.si,
+        screen_only=True,
+    ),
+    _number(
+        "mark_srtt_us",
+        "+SRTT",
+        6,
+        "by how much the smoothed round-trip time is longer than at the mark",
+        read.since_mark("srtt_us"),
+        show=_signed(_us),
+        screen_only=True,
+    ),
 )
+
+OUTPUT: tuple[Column, ...] = tuple(column for column in COLUMNS if not column.screen_only)
+"""Those of every output."""
 
 BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
 
@@ -412,6 +483,20 @@ WIDER = (
     "local",
 )
 
+SINCE_MARK = (
+    "score",
+    "cause",
+    "process",
+    "peer",
+    "state",
+    "mark_retrans",
+    "mark_rto",
+    "mark_sent",
+    "mark_received",
+    "mark_srtt_us",
+)
+"""Instead of the default set, while there is a mark."""
+
 DEFAULT_SORT = "score"
 
 
@@ -432,7 +517,7 @@ def parse_list(spec: str, default: Iterable[str] = DEFAULT) -> tuple[Column, ...
     if not names:
         raise Usage("no columns given", "for instance: --columns process,peer,srtt")
     if names == ["all"]:
-        return COLUMNS
+        return OUTPUT
     relative = all(name[0] in "+-" for name in names)
     if not relative and any(name[0] in "+-" for name in names):
         raise Usage("a list of columns is either names, or +name and -name", "for instance: --columns +cwnd,-rto")

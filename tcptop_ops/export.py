@@ -8,7 +8,7 @@ from typing import Any
 
 from tcptop_ops import evidence
 from tcptop_ops import format as text
-from tcptop_ops.columns import COLUMNS, Column, find
+from tcptop_ops.columns import OUTPUT, Column, find
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.tracker import Flows, Totals
 from tcptop_ops.view import View, row_at
@@ -75,10 +75,10 @@ def totals(flows: Flows) -> dict[str, Any]:
 def connections(view: View) -> list[dict[str, Any]]:
     """The rows of the view, every field."""
     missing = view.flows.snapshot.missing
-    names = [column.id for column in COLUMNS]
+    names = [column.id for column in OUTPUT]
     fields = [
         [None] * len(view) if column.id in missing else [column.plain(value) for value in view.values(column)]
-        for column in COLUMNS
+        for column in OUTPUT
     ]
     told = _evidence(view)
     return [

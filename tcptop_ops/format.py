@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 DASH = "-"
 UNKNOWN = "?"
 
@@ -26,6 +29,34 @@ def si(value: float) -> str:
         magnitude += 1
     digits = f"{number:.1f}" if magnitude and number < 9.95 else f"{number:.0f}"
     return ("-" if value < 0 else "") + (digits + _SI[magnitude] if number < 999.5 else "inf")
+
+
+def seen_si(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values as ``si`` shows them: what it can't tell apart is equal here."""
+    size = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = 1000.0 ** np.clip(np.floor(np.log10(np.where(size > 0, size, 1.0)) / 3), 0, len(_SI) - 1)
+    step = np.where((unit > 1) & (size < 9.95 * unit), unit / 10, unit)
+    return _stepped(values, step)
+
+
+_DURATION_EDGES = (0.0009995, 0.00995, 0.9995, 9.995, 99.5, 5970.0, 86400.0 * 4)
+_DURATION_STEPS = np.array([1e-6, 1e-4, 1e-3, 1e-2, 1.0, 60.0, 3600.0, 86400.0])
+
+
+def seen_duration(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The times as ``duration`` shows them."""
+    return _stepped(seconds, _DURATION_STEPS[np.searchsorted(_DURATION_EDGES, seconds, "right")])
+
+
+def seen_percent(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The percentages as ``percent`` shows them."""
+    return _stepped(values, np.where(values < 99.95, 0.1, 1.0))
+
+
+def _stepped(values: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:
+    stepped: NDArray[np.float64] = np.rint(values / step) * step
+    return stepped
 
 
 def duration(seconds: float) -> str:

@@ -143,6 +143,7 @@ class Poller:
         self._stop = threading.Event()
         self._asked = False
         self._watched = 0
+        self._measured = False
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
@@ -166,6 +167,10 @@ class Poller:
         self._watched = cookie
         self.poll_now()
 
+    def measure(self, on: bool) -> None:
+        """Have the source measure what it costs in the kernel, from the next poll on."""
+        self._measured = on
+
     def poll_now(self) -> None:
         """Poll at once; the next tick comes one delay later."""
         self._asked = True
@@ -182,11 +187,14 @@ class Poller:
     def _poll(self, source: Source) -> None:
         due = self._clock.now()
         beat = Beat(source, self._tracker, self._clock)
-        watched = 0
+        watched, measured = 0, False
         while not self._stop.is_set():
             if watched != self._watched:
                 watched = self._watched
                 source.watch(watched)
+            if measured != self._measured:
+                measured = self._measured
+                source.measure(measured)
             self._publish(beat.tick())
             last, due = due, next_due(due, self._delay_s, self._clock.now())
             while beat.rest(self._wake, due):

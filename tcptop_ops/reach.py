@@ -55,6 +55,10 @@ class Reach(Protocol):
         """
         ...
 
+    def statistics(self) -> int:
+        """A descriptor that keeps the BPF statistics on while it is open. Raises OSError or Unsupported."""
+        ...
+
     def descriptors(self) -> Records:
         """OWNER rows without cookies from a scan of /proc, where there is no iterator."""
         ...
@@ -163,6 +167,10 @@ class Alone:
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
         """See Reach."""
         raise Unsupported(self.note)
+
+    def statistics(self) -> int:
+        """See Reach."""
+        raise Unsupported("only the helper can have the kernel measure")
 
     def descriptors(self) -> Records:
         """See Reach."""

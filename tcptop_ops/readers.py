@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import diagnosis
+from tcptop_ops import diagnosis, mark
 from tcptop_ops.endings import end_names
 from tcptop_ops.services import service_of
 from tcptop_ops.snapshot import (
@@ -103,6 +103,10 @@ def win(name: str) -> Reader:
         return values
 
     return win
+
+
+def since_mark(name: str) -> Reader:
+    return lambda rows, flows: mark.since(flows.mark, rows, name)
 
 
 def retrans_pct(rows: Rows, _: Flows) -> Values:

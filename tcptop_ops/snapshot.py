@@ -172,6 +172,8 @@ class Snapshot:
     story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # its, the oldest first
     seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # of the host, and of that connection
     poll_s: float = 0.0
+    program_ns: int = 0  # what the kernel spent in the program so far, while that is measured (see Source.measure)
+    program_calls: int = 0
 
 
 def gather(records: Records, which: NDArray[Any]) -> Records:

@@ -288,6 +288,9 @@ class SockDiagSource:
     def watch(self, cookie: int) -> None:
         """Nothing more is known of any."""
 
+    def measure(self, on: bool) -> None:
+        """There is no program."""
+
     def close(self) -> None:
         self._diag.close()
         if self._reach is not None:

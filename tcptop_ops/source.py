@@ -30,6 +30,10 @@ class Source(Protocol):
         """Look closer at this connection from the next poll on; 0: at none."""
         ...
 
+    def measure(self, on: bool) -> None:
+        """Have the kernel measure what the program costs, or no longer. Does nothing where that can't be."""
+        ...
+
     def close(self) -> None:
         """Leave the kernel as it was. May be called twice."""
         ...
@@ -55,6 +59,10 @@ class Noted:
     def watch(self, cookie: int) -> None:
         """See Source."""
         self._source.watch(cookie)
+
+    def measure(self, on: bool) -> None:
+        """See Source."""
+        self._source.measure(on)
 
     def close(self) -> None:
         """See Source."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from tcptop_ops.snapshot import (
     gather,
     scatter,
 )
+
+if TYPE_CHECKING:
+    from tcptop_ops.mark import Mark
 
 SAMPLES = 11
 BAD_CLOSED_S = 60.0
@@ -117,6 +120,8 @@ class Flows:
     tick: int
     totals: Totals
     findings: tuple[Finding, ...] = ()  # the most telling first
+    mark: Mark | None = None  # the moment that people compare with
+    session: int = 0  # cookie of the connection over which this is used; 0: not known
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """One value a row, live rows first."""
@@ -172,6 +177,16 @@ def is_loopback(sockets: Records) -> NDArray[np.bool_]:
     in_127 = mapped & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
     both = np.ascontiguousarray(laddr).view("V16") == np.ascontiguousarray(raddr).view("V16")
     found: NDArray[np.bool_] = connected & (in_127 | both[:, 0])
+    return found
+
+
+def stays_here(sockets: Records) -> NDArray[np.bool_]:
+    """Loopback connections, and listeners that only this host reaches."""
+    laddr = sockets["laddr"]
+    words = np.ascontiguousarray(laddr).view(">u4")
+    six = (words[:, :3] == 0).all(axis=1) & (words[:, 3] == 1)
+    four = (words[:, :2] == 0).all(axis=1) & (words[:, 2] == 0xFFFF) & (laddr[:, 12] == 127)
+    found: NDArray[np.bool_] = is_loopback(sockets) | ((sockets["rport"] == 0) & (six | four))
     return found
 
 

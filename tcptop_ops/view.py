@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
 from tcptop_ops.readers import Values
 from tcptop_ops.snapshot import bound_to
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.tracker import Flows, Rows, stays_here
 
 if TYPE_CHECKING:
     from tcptop_ops.filters import Filter
@@ -25,6 +26,8 @@ class Spec:
     sort: Column = field(default_factory=lambda: find(DEFAULT_SORT))
     falling: bool = True
     show_closed: bool = True
+    show_loopback: bool = True
+    widths: Mapping[str, int] = field(default_factory=dict)  # those that the user wants, by column id
     filter: Filter | None = None  # None: every row
 
 
@@ -94,7 +97,7 @@ def ranks(values: Values, falling: bool) -> Values:
 
 def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
     """Indices of all rows in order; ties by cookie, nulls last."""
-    keys = ranks(flows.column(column.read), falling)
+    keys = ranks(column.seen(flows.column(column.read)), falling)
     by_cookie = np.concatenate(
         [flows.by_cookie, len(flows.live) + np.argsort(flows.closed.sockets["cookie"], kind="stable")]
     )
@@ -106,10 +109,21 @@ def make(flows: Flows, spec: Spec) -> View:
     order = sort(flows, spec.sort, spec.falling)
     if not spec.show_closed:
         order = order[order < len(flows.live)]
+    if not spec.show_loopback:
+        away = np.concatenate([~stays_here(rows.sockets) for rows in (flows.live, flows.closed)])
+        order = order[away[order]]
     if spec.filter is not None:
         wanted = np.concatenate([spec.filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
         order = order[wanted[order]]
     return View(flows, spec, order)
+
+
+def worst(view: View) -> int | None:
+    """The position of the row with the highest score, the first of several; none in an empty view."""
+    if not len(view):
+        return None
+    scores = view.flows.column(find(DEFAULT_SORT).read)[view.order]
+    return int(np.argmax(np.nan_to_num(scores, nan=-1.0)))
 
 
 def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes, int]]:

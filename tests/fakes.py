@@ -116,6 +116,10 @@ class FakeSource:
         """Which connection is looked at."""
         self.watched = cookie
 
+    def measure(self, on: bool) -> None:
+        """Whether the cost is measured."""
+        self.measured = on
+
     def drain(self) -> None:
         pass
 

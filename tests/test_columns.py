@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.columns import BY_NAME, COLUMNS, DEFAULT, WIDER, find, parse_list, parse_sort
+from tcptop_ops.columns import BY_NAME, COLUMNS, DEFAULT, OUTPUT, WIDER, find, parse_list, parse_sort
 from tcptop_ops.errors import Usage
 from tcptop_ops.snapshot import INFINITE_SSTHRESH, UNKNOWN_U32, Direction, Origin, State
 from tcptop_ops.tracker import Flows, Tracker
@@ -96,7 +96,7 @@ def test_a_list_of_columns(spec: str, wanted: list[str]) -> None:
 
 
 def test_all_columns() -> None:
-    assert parse_list("all") == COLUMNS
+    assert parse_list("all") == OUTPUT
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.columns import COLUMNS, find, parse_list
+from tcptop_ops.columns import OUTPUT, find, parse_list
 from tcptop_ops.export import callbacks, connections, json_line, json_object, table
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.snapshot import COUNTERS
@@ -92,7 +92,7 @@ def test_json_is_valid_whatever_the_rows(seed: int) -> None:
     rows = loads(line)["connections"]
     assert len(rows) == len(flows)
     for row in rows:
-        assert list(row) == [*(column.id for column in COLUMNS), "evidence"]
+        assert list(row) == [*(column.id for column in OUTPUT), "evidence"]
         assert row["state"] is None or row["state"].isascii()
 
 

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from tcptop_ops.columns import COLUMNS, DEFAULT, Column, find, parse_list
+from tcptop_ops.columns import DEFAULT, OUTPUT, Column, find, parse_list
 from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
@@ -152,7 +152,7 @@ def test_the_default_columns_never_need_scrolling_and_have_what_they_are_sorted_
 
 def test_columns_asked_for_are_all_there_however_wide() -> None:
     layout = fit(parse_list("all"), find("cookie"), 80)
-    assert [p.column for p in layout] == list(COLUMNS)
+    assert [p.column for p in layout] == list(OUTPUT)
     assert total_width(layout) > 80
 
 

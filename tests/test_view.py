@@ -32,7 +32,7 @@ def is_null(column: Column, value: Any) -> bool:
 
 def sorted_in_python(flows: Flows, column: Column, falling: bool) -> list[int]:
     """Nulls last, ties by cookie, the live ones first."""
-    values = flows.column(column.read).tolist()
+    values = column.seen(flows.column(column.read)).tolist()
     cookies = [*flows.live.sockets["cookie"].tolist(), *flows.closed.sockets["cookie"].tolist()]
     edge = len(flows.live)
     rows = sorted(range(len(values)), key=lambda i: (i >= edge, cookies[i]))

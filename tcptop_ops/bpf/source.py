@@ -17,7 +17,7 @@ from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.bpf.stories import Seen, Stories
-from tcptop_ops.errors import Failed
+from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.owners import Owners
 from tcptop_ops.processes import Users, full_name, is_kernel_thread
 from tcptop_ops.reach import Alone, Reach, of_child
@@ -72,6 +72,7 @@ class SockOpsSource:
         self._beside = Beside(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
         self._quiet = False
+        self._statistics: int | None = None
         self._pass = PASS_SURVEY if options.adopt else PASS_READ
         self._control(self._pass)
 
@@ -121,6 +122,7 @@ class SockOpsSource:
         self._last = counters
         self._next_pass(int(np.count_nonzero(events["first_ns"] == 0)))
         self._learn_owners(sockets)
+        cost = (0, 0) if self._statistics is None else syscall.run_statistics(self._attached.fds["program"])
         return Snapshot(
             time=time.time(),
             now_ns=time.monotonic_ns(),
@@ -145,6 +147,8 @@ class SockOpsSource:
             story=self._stories.read(self._watched) if self._watched else np.zeros(0, HAPPENING),
             seen=self._seen.read(),
             poll_s=time.monotonic() - started,
+            program_ns=cost[0],
+            program_calls=cost[1],
         )
 
     def _mind_the_others(self) -> None:
@@ -217,6 +221,17 @@ class SockOpsSource:
             self._control(self._pass)
             self._seen.forget()
 
+    def measure(self, on: bool) -> None:
+        """See Source: the kernel's BPF statistics, which are on while a descriptor of them is open."""
+        if on and self._statistics is None:
+            try:
+                self._statistics = self._reach.statistics()
+            except (OSError, Unsupported):
+                return
+        elif not on and self._statistics is not None:
+            os.close(self._statistics)
+            self._statistics = None
+
     def _next_pass(self, rowless: int) -> None:
         """A survey costs a look-up for each socket: only if more have no row than the last one left without."""
         if not self._adopt:
@@ -241,6 +256,7 @@ class SockOpsSource:
         """
         if not self._attached.fds:
             return
+        self.measure(False)
         for name in ("link", "program"):
             os.close(self._attached.fds.pop(name))
         try:

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from tcptop_ops.bpf.helper import SYS_BPF
+from tcptop_ops.bpf.helper import SYS_BPF, program_info
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Records
 
@@ -38,6 +38,16 @@ def bpf(command: int, attr: bytes | bytearray) -> int:
 
 def _address(array: Records) -> int:
     return int(array.ctypes.data)
+
+
+RUN_TIME_AT = 192
+"""Of run_time_ns in struct bpf_prog_info; run_cnt follows."""
+
+
+def run_statistics(program_fd: int) -> tuple[int, int]:
+    """Nanoseconds that the kernel spent in a program, and calls, while its statistics were on. Raises OSError."""
+    nanoseconds, calls = struct.unpack_from("<QQ", program_info(program_fd), RUN_TIME_AT)
+    return nanoseconds, calls
 
 
 def lookup(map_fd: int, key: Records, value: Records) -> None:

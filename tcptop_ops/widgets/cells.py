@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import Column, find
-from tcptop_ops.view import View
+from tcptop_ops.mark import Mark, born_since
+from tcptop_ops.view import View, row_at
 from tcptop_ops.widgets.fit import Layout
 
 ENDPOINTS = frozenset({"peer", "local", "laddr", "raddr"})
+YOU = " *you"
 NEW_TICKS = 2
 """So many ticks a new row is marked."""
 
@@ -51,6 +53,8 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> lis
     for placed in layout:
         values = view.values(placed.column, start, stop)
         shown = [_cell(placed.column, value, placed.width) for value in values]
+        if placed.column.id == "process" and view.flows.session:
+            shown = _with_session(view, start, stop, shown)
         if placed.column.id == "state":
             shown = [SHORT_ENDS.get(end, cell).ljust(placed.width) for end, cell in zip(ends, shown, strict=True)]
         texts.append(shown)
@@ -65,6 +69,18 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> lis
         mark = "!" if 2 in row_levels else "x" if closed else "+" if new else " "
         found.append(Line(row, row_levels, mark, closed, position == cursor))
     return found
+
+
+def _with_session(view: View, start: int, stop: int, shown: list[str]) -> list[str]:
+    """The process names; behind that of the connection over which this is used: ``*you``."""
+    cookies = view.cookies(start, stop)
+    session = view.flows.session
+    return [_signed_for(cell) if cookie == session else cell for cookie, cell in zip(cookies, shown, strict=True)]
+
+
+def _signed_for(cell: str) -> str:
+    name, width = cell.rstrip(), len(cell)
+    return f"{text.shorten(name, width - len(YOU))}{YOU}".ljust(width)
 
 
 def _cell(column: Column, value: Any, width: int) -> str:
@@ -91,9 +107,15 @@ def _ends(view: View, start: int, stop: int) -> Sequence[str]:
 
 
 def _fresh(view: View, start: int, stop: int) -> list[bool]:
-    """Which of the rows were born within the last ticks; none of those that were there at the start."""
+    """Which of the rows were born since the mark, or within the last ticks; none of those of the start."""
+    if view.flows.mark is not None:
+        return _since_mark(view, view.flows.mark, start, stop)
     live = len(view.flows.live)
     ages = view.flows.live.rates["fresh"]
     tick = view.flows.tick
     rows = view.order[start:stop].tolist()
     return [bool(row < live and (age := int(ages[row])) < NEW_TICKS and tick > age) for row in rows]
+
+
+def _since_mark(view: View, mark: Mark, start: int, stop: int) -> list[bool]:
+    return [bool(born_since(mark, row_at(view, position))[0]) for position in range(start, stop)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tcptop_ops.columns import DEFAULT, WIDER, Column, find
@@ -51,6 +51,7 @@ class Placed:
 
 
 Layout = tuple[Placed, ...]
+Fixed = Mapping[str, int]
 
 
 def total_width(layout: Layout) -> int:
@@ -58,12 +59,16 @@ def total_width(layout: Layout) -> int:
     return GUTTER + (layout[-1].x + layout[-1].width if layout else 0)
 
 
-def fit(columns: Sequence[Column], sort: Column, width: int) -> Layout:
-    """The default columns adapt to the width; any others are those that the user asked for, whatever the width is."""
+def fit(columns: Sequence[Column], sort: Column, width: int, widths: Mapping[str, int] | None = None) -> Layout:
+    """The default columns adapt to the width; any others are those that the user asked for, whatever the width is.
+
+    ``widths``: those that the user wants, by id.
+    """
+    fixed = widths or {}
     if tuple(columns) != tuple(find(name) for name in DEFAULT):
-        scrolls = _needed(columns, sort, _least) > width
-        return _grow(columns, sort, _needed(columns, sort, _ease) if scrolls else width)
-    return _grow(_choose(sort, width), sort, width)
+        scrolls = _needed(columns, sort, fixed, _least) > width
+        return _grow(columns, sort, fixed, _needed(columns, sort, fixed, _ease) if scrolls else width)
+    return _grow(_choose(sort, fixed, width), sort, fixed, width)
 
 
 def at(layout: Layout, x: int) -> Column | None:
@@ -71,33 +76,35 @@ def at(layout: Layout, x: int) -> Column | None:
     return next((p.column for p in layout if p.x - 1 <= x < p.x + p.width), None)
 
 
-def _choose(sort: Column, width: int) -> list[Column]:
+def _choose(sort: Column, fixed: Fixed, width: int) -> list[Column]:
     """The default set, or what fits of it; with more room, more columns. What the rows are sorted by is shown."""
     default = [find(name) for name in DEFAULT]
     wanted = default + [sort] * (sort not in default)
-    if _needed(wanted, sort, _least) > width:
-        return _fewer(sort, width, wanted)
+    if _needed(wanted, sort, fixed, _least) > width:
+        return _fewer(sort, fixed, width, wanted)
     for column in map(find, WIDER):
         if column in wanted:
             continue
-        if _needed([*wanted, column], sort, _ease) > width:
+        if _needed([*wanted, column], sort, fixed, _ease) > width:
             break
         wanted.append(column)
     return wanted
 
 
-def _fewer(sort: Column, width: int, wanted: list[Column]) -> list[Column]:
+def _fewer(sort: Column, fixed: Fixed, width: int, wanted: list[Column]) -> list[Column]:
     ranked = [find(name) for name in NARROW]
     ranked = list(dict.fromkeys([*ranked[:2], sort, *ranked[2:]]))
     kept: list[Column] = []
     for column in ranked:
-        if not kept or _needed([*kept, column], sort, _least) <= width:
+        if not kept or _needed([*kept, column], sort, fixed, _least) <= width:
             kept.append(column)
     return [column for column in wanted if column in kept]
 
 
-def _stretch(column: Column, sort: Column) -> Stretch:
+def _stretch(column: Column, sort: Column, fixed: Fixed) -> Stretch:
     """Numbers never shrink. The sort's column is one wider where its mark finds no room beside the title."""
+    if column.id in fixed:
+        return Stretch(fixed[column.id], fixed[column.id], fixed[column.id])
     if column.id in STRETCH:
         return STRETCH[column.id]
     width = max(column.width, len(column.title) + 1) if column is sort else column.width
@@ -112,18 +119,18 @@ def _ease(stretch: Stretch) -> int:
     return stretch.ease
 
 
-def _needed(columns: Sequence[Column], sort: Column, measure: Callable[[Stretch], int]) -> int:
-    return GUTTER + sum(measure(_stretch(column, sort)) for column in columns) + len(columns) - 1
+def _needed(columns: Sequence[Column], sort: Column, fixed: Fixed, measure: Callable[[Stretch], int]) -> int:
+    return GUTTER + sum(measure(_stretch(column, sort, fixed)) for column in columns) + len(columns) - 1
 
 
-def _grow(columns: Sequence[Column], sort: Column, width: int) -> Layout:
+def _grow(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> Layout:
     """Hand out what is left over: first up to ``ease``, then up to ``most``; whose and with whom come first."""
-    widths = {column.id: _stretch(column, sort).least for column in columns}
-    spare = width - _needed(columns, sort, _least)
+    widths = {column.id: _stretch(column, sort, fixed).least for column in columns}
+    spare = width - _needed(columns, sort, fixed, _least)
     eager = sorted(columns, key=lambda column: EAGER.index(column.id) if column.id in EAGER else len(EAGER))
     for limit in ("ease", "most"):
         for column in eager:
-            more = min(spare, getattr(_stretch(column, sort), limit) - widths[column.id])
+            more = min(spare, getattr(_stretch(column, sort, fixed), limit) - widths[column.id])
             if more > 0:
                 widths[column.id] += more
                 spare -= more

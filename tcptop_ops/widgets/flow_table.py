@@ -9,24 +9,23 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tcptop_ops import keymap
 from tcptop_ops.columns import Column
 from tcptop_ops.view import Spec, View
 from tcptop_ops.widgets.cells import Line, existing, lines
 from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
+from tcptop_ops.widgets.keys import bindings
 
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed")
 LEVELS = {-1: "dim", 1: "warn", 2: "bad"}
 WHEEL_ROWS = 3
-MOVE_HELP = "Down and up"
-PAGE_HELP = "A page down and up"
-SIDE_HELP = "Sideways, where the columns do not fit"
 STRIPS_KEPT = 1024
 EMPTY_LINES = 2
 
@@ -44,26 +43,27 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         overflow: hidden hidden;
         & > .flow-table--header { background: $panel; color: $text-muted; }
         & > .flow-table--sorted { background: $panel; color: $text; text-style: bold; }
-        & > .flow-table--cursor { background: $primary 35%; }
+        & > .flow-table--cursor { background: $block-cursor-background; }
         & > .flow-table--dim { color: $text-disabled; }
         & > .flow-table--warn { color: $text-warning; }
         & > .flow-table--bad { color: $text-error; text-style: bold; }
         & > .flow-table--closed { color: $text-muted; }
     }
+    FlowTable:ansi {
+        & > .flow-table--header { text-style: underline; }
+        & > .flow-table--sorted { text-style: bold underline; }
+        & > .flow-table--cursor { text-style: reverse; }
+        & > .flow-table--dim { text-style: dim; }
+        & > .flow-table--closed { text-style: dim; }
+    }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", MOVE_HELP, show=False, id="table.down"),
-        Binding("up,k", "move(-1)", MOVE_HELP, show=False, id="table.up"),
-        Binding("pagedown", "page(1)", PAGE_HELP, show=False, id="table.page_down"),
-        Binding("pageup", "page(-1)", PAGE_HELP, show=False, id="table.page_up"),
-        Binding("home", "first", "The first row, whichever comes there", show=False, id="table.first"),
-        Binding("end", "last", "The last row", show=False, id="table.last"),
-        Binding("right", "sideways(8)", SIDE_HELP, show=False, id="table.right"),
-        Binding("left", "sideways(-8)", SIDE_HELP, show=False, id="table.left"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(keymap.TABLE)
 
     class Moved(Message):
         """The cursor is on another row."""
+
+    class Opened(Message):
+        """A row was clicked twice."""
 
     class HeaderClicked(Message):
         """The title of a column was clicked."""
@@ -138,7 +138,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._repaint()
 
     def _fit(self) -> None:
-        self._layout_of = fit(self._spec.columns, self._spec.sort, self.size.width)
+        self._layout_of = fit(self._spec.columns, self._spec.sort, self.size.width, self._spec.widths)
         width = total_width(self._layout_of)
         self.set_reactive(FlowTable.virtual_size, Size(width, self.virtual_size.height))
         if self.scroll_x:
@@ -180,6 +180,14 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._follow()
         self._repaint()
         self.post_message(self.Moved())
+
+    def follow(self, row: int) -> None:
+        """Put the cursor on a row without being asked by a key."""
+        if row != self._cursor:
+            self._scrolled_away = False
+            self._place_cursor(row)
+            self._follow()
+            self._repaint()
 
     def action_move(self, rows: int) -> None:
         """Up and down."""
@@ -231,6 +239,8 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
                 self.post_message(self.HeaderClicked(column))
         elif self._view and self._top + event.y - 1 < len(self._view):
             self.select(self._top + event.y - 1)
+            if event.chain == 2:
+                self.post_message(self.Opened())
 
     def on_resize(self) -> None:
         """Other columns may fit now."""
@@ -275,7 +285,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         if style is None:
             style = self.rich_style if not name else self.get_component_rich_style(f"flow-table--{name}")
             if on:
-                style += Style(bgcolor=self._look(on).bgcolor)
+                style += Style(bgcolor=self._look(on).bgcolor, reverse=self._look(on).reverse or None)
             self._looks[key] = style
         return style
 

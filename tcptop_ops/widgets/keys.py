@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from textual.app import App
-from textual.binding import ActiveBinding
+from textual.binding import ActiveBinding, Binding, BindingType
+
+from tcptop_ops.keymap import Key
 
 SPELLED = {
     "space": "Spc",
@@ -32,6 +34,11 @@ class KeyHelp(NamedTuple):
     description: str
     action: str
     in_bar: bool
+
+
+def bindings(keys: Iterable[Key]) -> list[BindingType]:
+    """As Textual wants them."""
+    return [Binding(k.keys, k.action, k.words, id=k.id, show=k.bar, priority=k.priority) for k in keys]
 
 
 def spell(key: str) -> str:

@@ -100,6 +100,7 @@ class Lines(Widget):
         & > .lines--badge { text-style: reverse; }
         & > .lines--graph { color: $text-primary; }
     }
+    Lines:ansi > .lines--dim { text-style: dim; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:

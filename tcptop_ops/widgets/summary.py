@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import SHORT_STATES
+from tcptop_ops.own_cost import OwnCost
 from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece, width_of
 
@@ -22,7 +23,12 @@ class Status:
 
     host: str = ""
     delay_s: float = 1.0
-    self_cpu_pct: float = float("nan")
+    own: OwnCost | None = None
+    terminal_per_s: float = float("nan")  # bytes
+    program_ns_per_s: float = float("nan")  # what the kernel spends in the program
+    program_calls_per_s: float = float("nan")
+    own_shown: bool = False  # the line about the own cost
+    following: bool = False  # the cursor goes with the worst
     behind_s: float | None = None  # paused: how old the picture is
     failure: str = ""  # the source's last words
     notice: str = ""  # why the last key did nothing
@@ -45,9 +51,10 @@ class Summary(Lines):
     def make_lines(self, width: int, height: int) -> list[Spans]:
         """As many lines as the height has."""
         flows, status = self._flows, self._status
-        if height < 2:
-            return [_one_line(flows, status, width)]
-        return [_who(flows, status, width), _health(flows, width), _news(flows, status, width)]
+        own = [_own(flows, status, width)] if status.own_shown else []
+        if height < 3:
+            return [_one_line(flows, status, width), *own]
+        return [_who(flows, status, width), _health(flows, width), _news(flows, status, width), *own]
 
 
 def seconds(value: float) -> str:
@@ -67,11 +74,36 @@ def _groups(groups: list[list[Piece]], width: int) -> Spans:
     return join(flat, width, "")
 
 
-def _pause(status: Status) -> list[Piece]:
-    if status.behind_s is None:
-        return []
-    behind = f" {status.behind_s:.0f}s behind" if status.behind_s >= 0.5 else ""
-    return [piece(f" PAUSED{behind} ", "badge")]
+def _badges(flows: Flows, status: Status) -> list[Piece]:
+    found = []
+    if status.behind_s is not None:
+        behind = f" {status.behind_s:.0f}s behind" if status.behind_s >= 0.5 else ""
+        found.append(piece(f" PAUSED{behind} ", "badge"))
+    if flows.mark is not None:
+        ago = (flows.snapshot.now_ns - flows.mark.at_ns) / 1e9
+        found.append(piece(f" SINCE MARK {text.duration(ago)} ", "badge"))
+    if status.following:
+        found.append(piece(" FOLLOWING ", "badge"))
+    return found
+
+
+def _own(flows: Flows | None, status: Status, width: int) -> Spans:
+    """What this program costs, and its part in the kernel."""
+    own = status.own
+    if flows is None or own is None:
+        return (Span("self: measured from the next tick on", "dim"),)
+    told = [
+        f"self: {text.percent(own.cpu_pct)}% CPU",
+        f"poll {text.duration(flows.snapshot.poll_s)}",
+        f"screen {text.percent(own.thread_pct)}%",
+        f"{text.si(own.rss_bytes)}B memory",
+        f"{text.si(status.terminal_per_s)}B/s to the terminal",
+    ]
+    calls, spent = status.program_calls_per_s, status.program_ns_per_s
+    if not math.isnan(spent):
+        each = f", {text.duration(spent / calls / 1e9)} each" if calls > 0 else ""
+        told.append(f"in the kernel {text.duration(spent / 1e9)}/s: {text.si(calls)} calls/s{each}")
+    return _groups([[piece(one, "dim", rank)] for rank, one in enumerate(told)], width)
 
 
 def _source(flows: Flows, status: Status) -> str:
@@ -95,9 +127,10 @@ def _who(flows: Flows | None, status: Status, width: int) -> Spans:
     if flows.seconds > 0:
         opened, closed = (text.si(n / flows.seconds) for n in (flows.totals.opened, flows.totals.closed))
         counts.append(piece(f"+{opened} -{closed}/s", rank=2))
-    own = status.self_cpu_pct
-    me = [] if math.isnan(own) else [piece(f"self {text.percent(own)}%", "dim", 4)]
-    return _groups([[*host, piece(_source(flows, status), rank=1)], counts, me, _pause(status)], width)
+    me = [] if status.own is None else [piece(f"self {text.percent(status.own.cpu_pct)}%", "dim", 4)]
+    if me and not math.isnan(status.terminal_per_s):
+        me.append(piece(f"{text.si(status.terminal_per_s)}B/s", "dim", 6))
+    return _groups([[*host, piece(_source(flows, status), rank=1)], counts, me, _badges(flows, status)], width)
 
 
 def _retransmits(flows: Flows) -> list[Piece]:
@@ -184,4 +217,4 @@ def _one_line(flows: Flows | None, status: Status, width: int) -> Spans:
     retransmits = [one._replace(rank=1 + i) for i, one in enumerate(_retransmits(flows))]
     host = [piece(_source(flows, status), rank=4)]
     throughput = [_throughput(flows)._replace(rank=3)]
-    return _groups([_pause(status) + warnings, [_sockets(flows)], retransmits, throughput, host], width)
+    return _groups([_badges(flows, status) + warnings, [_sockets(flows)], retransmits, throughput, host], width)

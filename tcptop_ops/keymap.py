@@ -1,0 +1,73 @@
+"""THE table of keys: the screen's bindings, its help, its palette and the configuration file are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Key:
+    """What some keys do. ``id``: what the configuration calls it; ``keys``: their names, separated by commas.
+
+    ``words``: what it does, in as many words as the last line has room for if ``bar``. Those with the same words are
+    one line of the help. ``told``: what the palette says of it, if that is more.
+    """
+
+    id: str
+    keys: str
+    action: str
+    words: str
+    bar: bool = False
+    priority: bool = False
+    told: str = ""
+
+
+NTH = "Sort by the nth column"
+NEXT = "Sort by the next column, left or right"
+DELAY = "Longer or shorter delay"
+
+APP: tuple[Key, ...] = (
+    Key("quit", "q,f10", "quit", "Quit", bar=True),
+    Key("interrupt", "ctrl+c", "quit", "Quit", priority=True),
+    Key("filter", "slash", "filter", "Filter", bar=True, told="Write a filter"),
+    Key("filter.clear", "backslash", "clear_filter", "Clear the filter"),
+    Key("filter.process", "p", "only_process", "Only this process"),
+    Key("filter.remote", "a", "only_remote", "Only this remote address"),
+    Key("sort.menu", "s,f6", "sort_menu", "Sort", bar=True, told="Sort by any column"),
+    Key("sort.left", "less_than_sign", "move_sort(-1)", NEXT),
+    Key("sort.right", "greater_than_sign", "move_sort(1)", NEXT),
+    *(Key(f"sort.{n}", f"{n}", f"sort_nth({n})", NTH) for n in range(1, 10)),
+    Key("sort.retransmits", "x", "sort_retransmits", "Retrans", bar=True, told="Sort by retransmits"),
+    Key("finding", "f", "finding", "Finding", bar=True, told="Show the flows of the finding, and go back"),
+    Key("detail", "enter", "detail", "Detail", bar=True, told="All about this connection"),
+    Key("pause", "space", "pause", "Pause", bar=True, told="Keep the picture; the world goes on"),
+    Key("operators", "o", "operators", "Operators", bar=True, told="What the kernel calls: the fifteen operators"),
+    Key("sort.reverse", "r", "reverse", "Reverse", bar=True, told="Sort the other way round"),
+    Key("closed", "c", "closed", "Closed", bar=True, told="Show or hide closed connections"),
+    Key("columns", "C,f2", "columns", "Choose columns"),
+    Key("loopback", "L", "loopback", "Show or hide loopback"),
+    Key("follow", "F", "follow", "Follow the worst"),
+    Key("mark", "m", "mark", "Mark: what has changed since"),
+    Key("self", "i", "own_cost", "What this program itself costs"),
+    Key("theme", "T", "theme", "Next theme"),
+    Key("delay.longer", "plus", "delay(1)", DELAY),
+    Key("delay.shorter", "minus", "delay(-1)", DELAY),
+    Key("help", "question_mark,f1", "help", "Help", bar=True, told="Keys, filters, marks, columns"),
+)
+
+_MOVE = "Down and up"
+_PAGE = "A page down and up"
+_SIDE = "Sideways, where the columns do not fit"
+
+TABLE: tuple[Key, ...] = (
+    Key("table.down", "down,j", "move(1)", _MOVE),
+    Key("table.up", "up,k", "move(-1)", _MOVE),
+    Key("table.page_down", "pagedown", "page(1)", _PAGE),
+    Key("table.page_up", "pageup", "page(-1)", _PAGE),
+    Key("table.first", "home", "first", "The first row, whichever comes there"),
+    Key("table.last", "end", "last", "The last row"),
+    Key("table.right", "right", "sideways(8)", _SIDE),
+    Key("table.left", "left", "sideways(-8)", _SIDE),
+)
+
+KEYS = APP + TABLE

@@ -1,0 +1,71 @@
+"""A moment to compare with: what each connection had counted then, and what it has counted since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.snapshot import Origin, Records, State
+from tcptop_ops.tracker import Flows, Rows, rto_events
+
+COUNTERS = ("retrans_segs", "rto_events", "bytes_acked", "bytes_received")
+MARKED = np.dtype([*((name, "f8") for name in COUNTERS), ("srtt_us", "f8")])
+
+
+@dataclass(frozen=True)
+class Mark:
+    """``cookies`` is sorted, ``values`` (MARKED) aligned with it. ``at_ns``: CLOCK_MONOTONIC."""
+
+    at_ns: int
+    cookies: NDArray[np.uint64]
+    values: Records
+
+
+def _values(rows: Rows) -> Records:
+    sockets = rows.sockets
+    found = np.zeros(len(sockets), MARKED)
+    for name in ("retrans_segs", "bytes_acked", "bytes_received"):
+        found[name] = sockets[name]
+    found["rto_events"] = rto_events(sockets, rows.events)
+    found["srtt_us"] = np.where(sockets["srtt_us"] == 0, np.nan, sockets["srtt_us"])
+    return found
+
+
+def take(flows: Flows) -> Mark:
+    """The mark of this tick."""
+    order = flows.by_cookie
+    return Mark(flows.snapshot.now_ns, flows.live.sockets["cookie"][order], _values(flows.live)[order])
+
+
+def since(mark: Mark | None, rows: Rows, name: str) -> NDArray[np.float64]:
+    """What a value of MARKED has grown by; of a connection born since, all of a counter.
+
+    NaN: no mark, a listener, or one that was not known then though it was there.
+    """
+    sockets = rows.sockets
+    if mark is None:
+        return np.full(len(sockets), np.nan)
+    before, known = _before(mark, sockets["cookie"], name)
+    if name in COUNTERS:
+        born = born_since(mark, rows)
+        before[born], known = 0.0, known | born
+    grown = _values(rows)[name] - before
+    grown[~known | (sockets["state"] == State.LISTEN)] = np.nan
+    return grown
+
+
+def _before(mark: Mark, cookies: NDArray[np.uint64], name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    if not len(mark.cookies):
+        return np.zeros(len(cookies)), np.zeros(len(cookies), np.bool_)
+    at = np.searchsorted(mark.cookies, cookies)
+    at[at == len(mark.cookies)] = 0
+    return mark.values[name][at], mark.cookies[at] == cookies
+
+
+def born_since(mark: Mark, rows: Rows) -> NDArray[np.bool_]:
+    """Whose whole life was seen, and began later."""
+    events = rows.events
+    born: NDArray[np.bool_] = (events["origin"] == Origin.NEW) & (events["first_ns"] >= mark.at_ns)
+    return born

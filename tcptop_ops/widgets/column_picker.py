@@ -1,0 +1,133 @@
+"""The columns: which are shown, in which order, how wide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tcptop_ops.columns import COLUMNS, Column
+from tcptop_ops.format import shorten
+
+LEAST, MOST = 3, 60
+HELP_WIDTH = 48
+
+
+class Choice(NamedTuple):
+    """What was chosen: the columns in their order, and widths where they are not the usual ones."""
+
+    columns: tuple[Column, ...]
+    widths: dict[str, int]
+
+
+class ColumnPicker(ModalScreen[Choice | None]):
+    """Ends with a choice, or with none. Those shown come first, in their order."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,C,f2", "dismiss(None)", "Close", id="columns.close"),
+        Binding("space", "show_or_hide", "Show or hide", id="columns.toggle"),
+        Binding("enter", "take", "Take them", id="columns.take", priority=True),
+        Binding("j", "move('down')", "Down", id="columns.down"),
+        Binding("k", "move('up')", "Up", id="columns.up"),
+        Binding("J,shift+down,greater_than_sign", "carry(1)", "Later", id="columns.later"),
+        Binding("K,shift+up,less_than_sign", "carry(-1)", "Earlier", id="columns.earlier"),
+        Binding("plus", "widen(1)", "Wider", id="columns.wider"),
+        Binding("minus", "widen(-1)", "Narrower", id="columns.narrower"),
+        Binding("r", "reset", "As at first", id="columns.reset"),
+    ]
+
+    def __init__(self, shown: Sequence[Column], widths: Mapping[str, int], default: Sequence[Column]) -> None:
+        super().__init__()
+        self._default = tuple(default)
+        self._set(shown, widths)
+
+    def _set(self, shown: Sequence[Column], widths: Mapping[str, int]) -> None:
+        self._shown = set(shown)
+        self._order = [*shown, *(column for column in COLUMNS if column not in self._shown)]
+        self._widths = dict(widths)
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        menu = OptionList(id="column-picker", markup=False)
+        menu.border_title = "columns"
+        menu.border_subtitle = "Spc shows, < > move, + - width, r as at first, Enter takes, Esc leaves"
+        yield menu
+
+    def on_mount(self) -> None:
+        """Fill it."""
+        self._fill(0)
+
+    @property
+    def _menu(self) -> OptionList:
+        return self.query_one(OptionList)
+
+    def _fill(self, at: int) -> None:
+        menu = self._menu
+        menu.clear_options()
+        menu.add_options([Option(self._line(column), column.id) for column in self._order])
+        menu.highlighted = at
+
+    def _line(self, column: Column) -> Text:
+        text = Text()
+        text.append("[x] " if column in self._shown else "[ ] ")
+        text.append(column.title.split()[0].ljust(9), "bold")
+        text.append(f"{self._widths.get(column.id, column.width):>3}{'*' if column.id in self._widths else ' '} ")
+        text.append(shorten(column.help, HELP_WIDTH))
+        return text
+
+    @property
+    def _at(self) -> int:
+        return self._menu.highlighted or 0
+
+    def action_move(self, way: str) -> None:
+        """As in the table."""
+        if way == "down":
+            self._menu.action_cursor_down()
+        else:
+            self._menu.action_cursor_up()
+
+    def action_show_or_hide(self) -> None:
+        """Show it, or hide it."""
+        self._shown ^= {self._order[self._at]}
+        self._redraw()
+
+    def action_carry(self, steps: int) -> None:
+        """Earlier or later."""
+        at, to = self._at, self._at + steps
+        if 0 <= to < len(self._order):
+            self._order[at], self._order[to] = self._order[to], self._order[at]
+            self._fill(to)
+
+    def action_widen(self, characters: int) -> None:
+        """Wider or narrower."""
+        column = self._order[self._at]
+        width = min(max(self._widths.get(column.id, column.width) + characters, LEAST), MOST)
+        self._widths[column.id] = width
+        if width == column.width:
+            del self._widths[column.id]
+        self._redraw()
+
+    def action_reset(self) -> None:
+        """The default set."""
+        self._set(self._default, {})
+        self._fill(0)
+
+    def _redraw(self) -> None:
+        column = self._order[self._at]
+        self._menu.replace_option_prompt(column.id, self._line(column))
+
+    def action_take(self) -> None:
+        """These it shall be; none at all are none chosen."""
+        columns = tuple(column for column in self._order if column in self._shown)
+        self.dismiss(Choice(columns, self._widths) if columns else None)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click shows or hides."""
+        event.stop()
+        self.action_show_or_hide()

@@ -1,0 +1,39 @@
+"""The command palette: everything that a key does, found by a few letters of what it is called."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from tcptop_ops.keymap import APP, Key
+from tcptop_ops.widgets.keys import spell
+
+LEFT_OUT = frozenset({"interrupt"})
+
+
+class Commands(Provider):
+    """The app's keys, each once."""
+
+    async def discover(self) -> Hits:
+        """All of them."""
+        for key, title in _titles():
+            yield DiscoveryHit(title, partial(self._run, key), help=_keys(key))
+
+    async def search(self, query: str) -> Hits:
+        """Those that match, the best first."""
+        matcher = self.matcher(query)
+        for key, title in _titles():
+            if (score := matcher.match(title)) > 0:
+                yield Hit(score, matcher.highlight(title), partial(self._run, key), help=_keys(key))
+
+    async def _run(self, key: Key) -> None:
+        await self.app.run_action(key.action)
+
+
+def _titles() -> list[tuple[Key, str]]:
+    return [(key, key.told or key.words) for key in APP if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
+
+
+def _keys(key: Key) -> str:
+    return " ".join(spell(name) for name in key.keys.split(","))

@@ -1,0 +1,119 @@
+"""The terminal as Textual drives it; what is written is counted, and a slow line is not waited for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO
+
+from textual.drivers._writer_thread import WriterThread
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+FULL = 4096
+"""Bytes that wait to be written, from which no more are made: a tick's worth on a large screen."""
+
+CHUNK = 1024
+LAST_WORDS_S = 1.0
+"""So long may the last bytes take: a terminal that stands still must not keep the program."""
+
+
+class Writer(WriterThread):
+    """Writes in a thread, whatever the terminal's pace. ``full`` and ``drained`` are called in turn, in any thread."""
+
+    def __init__(self, file: IO[str], full: Callable[[], None], drained: Callable[[], None]) -> None:
+        super().__init__(file)
+        self._fd = file.fileno()
+        self._full, self._drained = full, drained
+        self._chunks: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._is_full = self._ending = False
+        self.waiting = 0
+        self.written = 0
+
+    def write(self, text: str) -> None:
+        """Have it written: never waits."""
+        data = text.encode("utf-8", "replace")
+        with self._changed:
+            self._chunks.append(data)
+            self.waiting += len(data)
+            tell = self.waiting > FULL and not self._is_full
+            self._is_full |= tell
+            self._changed.notify()
+        if tell:
+            self._full()
+
+    def run(self) -> None:
+        """Until the end is asked for, and all is written; or nobody is there any more."""
+        with suppress(OSError):  # EIO: the terminal has gone
+            while (data := self._next()) is not None:
+                for at in range(0, len(data), CHUNK):
+                    self._write(data[at : at + CHUNK])
+
+    def _next(self) -> bytes | None:
+        with self._changed:
+            while not self._chunks:
+                if self._ending:
+                    return None
+                self._changed.wait()
+            return self._chunks.popleft()
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            count = os.write(self._fd, data)
+            data = data[count:]
+            with self._changed:
+                self.written += count
+                self.waiting -= count
+                tell = self._is_full and not self.waiting
+                self._is_full &= not tell
+            if tell:
+                self._drained()
+
+    def stop(self) -> None:
+        """End, once what waits is written, or LAST_WORDS_S have passed."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self.join(LAST_WORDS_S)
+
+
+class Terminal(LinuxDriver):
+    """A driver whose output can be slower than what is drawn."""
+
+    class Full(Message):
+        """More waits than is worth drawing on."""
+
+    class Drained(Message):
+        """Nothing waits any more."""
+
+    @property
+    def written(self) -> int:
+        """Bytes to the terminal so far."""
+        return self._writer_thread.written if isinstance(self._writer_thread, Writer) else 0
+
+    def start_application_mode(self) -> None:
+        """As Textual does; from then on with a writer of our own."""
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._writer_thread is not None and self._file is not None:
+            self._writer_thread.stop()
+            self._writer_thread = Writer(self._file, self._tell_full, self._tell_drained)
+            self._writer_thread.start()
+
+    def _tell_full(self) -> None:
+        self._app.post_message(self.Full())
+
+    def _tell_drained(self) -> None:
+        self._app.post_message(self.Drained())
+
+    def _enable_mouse_support(self) -> None:
+        """Clicks and the wheel: nothing here follows the pointer, and its every motion would cross the line."""
+        if self._mouse:
+            self.write("\x1b[?1000h\x1b[?1006h")  # SET_VT200_MOUSE, SET_SGR_EXT_MODE_MOUSE
+
+    def _disable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1000l\x1b[?1006l")
