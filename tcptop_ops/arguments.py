@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.launch import ITERATE, Options
 from tcptop_ops.errors import Usage
 
 if TYPE_CHECKING:
@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
         help="all: seven flags at a connection's birth; every: seven throughout; events: RTO, RETRANS, STATE",
     )
     what.add_argument("--map-size", type=_positive, metavar="N", help="rows in the kernel's map")
+    what.add_argument(
+        "--iterate",
+        choices=ITERATE,
+        default="auto",
+        help="walk all sockets by a BPF iterator: auto: where that is known not to harm the kernel (CVE-2026-74714)",
+    )
     what.add_argument("--no-adopt", action="store_true", help="leave sockets alone that were open before the start")
     what.add_argument(
         "--no-helper",
@@ -186,7 +192,13 @@ def read(argv: list[str]) -> argparse.Namespace:
 def kernel_options(given: argparse.Namespace) -> Options:
     """What the kernel's side is asked for: known before the rest is looked up."""
     return Options(
-        given.cgroup, given.callbacks, given.map_size, not given.no_adopt, not given.no_helper, given.allow_close
+        given.cgroup,
+        given.callbacks,
+        given.map_size,
+        not given.no_adopt,
+        not given.no_helper,
+        given.allow_close,
+        given.iterate,
     )
 
 

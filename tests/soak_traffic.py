@@ -62,7 +62,13 @@ def serve(args: argparse.Namespace) -> None:
             if fd == door.fileno():
                 accept_all(door, poll, held)
             elif not answer(held[fd], args.then):
-                held.pop(fd).close()  # epoll lets go of what is closed
+                let_go(poll, held.pop(fd))
+
+
+def let_go(poll: select.epoll, connection: socket.socket) -> None:
+    """Close it. epoll lets go of a closed file once nobody holds it: who lists descriptors does so, for a moment."""
+    poll.unregister(connection)
+    connection.close()
 
 
 def accept_all(door: socket.socket, poll: select.epoll, held: dict[int, socket.socket]) -> None:
@@ -174,7 +180,7 @@ class Short:
                 self.failed += 1
                 done = True
             if done:
-                self.live.pop(fd).close()
+                let_go(self._poll, self.live.pop(fd))
         return True
 
     def _step(self, fd: int) -> bool:

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from tcptop_ops.columns import DEFAULT, OUTPUT, Column, find, parse_list
+from tcptop_ops.columns import COLUMNS, DEFAULT, OUTPUT, Column, find, parse_list
 from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make

@@ -273,7 +273,7 @@ def scan() -> bytearray:
 
 
 class Attached:
-    """What the monitor attached: the TCP iterator's link, the map that steers it, the program's id, the cgroups."""
+    """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program's id, cgroups."""
 
     def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
         self.link, self._control, self._program = int(link), int(control), int(program)
@@ -345,7 +345,8 @@ class Helper:
             return b"", [bpf(BPF_ENABLE_STATS, words(0))]
         if what == NEIGHBOURS and self._attached:
             return json.dumps(self._attached.others(bool(argument))).encode(), []
-        answered = {DIAG: True, DEVICES: True, CLOSE: self._may_close, ITERATE: self._attached is not None}
+        iterates = self._attached is not None and self._attached.link >= 0
+        answered = {DIAG: True, DEVICES: True, CLOSE: self._may_close, ITERATE: iterates}
         if not answered.get(what):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
@@ -428,7 +429,7 @@ def main(argv: list[str]) -> int:
     try:
         helper.serve()
     finally:
-        if attached:
+        if attached and attached.link >= 0:
             take_back_flags(helper.namespaces, attached)
     return 0
 

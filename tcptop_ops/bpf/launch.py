@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcptop_ops.bpf import cgroup, layout, records
+from tcptop_ops.bpf import cgroup, layout, records, unsafe
 from tcptop_ops.bpf.child import HERE, INTERPRETERS, Child, interpreters, is_privileged, require_privilege
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 
@@ -26,6 +26,9 @@ MODES = {
     "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0},  # none of ours is there to retire,
 }
 
+ITERATE = ("auto", "always", "never")
+TCP_ITERATOR, FILE_ITERATOR = "bpf_iter__tcp", "bpf_iter__task_file"
+
 _INSTALL_BCC = (
     "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
 )
@@ -41,6 +44,7 @@ class Options:
     adopt: bool = True
     helper: bool = True  # what still needs privilege is done by a helper
     may_close: bool = False  # the helper closes connections, if asked
+    iterate: str = "auto"  # ITERATE: whether all sockets are walked by the TCP iterator
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Attached:
     cgroup_root: str
     cgroup: str
     program_id: int
+    spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``unsafe``
     helper: Child | None  # what the loader became
 
 
@@ -86,12 +91,19 @@ def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
     return [*rich, task, without_pid, []]
 
 
+def spares(options: Options) -> bool:
+    """Whether the TCP iterator is left alone because it can harm this kernel."""
+    system = os.uname()
+    return options.iterate == "auto" and unsafe.harms(system.release, system.version)
+
+
 def request(options: Options, target: str, root: str) -> dict[str, Any]:
     """What the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount it belongs to."""
     try:
         offsets = layout.kernel_offsets()
     except Unsupported:
         offsets = {}
+    walks = options.iterate != "never" and not spares(options)
     defines: dict[str, Any] = {
         "HZ": hertz(),
         "MAP_SIZE": options.map_size or default_map_size(),
@@ -108,7 +120,9 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(bool(offsets), layout.CB_FLAGS in offsets),
+        "attempts": attempts(bool(offsets), walks and layout.CB_FLAGS in offsets),
+        "iterators": [TCP_ITERATOR, FILE_ITERATOR] if walks else [FILE_ITERATOR],
+        "spared": spares(options),
         "headers": str(HERE / "include"),
         "source": str(HERE),
         "cgroup": target,
@@ -180,6 +194,7 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 cgroup_root=current.asked["cgroup_root"],
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
+                spared=current.asked["spared"],
                 helper=current.child if options.helper else None,
             )
         if answer["error"] != "no-bcc":

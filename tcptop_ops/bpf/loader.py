@@ -29,6 +29,10 @@ BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
 BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
+CURRENT_TASK_BTF = 158
+OF_TASK = {"HAVE_PID": "PID_OF_TASK", "HAVE_COMM": "COMM_OF_TASK"}
+"""What the current task tells, too, and the definition with which the program asks it: bpf_get_current_task_btf is for
+every kind of program since 5.11 (bpf_base_func_proto, kernel/bpf/helpers.c), the helpers above for sock_ops later."""
 BPF_TRACE_ITER = 28
 
 
@@ -138,11 +142,25 @@ def is_accepted(number: int) -> bool:
     return True
 
 
+def told_by_task(refused: set[str]) -> set[str]:
+    """Those of the features whose helper is refused that the current task tells instead."""
+    found = refused & OF_TASK.keys()
+    return found if found and is_accepted(CURRENT_TASK_BTF) else set()
+
+
+def possible(features: list[str], refused: set[str], by_task: set[str]) -> list[str]:
+    """Without those that the kernel refuses. A task can be read only where the BTF tells its layout."""
+    lost = refused - by_task if "HAVE_BTF_SOCKET" in features else refused
+    return [each for each in features if each not in lost]
+
+
 def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:
     """The module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
     refused = refused_helpers()
-    attempts = [[each for each in features if each not in refused] for features in request["attempts"]]
+    by_task = told_by_task(refused)
+    request["defines"] |= {OF_TASK[each]: 1 for each in by_task}
+    attempts = [possible(features, refused, by_task) for features in request["attempts"]]
     for features in [each for at, each in enumerate(attempts) if each not in attempts[:at]]:
         module = compile_text(BPF, request, features, log)
         try:
@@ -152,13 +170,15 @@ def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[An
     raise Refused("verifier", f"the kernel refused the sock_ops program: {last}", tail(log)) from last
 
 
-def iterators(BPF: Any, module: Any, features: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:
+def iterators(
+    BPF: Any, module: Any, wanted: list[str], features: list[str], log: int
+) -> tuple[dict[str, int], dict[str, str]]:
     """Links of the iterators that load, and the reason for each that does not."""
     links: dict[str, int] = {}
     refused: dict[str, str] = {}
     if "HAVE_ITERATORS" not in features:
         return links, refused
-    for name in ("bpf_iter__tcp", "bpf_iter__task_file"):
+    for name in wanted:
         try:
             links[name] = link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
         except Exception as error:  # bcc raises plain Exception; OSError from the link
@@ -199,7 +219,7 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     request["defines"] |= request["modes"][mode]
     BPF = import_bcc()
     module, program, features = load_first_accepted(BPF, request, log)
-    links, refused = iterators(BPF, module, features, log)
+    links, refused = iterators(BPF, module, request["iterators"], features, log)
     maps = {name: int(module[name.encode()].map_fd) for name in MAPS}
     fds = {**maps, **links, "link": attach(program, request["cgroup"]), "program": program}
     answer = {
@@ -262,12 +282,10 @@ def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    kept = [connection.fileno()]
-    place: list[str] = []
-    if "bpf_iter__tcp" in fds:
-        kept += [fds["bpf_iter__tcp"], fds["control"]]
-        root, cgroup = kept_place(request["cgroup_root"], request["cgroup"])
-        place = [str(fds["bpf_iter__tcp"]), str(fds["control"]), str(program), cgroup, root]
+    link = fds.get("bpf_iter__tcp", -1)
+    kept = [fd for fd in (connection.fileno(), fds["control"], link) if fd >= 0]
+    root, cgroup = kept_place(request["cgroup_root"], request["cgroup"])
+    place = [str(link), str(fds["control"]), str(program), cgroup, root]
     for fd in kept:
         os.set_inheritable(fd, True)
     may_close = "1" if request["may_close"] else "0"

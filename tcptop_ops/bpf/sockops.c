@@ -92,12 +92,24 @@ static __always_inline bool is_watched(__u64 cookie)
 	return c && c->watched == cookie;
 }
 
+/*
+ * Who called: by the helpers for it, or, where this kernel refuses those to sock_ops, read from the current task
+ * (PID_OF_TASK, COMM_OF_TASK).
+ */
 static __always_inline void believe_caller(struct events *e, __u8 how)
 {
-#ifdef HAVE_PID
+#if defined(HAVE_BTF_SOCKET) && (defined(PID_OF_TASK) || defined(COMM_OF_TASK))
+	void *task = bpf_get_current_task_btf();
+#endif
+#if defined(HAVE_PID) && defined(PID_OF_TASK)
+	e->pid = READ(__u32, task, TASK_TGID);
+#elif defined(HAVE_PID)
 	e->pid = bpf_get_current_pid_tgid() >> 32;
 #endif
-#ifdef HAVE_COMM
+#if defined(HAVE_COMM) && defined(COMM_OF_TASK)
+	__u64 comm[2] = {READ(__u64, task, TASK_COMM), READ(__u64, task, TASK_COMM + 8)};
+	__builtin_memcpy(e->comm, comm, sizeof(e->comm));
+#elif defined(HAVE_COMM)
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 #endif
 #ifdef HAVE_CGROUP

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import cgroup, syscall
+from tcptop_ops.bpf import cgroup, syscall, unsafe
 from tcptop_ops.bpf.beside import Beside
 from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
@@ -207,7 +207,7 @@ class SockOpsSource:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
         if not self._iterates:
-            notes.append("no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)")
+            notes.append(_why_polled(self._attached))
         if part := cgroup.note(self._attached.cgroup_root):
             notes.append(part)
         if self._reach.note:
@@ -280,3 +280,9 @@ class SockOpsSource:
     def _close_fds(self) -> None:
         while self._attached.fds:
             os.close(self._attached.fds.popitem()[1])
+
+
+def _why_polled(attached: Attached) -> str:
+    if attached.spared:
+        return f"sockets are polled: an iterator could harm this kernel ({unsafe.CVE}, see --doctor)"
+    return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

@@ -32,7 +32,7 @@ class Watch:
     """Ticks on demand. Rows are what --json tells of them."""
 
     def __init__(self, cgroup: Path, **options: Any) -> None:
-        self.source = SockOpsSource(Options(cgroup=str(cgroup), **options))
+        self.source = SockOpsSource(Options(**{"cgroup": str(cgroup), "iterate": "always"} | options))
         self.tracker = Tracker(window_s=20, closed_s=60)
         self.flows: Flows = self.tracker.update(self.source.poll())
 
