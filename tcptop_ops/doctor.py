@@ -64,6 +64,7 @@ class Accepted:
     callbacks: str
     map_rows: int
     ring_bytes: int
+    advice: str = ""  # what would give more
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,8 @@ def _features(facts: Facts) -> Check:
         return Check("features", "ok", ", ".join(yes))
     reasons = "".join(f"; {name}: {why}" for name, why in refused.items())
     found = f"{', '.join(yes) or 'none'}; without: {', '.join(no)}{reasons}"
-    remedy = "a later kernel (of the version in brackets), with BTF; here that is polled, or stays empty"
+    remedy = facts.attached.advice or "a later kernel (of the version in brackets), with BTF"
+    remedy += "; here that is polled, or stays empty"
     return Check("features", "warn", found, remedy)
 
 

@@ -14,9 +14,9 @@ from array import array
 from contextlib import suppress
 from dataclasses import replace
 
-from tcptop_ops.bpf import cgroup, helper, layout
+from tcptop_ops.bpf import cgroup, helper, layout, unsafe
 from tcptop_ops.bpf.child import effective_capabilities, interpreters, is_privileged
-from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options
+from tcptop_ops.bpf.launch import RING_BYTES, TCP_ITERATOR, Attached, Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.doctor import (
     WHOLE_USER_NAMESPACE,
@@ -208,7 +208,11 @@ def poll_only(options: Options, privileged: bool) -> Sockets | Refusal:
 
 def accepted(attached: Attached) -> Accepted:
     """What the kernel took."""
-    return Accepted(attached.features, attached.refused, attached.callbacks, attached.map_size, RING_BYTES)
+    refused, advice = attached.refused, ""
+    if attached.spared:
+        refused = refused | {TCP_ITERATOR: f"not used, it can harm this kernel ({unsafe.CVE})"}
+        advice = unsafe.remedy(os.uname().release)
+    return Accepted(attached.features, refused, attached.callbacks, attached.map_size, RING_BYTES, advice)
 
 
 def ask(source: Source, before: dict[int, int], privileged: bool, whole: bool) -> Sockets | Refusal:
