@@ -26,13 +26,21 @@ class Choice(NamedTuple):
     widths: dict[str, int]
 
 
+class Choices(OptionList, inherit_bindings=False):
+    """A list whose Enter is somebody else's. No priority: that would overtake the keys before it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        found for found in OptionList.BINDINGS if isinstance(found, Binding) and "enter" not in found.key
+    ]
+
+
 class ColumnPicker(ModalScreen[Choice | None]):
     """Ends with a choice, or with none. Those shown come first, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,C,f2", "dismiss(None)", "Close", id="columns.close"),
         Binding("space", "show_or_hide", "Show or hide", id="columns.toggle"),
-        Binding("enter", "take", "Take them", id="columns.take", priority=True),
+        Binding("enter", "take", "Take them", id="columns.take"),
         Binding("j", "move('down')", "Down", id="columns.down"),
         Binding("k", "move('up')", "Up", id="columns.up"),
         Binding("J,shift+down,greater_than_sign", "carry(1)", "Later", id="columns.later"),
@@ -54,7 +62,7 @@ class ColumnPicker(ModalScreen[Choice | None]):
 
     def compose(self) -> ComposeResult:
         """The list."""
-        menu = OptionList(id="column-picker", markup=False)
+        menu = Choices(id="column-picker", markup=False)
         menu.border_title = "columns"
         menu.border_subtitle = "Spc shows, < > move, + - width, r as at first, Enter takes, Esc leaves"
         yield menu

@@ -72,7 +72,8 @@ class Story(Lines):
         if position is None:
             return [_rule(view, (), width)]
         place = f"{position + 1} of {len(view)}"
-        full = f"{place}, by {view.spec.sort.title.split()[0]}{'' if view.spec.show_closed else ', closed hidden'}"
+        hidden = " and ".join(_hidden(view))
+        full = f"{place}, by {view.spec.sort.title.split()[0]}{f', {hidden} hidden' if hidden else ''}"
         row = Row.of(view, position)
         lines = [_rule(view, (full, place), width), *flow(who(row, width >= ROOMY), width, 1)]
         left = height - len(lines)
@@ -107,6 +108,11 @@ def _rule(view: View, places: tuple[str, ...], width: int) -> Spans:
     place = next((one for one in places if room - len(_end_of(one)) >= min(len(written), LEAST_FILTER)), "")
     shown = text.shorten(written, max(room - len(_end_of(place)), 0))
     return (Span(FILTER, "dim"), Span(shown, "title"), Span(count), _line(place, room - len(shown)))
+
+
+def _hidden(view: View) -> list[str]:
+    spec = view.spec
+    return ["closed"] * (not spec.show_closed) + ["loopback"] * (not spec.show_loopback)
 
 
 def _line(place: str, width: int) -> Span:

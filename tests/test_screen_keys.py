@@ -1,0 +1,322 @@
+"""Keys of the screen beyond moving and sorting: marks, columns, themes, following, loopback, cost, palette."""
+
+from __future__ import annotations
+
+import pytest
+from textual.command import CommandPalette
+from textual.widgets import OptionList
+
+from tcptop_ops.app import TcptopApp
+from tcptop_ops.columns import DEFAULT, find, parse_list
+from tcptop_ops.keymap import APP, KEYS, TABLE
+from tcptop_ops.snapshot import Snapshot, State
+from tcptop_ops.view import Spec
+from tcptop_ops.widgets.column_picker import ColumnPicker
+from tcptop_ops.widgets.detail import DetailScreen
+from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.terminal import Terminal
+from tcptop_ops.widgets.themes import THEMES
+from tests.fakes import FakeSource, flow, snapshot
+from tests.screens import first_words, next_tick, text_of
+from tests.test_app import app_of, header, running, top_is
+
+
+def cursor_line(app: TcptopApp) -> str:
+    return next(line for line in text_of(app) if line.startswith(">"))
+
+
+# The table of keys
+
+
+def test_every_key_has_an_action_and_its_own_id() -> None:
+    assert len({key.id for key in KEYS}) == len(KEYS)
+    for owner, keys in ((TcptopApp, APP), (FlowTable, TABLE)):
+        for key in keys:
+            assert hasattr(owner, "action_" + key.action.partition("(")[0]), key.id
+
+
+def test_no_key_does_two_things() -> None:
+    names = [name for key in KEYS for name in key.keys.split(",")]
+    assert len(set(names)) == len(names)
+
+
+# The mark
+
+
+def since(tick: int) -> Snapshot:
+    """One that retransmits twice a second, one that is quiet and slower by 5 ms each second, one born at tick 3."""
+    flows = [
+        flow(1, name=b"lossy", retrans_segs=10 + 2 * tick, bytes_acked=1000 * tick, srtt_us=30_000),
+        flow(2, name=b"quiet", retrans_segs=7, bytes_received=5000, srtt_us=10_000 + 5_000 * tick),
+    ]
+    if tick >= 3:
+        flows.append(flow(3, name=b"young", retrans_segs=1, first_ns=1_000_000_000_000 + int(2.5e9)))
+    return snapshot(tick, flows)
+
+
+def marked_rows(app: TcptopApp) -> dict[str, list[str]]:
+    """The figures since the mark, by process."""
+    at = header(app).index("PROCESS")
+    rows = [line[at:].split() for line in text_of(app)[4:9] if line.strip()]
+    return {row[0]: row[3:] for row in rows if len(row) > 3}
+
+
+async def test_a_mark_tells_what_has_changed_since() -> None:
+    app = app_of(FakeSource([since(tick) for tick in range(10)]))
+    async with running(app, (100, 30)) as pilot:
+        await pilot.press("m")
+        assert "SINCE MARK" in text_of(app)[0]
+        assert header(app).split()[-5:] == ["+RETR", "+RTO", "+SENT", "+RECVD", "+SRTT"]
+        assert marked_rows(app)["lossy"] == ["0", "0", "0", "0", "0"]
+        await next_tick(pilot)
+        await next_tick(pilot)
+        rows = marked_rows(app)
+        assert rows["lossy"] == ["4", "0", "2.0k", "0", "0"]
+        assert rows["quiet"] == ["0", "0", "0", "0", "10ms"]
+        assert rows["young"] == ["1", "0", "0", "0", "-"]
+        assert "SINCE MARK 2.00s" in text_of(app)[0]
+        assert [line[0] for line in text_of(app)[4:7] if "young" in line] == ["+"]
+        await pilot.press("m")
+        assert "MARK" not in text_of(app)[0]
+        assert "+RETR" not in header(app)
+        assert "RETR" in header(app)
+
+
+async def test_with_columns_of_ones_own_a_mark_changes_none() -> None:
+    app = app_of(FakeSource([since(tick) for tick in range(10)]), spec=Spec(columns=parse_list("process,mark_retrans")))
+    async with running(app) as pilot:
+        await pilot.press("m")
+        await next_tick(pilot)
+        assert text_of(app)[3].split() == ["PROCESS", "+RETR"]
+        assert any(line.split()[-1:] == ["2"] for line in text_of(app) if "lossy" in line)
+
+
+async def test_there_is_no_mark_in_a_picture_that_stands_still() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        await pilot.press("space", "m")
+        assert "no mark" in text_of(app)[2]
+        assert "+RETR" not in header(app)
+
+
+# Columns
+
+
+@pytest.mark.parametrize("key", ["C", "f2"])
+async def test_columns_are_hidden_moved_and_widened(key: str) -> None:
+    app = app_of()
+    async with running(app, (120, 30)) as pilot:
+        await pilot.press(key)
+        assert top_is(app, ColumnPicker)
+        await pilot.press("j", "space", "j", "greater_than_sign", "k", "k", "k", "plus", "plus", "enter")
+        assert not top_is(app, ColumnPicker)
+        titles = header(app).split()
+        assert titles[0] == "SCR"
+        assert "CAUSE" not in titles
+        assert titles.index("PROCESS") > titles.index("PEER")
+        assert header(app).index("SCR") == 4  # two wider
+
+
+async def test_columns_left_as_they_are_go_on_adapting_to_the_width() -> None:
+    app = app_of()
+    async with running(app, (80, 24)) as pilot:
+        await pilot.press("C", "enter")
+        await pilot.resize_terminal(160, 24)
+        await pilot.pause()
+        assert "CWND" in header(app)
+
+
+async def test_columns_can_be_left_and_set_back() -> None:
+    app = app_of(spec=Spec(columns=parse_list("process,srtt")))
+    async with running(app) as pilot:
+        await pilot.press("C", "space", "escape")
+        assert text_of(app)[3].split() == ["PROCESS", "SRTT"]
+        await pilot.press("C", "r", "enter")
+        assert [c.id for c in app.query_one(FlowTable).columns][:4] == list(DEFAULT[:4])
+
+
+async def test_no_columns_at_all_are_none_chosen() -> None:
+    app = app_of(spec=Spec(columns=parse_list("process,srtt")))
+    async with running(app) as pilot:
+        await pilot.press("C", "space", "j", "space", "enter")
+        assert text_of(app)[3].split() == ["PROCESS", "SRTT"]
+
+
+# Following, loopback
+
+
+async def test_following_the_worst_until_moved() -> None:
+    shots = [
+        snapshot(
+            tick,
+            [
+                flow(cookie, name=name, data_segs_out=1000 * tick, retrans_segs=again)
+                for cookie, name, again in ((1, b"early", 30 * (tick > 0)), (2, b"late", 90 * (tick > 2)))
+            ],
+        )
+        for tick in range(6)
+    ]
+    app = app_of(FakeSource(shots), spec=Spec(sort=find("process"), falling=False))
+    async with running(app) as pilot:
+        await pilot.press("F")
+        assert "FOLLOWING" in text_of(app)[0]
+        assert "early" in cursor_line(app)
+        await next_tick(pilot)
+        await next_tick(pilot)
+        assert "late" in cursor_line(app)
+        await pilot.press("k")
+        assert "FOLLOWING" not in text_of(app)[0]
+        await next_tick(pilot)
+        assert "early" in cursor_line(app)
+
+
+async def test_loopback_can_be_hidden() -> None:
+    shots = [
+        snapshot(
+            tick,
+            [
+                flow(1, name=b"outside"),
+                flow(2, name=b"local4", local=("127.0.0.1", 40000), peer=("127.0.0.1", 80)),
+                flow(3, name=b"local6", local=("::1", 40000), peer=("::1", 80), family=10),
+                flow(4, name=b"itself", local=("10.0.0.9", 40000), peer=("10.0.0.9", 80)),
+                flow(5, name=b"door", state=State.LISTEN, local=("127.0.0.1", 80), peer=("0.0.0.0", 0)),
+                flow(6, name=b"open", state=State.LISTEN, local=("0.0.0.0", 80), peer=("0.0.0.0", 0)),
+            ],
+        )
+        for tick in range(3)
+    ]
+    app = app_of(FakeSource(shots))
+    async with running(app) as pilot:
+        assert len(first_words(app)) == 6
+        await pilot.press("L")
+        assert sorted(first_words(app)) == ["open", "outside"]
+        assert "loopback hidden" in text_of(app)[19]
+        await pilot.press("L")
+        assert len(first_words(app)) == 6
+
+
+# Looks and cost
+
+
+async def test_themes_take_turns() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        first = app.theme
+        seen = [first]
+        for _ in THEMES:
+            await pilot.press("T")
+            seen.append(app.theme)
+        assert seen[-1] == first
+        assert set(seen) == {theme.name for theme in THEMES}
+        assert f"theme: {first}" in text_of(app)[2]
+
+
+async def test_the_own_cost_is_shown_and_measured_only_then() -> None:
+    source = FakeSource(
+        [snapshot(tick, [flow(1)], program_ns=2_000_000 * tick, program_calls=1000 * tick) for tick in range(10)]
+    )
+    app = app_of(source)
+    async with running(app) as pilot:
+        assert not getattr(source, "measured", False)
+        await pilot.press("i")
+        await next_tick(pilot)
+        await next_tick(pilot)
+        assert source.measured
+        line = text_of(app)[3]
+        assert line.startswith("self: ")
+        assert "in the kernel" in " ".join(text_of(app)[3:4]) or len(line.rstrip()) > 70
+        await pilot.press("i")
+        await next_tick(pilot)
+        assert not source.measured
+        assert "PROCESS" in text_of(app)[3]
+
+
+async def test_the_cost_in_the_kernel_is_of_a_tick() -> None:
+    source = FakeSource(
+        [snapshot(tick, [flow(1)], program_ns=2_000_000 * tick, program_calls=1000 * tick) for tick in range(10)]
+    )
+    app = app_of(source)
+    async with running(app, (160, 30)) as pilot:
+        await pilot.press("i")
+        await next_tick(pilot)
+        await next_tick(pilot)
+        assert "in the kernel 2.0ms/s: 1.0k calls/s, 2us each" in text_of(app)[3]
+
+
+# The palette, the mouse
+
+
+async def test_the_palette_finds_what_a_key_does() -> None:
+    app = app_of(spec=Spec(sort=find("process"), falling=False))
+    async with running(app) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        assert top_is(app, CommandPalette)
+        for letter in "retransmits":
+            await pilot.press(letter)
+        await pilot.app.workers.wait_for_complete()
+        palette = app.screen.query_one(OptionList)
+        while not palette.option_count:
+            await pilot.pause()
+        await pilot.press("enter", "enter")
+        while not any("RETRv" in line for line in text_of(app)):
+            await pilot.pause()
+
+
+async def test_a_double_click_opens_the_detail() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        await pilot.click(FlowTable, offset=(10, 2), times=2)
+        await pilot.pause()
+        assert top_is(app, DetailScreen)
+
+
+# The connection over which this is used
+
+
+async def test_the_session_is_marked() -> None:
+    shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"other", pid=78)]) for tick in range(4)]
+    app = app_of(FakeSource(shots))
+    app._sshds = frozenset({77})
+    async with running(app) as pilot:
+        await next_tick(pilot)
+        assert next(line for line in text_of(app) if "*you" in line).split()[-8:-6] == ["sshd", "*you"]
+        assert sum("*you" in line for line in text_of(app)) == 1
+
+
+async def test_of_two_connections_of_sshd_none_is_the_session() -> None:
+    shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"sshd", pid=77)]) for tick in range(4)]
+    app = app_of(FakeSource(shots))
+    app._sshds = frozenset({77})
+    async with running(app) as pilot:
+        await next_tick(pilot)
+        assert not any("*you" in line for line in text_of(app))
+
+
+# A slow line
+
+
+async def test_while_the_line_is_full_nothing_is_drawn_and_then_the_newest() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        app.post_message(Terminal.Full())
+        await pilot.pause()
+        assert app.shown is not None
+        before = app.shown.flows.tick
+        for _ in range(3):
+            await next_tick(pilot)
+        assert app.shown.flows.tick == before
+        app.post_message(Terminal.Drained())
+        await pilot.pause()
+        assert app.shown.flows.tick == before + 3
+        assert first_words(app)[:2] == ["java", "nginx"]
+
+
+async def test_a_line_that_is_full_twice_is_drained_once() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        for message in (Terminal.Full(), Terminal.Full(), Terminal.Drained(), Terminal.Drained()):
+            app.post_message(message)
+        await pilot.pause()
+        await next_tick(pilot)
+        assert app.shown is app.newest
