@@ -92,6 +92,17 @@ static __always_inline void give_back(void *tp, __u64 cookie, struct socket *r)
 		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 	conns.delete(&cookie);
 }
+
+/* The per-packet flags that are ours, off: another program would be called for them. */
+static __always_inline void strip(void *tp, __u64 cookie, struct socket *r, struct control *now)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (!e || e->first_ns >= now->born_before_ns)
+		return;
+	int flags = r->cb_flags & (e->found | ~PACKET_FLAGS);
+	if (flags != r->cb_flags)
+		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
 #endif
 
 /*
@@ -120,17 +131,6 @@ static __always_inline void touch(void *tp)
 	READ(__u8, tp, TP_DSACK_DUPS);
 	READ(__u8, tp, TP_REORD_SEEN);
 	READ(__u8, tp, TP_TOTAL_RETRANS);
-}
-
-/* The per-packet flags that are ours, off: another program would be called for them. */
-static __always_inline void strip(void *tp, __u64 cookie, struct socket *r, struct control *now)
-{
-	struct events *e = conns.lookup(&cookie);
-	if (!e || e->first_ns >= now->born_before_ns)
-		return;
-	int flags = r->cb_flags & (e->found | ~PACKET_FLAGS);
-	if (flags != r->cb_flags)
-		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 }
 
 int bpf_iter__tcp(__u64 *ctx)

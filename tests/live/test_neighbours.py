@@ -392,6 +392,7 @@ def test_soon_it_is_not_asked_at_all(lab: Lab, link: Link, places: dict[str, Pat
         wait_until(unmarked, SOON, "a connection without the option")
 
 
+@pytest.mark.needs("HAVE_ADOPTION")
 def test_nor_when_we_have_left(lab: Lab, link: Link, places: dict[str, Path]) -> None:
     with Watch(places["same"]) as watch:
         _, client = connected(lab, link, places["below"])

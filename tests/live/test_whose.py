@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper, launch
 from tests.lab import Lab, Link, Traffic, run, wait_until
 from tests.leftovers import NETNS
 from tests.live.watch import Watch, program
@@ -83,8 +84,26 @@ def test_workers_that_share_a_port_are_told_apart(lab: Lab, link: Link, cgroup: 
     assert set(expected.values()) <= {row["pid"] for row in listeners}
 
 
-def test_a_worker_that_closes_at_once_is_named(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
+@pytest.fixture(params=[{}, {"PID_OF_TASK": 1, "COMM_OF_TASK": 1}], ids=["as this kernel likes", "of the task"])
+def watch_that_believes(
+    cgroup: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Watch]:
+    """Who called is told by helpers, or read from the current task, which is the way of older kernels."""
+    made_up = launch.request
+
+    def asked(options: launch.Options, target: str, root: str) -> dict[str, Any]:
+        told = made_up(options, target, root)
+        return told | {"defines": told["defines"] | request.param}
+
+    monkeypatch.setattr(launch, "request", asked)
+    with Watch(cgroup) as made:
+        yield made
+
+
+@pytest.mark.needs("HAVE_PID", "HAVE_COMM")
+def test_a_worker_that_closes_at_once_is_named(lab: Lab, link: Link, cgroup: Path, watch_that_believes: Watch) -> None:
     """It had no descriptor at any tick: the kernel saw who closed."""
+    watch = watch_that_believes
     server = lab.server(link.b.ns, "serve-echo", cgroup=cgroup, then="close", comm="farside")
     client = lab.client(
         link.a.ns, "exchange", 1, address=link.b.ipv4, port=server.port, cgroup=cgroup, then="close", comm="brief"
