@@ -1,84 +1,95 @@
-"""Make the pictures again, from real lossy traffic: python -m screenshots.make (root, and what the live tests need).
+"""Make the pictures again: python -m screenshots.make. They are the same each time: the host in them is made up.
 
-An address of a network namespace of the lab differs each time, and so do the figures.
+``--check`` compares them with those that are here instead, and names those that differ.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
+import tcptop_ops.app
+from screenshots.scene import SECONDS, SSHD, Scene
 from tcptop_ops.app import TcptopApp
-from tcptop_ops.bpf.launch import Options
-from tcptop_ops.bpf.source import SockOpsSource
+from tcptop_ops.own_cost import OwnCost
+from tcptop_ops.settings import Settings
 from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
-from tests.lab import Lab, Traffic
+from tcptop_ops.view import Spec, View
+from tcptop_ops.widgets.summary import Status
 
 HERE = Path(__file__).parent
-TICKS = 12
+NEVER_S = 3600.0
+
+Size = tuple[int, int]
+PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
+    "main": ((100, 30), ()),
+    "narrow": ((80, 24), ()),
+    "wide": ((160, 40), ("j",)),
+    "detail": ((140, 50), ("j", "enter")),
+    "operators": ((100, 34), ("o", *["j"] * 8)),
+    "filter": ((100, 24), ("slash", *"retr% > 2 and not nginx")),
+    "help": ((100, 40), ("question_mark",)),
+    "light": ((100, 30), ()),
+}
+"""Size, and the keys pressed when the last second is on the screen."""
 
 
-def traffic(lab: Lab, cgroup: Path) -> list[Traffic]:
-    """A lossy path, a queue, a clean path with idle and slow connections, a connect that nobody answers."""
-    lossy = lab.link("web", "branch", loss_percent=2, rate="8mbit")
-    slow = lab.link("db", "backup", rate="10mbit")
-    clean = lab.link("app", "cache", rate="5mbit")
-    running: list[Traffic] = []
+class Pictured(TcptopApp):
+    """The app, at no cost."""
 
-    def bulk(near: str, far: str, address: str, comm: str) -> None:
-        server = lab.server(far, "serve-sink", cgroup=cgroup, comm="sink")
-        client = lab.client(near, "send-endless", cgroup=cgroup, address=address, port=server.port, comm=comm)
-        running.extend((server, client))
+    CSS_PATH = Path(tcptop_ops.app.__file__).with_name("app.tcss")
 
-    for comm in ("nginx", "nginx", "nginx"):
-        bulk(lossy.a.ns, lossy.b.ns, lossy.b.ipv4, comm)
-    bulk(slow.a.ns, slow.b.ns, slow.b.ipv4, "borg")
-    cache = lab.server(clean.b.ns, "serve-echo", cgroup=cgroup, comm="redis-server", address="::")
-    running.append(cache)
-    for address in (clean.b.ipv4, clean.b.ipv6) * 4:
-        to = {"address": address, "port": cache.port}
-        running.append(lab.client(clean.a.ns, "connect-only", cgroup=cgroup, comm="gunicorn", **to))
-    lab.black_hole(lossy.b.ns, 5432)
-    running.append(lab.client(lossy.a.ns, "connect-only", cgroup=cgroup, comm="curl", address=lossy.b.ipv4, port=5432))
-    return running
+    def _with_cost(self, now: View) -> Status:
+        own = OwnCost(cpu_pct=0.8, thread_pct=0.3, rss_bytes=96_000_000)
+        return Status(**{**vars(self._status), "own": own, "terminal_per_s": 1100.0})
 
 
-async def ticked(app: TcptopApp, pilot: Pilot[Any], tick: int) -> None:
+async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
     """Wait until this tick is on the screen."""
-    while app.shown is None or app.shown.flows.tick < tick:
-        await pilot.pause(0.1)
+    while app.shown is None or app.shown.flows.tick < number:
+        if app.return_code is not None:
+            raise SystemExit(f"it ended: {app.return_value}")
+        await pilot.pause()
 
 
-async def take(name: str, size: tuple[int, int], cgroup: Path, keys: tuple[str, ...] = ()) -> None:
-    """One picture, after TICKS ticks; and after as many again once these keys were pressed."""
-    app = TcptopApp(lambda: SockOpsSource(Options(cgroup=str(cgroup))), Tracker(), Spec(), delay_s=0.5, host="web-3")
-    async with AsyncExitStack() as stack:
-        pilot = await stack.enter_async_context(app.run_test(size=size))
-        await ticked(app, pilot, TICKS)
-        if keys:
-            await pilot.press(*keys)
-            await ticked(app, pilot, 3 * TICKS)
-        (HERE / f"{name}.svg").write_text(app.export_screenshot(title="tcptop-ops"))
-        app.exit()
+async def draw(size: Size, keys: tuple[str, ...], light: bool) -> str:
+    """One picture, an SVG."""
+    settings = Settings(theme="light" if light else "dark")
+    app = Pictured(Scene, Tracker(), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
+    app._sshds = frozenset({SSHD})
+    async with app.run_test(size=size) as pilot:
+        await tick(app, pilot, 0)
+        for number in range(1, SECONDS + 1):
+            if number == SECONDS and "enter" in keys:  # its story is told from the next tick on
+                await pilot.press(*keys)
+                await pilot.pause()
+                keys = ()
+            app.poller.poll_now()
+            await tick(app, pilot, number)
+        for key in keys:
+            await pilot.press(key if len(key) > 1 or key.isalnum() else KEY_NAMES[key])
+        await pilot.pause()
+        return app.export_screenshot(title="tcptop-ops")
+
+
+KEY_NAMES = {" ": "space", "%": "percent_sign", ">": "greater_than_sign", "/": "slash"}
 
 
 def main() -> int:
-    """Exit status 0: all pictures were made."""
-    with Lab() as lab:
-        cgroup = lab.cgroup("pictured")
-        kept = traffic(lab, cgroup)
-        for name, size in (("main", (100, 30)), ("wide", (160, 34)), ("narrow", (80, 24))):
-            asyncio.run(take(name, size, cgroup))
-        asyncio.run(take("detail", (160, 50), cgroup, ("j", "enter")))
-        asyncio.run(take("operators", (100, 30), cgroup, ("o", *["j"] * 8)))
-        print(f"{len(kept)} programs pictured", file=sys.stderr)
-    return 0
+    """Exit status 0: all pictures were made, or are as they were."""
+    differ = []
+    for name, (size, keys) in PICTURES.items():
+        drawn, path = asyncio.run(draw(size, keys, name == "light")), HERE / f"{name}.svg"
+        if "--check" not in sys.argv:
+            path.write_text(drawn)
+        elif not path.exists() or path.read_text() != drawn:
+            differ.append(name)
+    print(*(f"{name} differs" for name in differ), sep="\n", end="\n" * bool(differ))
+    return bool(differ)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import RenderableType
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
@@ -21,32 +23,41 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from tcptop_ops import keymap, mark
+from tcptop_ops import elsewhere, keymap, mark, settings_file
+from tcptop_ops import format as text
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
 from tcptop_ops.history import History
+from tcptop_ops.namebook import NOBODY, Key
+from tcptop_ops.names import Resolver
 from tcptop_ops.own_cost import Meter
 from tcptop_ops.poller import Poller, keep
+from tcptop_ops.reach import own_namespace
 from tcptop_ops.session import session_of, sshds
+from tcptop_ops.settings import Settings
+from tcptop_ops.snapshot import Records
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make, worst
+from tcptop_ops.widgets.box import ElsewhereBox, Question
 from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.explain import ExplainScreen
 from tcptop_ops.widgets.filter_bar import FilterBar, joined
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.graphs import pencil
+from tcptop_ops.widgets.group_menu import GroupMenu
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import KeyHelp, bindings, character, listed
 from tcptop_ops.widgets.operators import OperatorList, OperatorsScreen
 from tcptop_ops.widgets.palette import Commands
+from tcptop_ops.widgets.row import Row
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tcptop_ops.widgets.story import Story
 from tcptop_ops.widgets.summary import Status, Summary
-from tcptop_ops.widgets.terminal import Terminal
+from tcptop_ops.widgets.terminal import Terminal, cropped
 from tcptop_ops.widgets.themes import THEMES, after, usual
 
 if TYPE_CHECKING:
@@ -57,6 +68,12 @@ SHORT, LOW, TALL = 16, 20, 34
 """Heights below which the summary has one line, and the story one less; and from which the story has sparklines."""
 
 SPARK_TICKS = 120
+RENAMING_S = 0.3
+"""Between two repaints for the sake of names that came."""
+MOST_SPARED_S = 3.0
+HINT = "first time here?  ? help  / filter  Enter all about a connection  x by retransmits  q quit"
+COST_S = 5.0
+"""So often is the own cost told, unless the line about it is shown."""
 
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,11 +105,20 @@ def _calls_per_s(before: View | None, now: View) -> NDArray[np.float64] | None:
     return np.maximum(calls[1] - calls[0], 0.0) / passed if passed > 0 else None
 
 
+def _named(row: Row) -> str:
+    """A connection in a few words, in numbers."""
+    pid = "" if row.shown("pid") in (text.DASH, text.UNKNOWN) else f" {row.shown('pid')}"
+    there = "" if row.listens else f" -> {row.shown('peer')}"
+    return f"{row.shown('process')}{pid}  {row.shown('local')}{there}"
+
+
 class TcptopApp(App[TcptopError]):
     """Shows a source until it is told to quit. Returns the error that ended it, or none.
 
     A source given as a callable is opened in the poller's thread, so that the first frame need not wait for it.
     ``closed_s``: how long the tracker keeps closed rows. ``iterations``: end after so many ticks, the baseline apart.
+    ``allow_close``: whether a key may close connections. ``settings``: the theme, the keys, and whether there are
+    names; all else that it says has reached the other parameters.
     """
 
     CSS_PATH = "app.tcss"
@@ -110,6 +136,17 @@ class TcptopApp(App[TcptopError]):
             super().__init__()
             self.error = error
 
+    class NamesCame(Message):
+        """There are more names, or fewer."""
+
+    class CloseTried(Message):
+        """The kernel was asked to close a connection. ``error``: why it did not."""
+
+        def __init__(self, who: str, error: TcptopError | None) -> None:
+            super().__init__()
+            self.who = who
+            self.error = error
+
     def __init__(
         self,
         source: Source | Callable[[], Source],
@@ -121,11 +158,15 @@ class TcptopApp(App[TcptopError]):
         iterations: int | None = None,
         mouse: bool = True,
         host: str | None = None,
+        allow_close: bool = False,
+        resolver: Resolver | None = None,
+        settings: Settings | None = None,
     ) -> None:
         super().__init__(driver_class=Terminal)
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = usual(os.environ)
+        self._settings = settings or Settings()
+        self.theme = usual(os.environ) if self._settings.theme == "auto" else self._settings.theme
         self._spec = spec
         self._closed_s = closed_s
         self._iterations = iterations
@@ -146,12 +187,20 @@ class TcptopApp(App[TcptopError]):
         self._somaxconn = OwnLimit()
         self._drawn = pencil(getattr(sys.stderr, "encoding", None))  # Textual draws on standard error
         self._meter = Meter()
-        self._written = 0
+        self._cost_ns = self._written = 0
+        self._program_cost = (0, 0)
+        self._full_at = self._spared_until = 0.0
         self._mark: mark.Mark | None = None
         self._before_mark: Spec | None = None
         self._sshds = sshds()
         self._held_back = ExitStack()
-        self._slow = False
+        self._slow = self._hinted = False
+        self._allow_close = allow_close
+        self._own_netns = own_namespace()
+        self._resolver = resolver or Resolver()
+        self._named = self._settings.names
+        self._renaming = False
+        self._at_first = self._chosen()
         self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
 
     def run_screen(self) -> TcptopError | None:
@@ -185,6 +234,7 @@ class TcptopApp(App[TcptopError]):
 
     def on_mount(self) -> None:
         """Start polling."""
+        self.set_keymap(dict(self._settings.keys))
         self._table.focus()
         if self._spec.filter is not None:
             self._bar.remember(self._spec.filter.text)
@@ -192,6 +242,8 @@ class TcptopApp(App[TcptopError]):
             loop = asyncio.get_running_loop()
             for number in ENDING_SIGNALS:
                 loop.add_signal_handler(number, self._quit)
+        self._resolver.on_change(lambda: self.post_message(self.NamesCame()))
+        self._show_names()
         self.poller.start()
 
     def on_ready(self) -> None:
@@ -200,6 +252,7 @@ class TcptopApp(App[TcptopError]):
 
     def on_unmount(self) -> None:
         """Nothing polls any more when the terminal is given back."""
+        self._resolver.close()
         self.poller.stop()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -262,9 +315,11 @@ class TcptopApp(App[TcptopError]):
         if view is None or view is self._newest:
             return
         self._calls_per_s = _calls_per_s(self._newest, view)
-        self._status = self._with_cost(self._newest, view)
+        self._status = self._with_cost(view)
         self._newest = view
-        if self._slow:
+        if not self._hinted:
+            self._hint()
+        if self._slow or time.monotonic() < self._spared_until:
             return
         if self._paused:
             self._show_status()
@@ -273,39 +328,64 @@ class TcptopApp(App[TcptopError]):
         if self._iterations is not None and view.flows.tick >= self._iterations:
             self._quit()
 
-    def _with_cost(self, before: View | None, now: View) -> Status:
-        """The status with what the last tick cost."""
-        passed = now.flows.seconds
-        own, nan = self._meter.look(), float("nan")
-        written = self._driver.written if isinstance(self._driver, Terminal) else 0
-        grown, self._written = written - self._written, written
-        status = replace(self._status, own=own, terminal_per_s=grown / passed if passed > 0 else nan)
-        calls, spent = now.flows.snapshot.program_calls, now.flows.snapshot.program_ns
-        known = before is not None and passed > 0 and before.flows.snapshot.program_calls > 0
-        if before is None or not known:
-            return replace(status, program_ns_per_s=nan, program_calls_per_s=nan)
-        earlier = before.flows.snapshot
+    def _hint(self) -> None:
+        """To who starts it for the first time; never again."""
+        self._hinted = True
+        if self._settings.mark is not None:
+            self.run_worker(self._look_for_mark())
+
+    async def _look_for_mark(self) -> None:
+        if await asyncio.to_thread(settings_file.is_first_start, self._settings.mark):
+            self._notice(HINT)
+
+    def _with_cost(self, now: View) -> Status:
+        """The status with what was spent since the last look: seldom, since each costs bytes to the terminal."""
+        snapshot = now.flows.snapshot
+        passed = (snapshot.now_ns - self._cost_ns) / 1e9
+        if self._cost_ns and self._status.own is not None and not self._status.own_shown and passed < COST_S:
+            return self._status
+        own, written = self._meter.look(), self._driver.written if isinstance(self._driver, Terminal) else 0
+        program = (snapshot.program_ns, snapshot.program_calls)
+        before, grown = self._program_cost, written - self._written
+        first = not self._cost_ns
+        self._cost_ns, self._written, self._program_cost = snapshot.now_ns, written, program
+        if first or passed <= 0:
+            return self._status
+        nan = float("nan")
+        measured = [(now - then) / passed if then and now else nan for now, then in zip(program, before, strict=True)]
         return replace(
-            status,
-            program_ns_per_s=(spent - earlier.program_ns) / passed,
-            program_calls_per_s=(calls - earlier.program_calls) / passed,
+            self._status,
+            own=own,
+            terminal_per_s=grown / passed,
+            program_ns_per_s=measured[0],
+            program_calls_per_s=measured[1],
         )
 
     # A slow line
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        super()._display(screen, cropped(renderable))
 
     def on_terminal_full(self) -> None:
         """Draw nothing until the line has taken what waits: what is seen then is the newest, nothing in between."""
         if not self._slow:
             self._slow = True
+            self._full_at = time.monotonic()
             self._held_back.enter_context(self.batch_update())
 
     def on_terminal_drained(self) -> None:
-        """Go on."""
+        """Go on; with ticks only after as long again, so that half of a slow line is left for what keys draw."""
         if self._slow:
             self._slow = False
             self._held_back.close()
-            if self._newest is not None and not self._paused and self._newest is not self._shown:
-                self._show(self._newest)
+            took = min(time.monotonic() - self._full_at, MOST_SPARED_S)
+            self._spared_until = time.monotonic() + took
+            self.set_timer(took, self._catch_up)
+
+    def _catch_up(self) -> None:
+        newest = self._newest
+        if newest is not None and not self._slow and not self._paused and newest is not self._shown:
+            self._show(newest)
 
     def on_tcptop_app_died(self, event: Died) -> None:
         """Without a picture there is nothing to stay for; else the last one stays, and the reason with it."""
@@ -337,8 +417,8 @@ class TcptopApp(App[TcptopError]):
             return
         series = None
         if row is not None:
-            self._selected_cookie = view.cookies(row, row + 1)[0]
-            if self.screen_stack[0].has_class("-tall"):
+            self._selected_cookie = max(view.cookies(row, row + 1)[0], 0)  # a group has no history
+            if self._selected_cookie and self.screen_stack[0].has_class("-tall"):
                 until_s = view.flows.snapshot.now_ns / 1e9
                 series = self._history.series(self._selected_cookie, SPARK_TICKS, until_s)
         self.screen_stack[0].query_one(Story).show(view, row, series, self._binding(row))
@@ -364,7 +444,9 @@ class TcptopApp(App[TcptopError]):
 
     def on_flow_table_moved(self) -> None:
         """Another connection's story."""
-        self._status = replace(self._status, following=False)
+        if self._status.following:
+            self._status = replace(self._status, following=False)
+            self._show_status()
         self._show_story()
         if self._table.cursor != self._noticed_row:
             self._notice("")
@@ -411,13 +493,18 @@ class TcptopApp(App[TcptopError]):
         self._table.action_first()
 
     def action_detail(self) -> None:
-        """All about the selected connection; it is looked at closer until that is left."""
+        """All about the selected connection; it is looked at closer until that is left. Of a group: its connections."""
         if self._shown is None or self._table.cursor is None:
             return
         cookie = self._shown.cookies(self._table.cursor, self._table.cursor + 1)[0]
+        if cookie < 0:
+            self._fold(cookie, cookie not in self._spec.unfolded)
+            return
         self._watched = cookie
         self.poller.watch(cookie)
-        screen = DetailScreen(self._shown.flows, cookie, self._history.series, self._somaxconn.of, self._drawn)
+        screen = DetailScreen(
+            self._shown.flows, cookie, self._history.series, self._somaxconn.of, self._drawn, self._spec.thresholds
+        )
         self._fit(screen, *self.size)
         self.push_screen(screen, self._detail_left)
 
@@ -446,6 +533,91 @@ class TcptopApp(App[TcptopError]):
         screen = ExplainScreen(word)
         self._fit(screen, *self.size)
         self.push_screen(screen)
+
+    # One connection, elsewhere and no longer
+
+    def _row(self) -> Row | None:
+        """The connection on the screen: that of the detail, or the selected one."""
+        if isinstance(self.screen, DetailScreen):
+            return self.screen.row
+        view, at = self._shown, self._table.cursor
+        if view is None or at is None:
+            return None
+        if view.group_at(at) is not None:
+            self._notice("a group is no connection: Enter shows those in it")
+            return None
+        return Row.of(view, at)
+
+    def action_elsewhere(self) -> None:
+        """What shows it in other tools."""
+        row = self._row()
+        if row is not None:
+            box = ElsewhereBox(_named(row), elsewhere.commands(row.rows, row.flows, self._own_netns))
+            self._fit(box, *self.size)
+            self.push_screen(box)
+
+    def action_close_connection(self) -> None:
+        """Ask first."""
+        row = self._row()
+        if row is None:
+            return
+        refusal = self._why_not_closed(row)
+        if refusal:
+            self._notice(refusal)
+            return
+        who, sock = _named(row), row.rows.sockets[0].copy()
+        lines = (who, f"{row.state}, {row.shown('cause')}; its peer gets a reset, and what was not sent yet is lost")
+        question = Question("close this connection?", lines, "closes it")
+        self._fit(question, *self.size)
+        self.push_screen(question, lambda yes: self._close_answered(who, sock, bool(yes)))
+
+    def _why_not_closed(self, row: Row) -> str:
+        if not self._allow_close:
+            return "connections can be closed if the program was started with --allow-close"
+        if row.closed:
+            return "it is closed already"
+        if row.listens:
+            return "a listener is no connection: end its process instead"
+        return "the source has failed" if self._error is not None else ""
+
+    def _close_answered(self, who: str, sock: Records, yes: bool) -> None:
+        if yes:
+            self._notice(f"closing {who}")
+            self.poller.close_connection(sock, lambda error: self.post_message(self.CloseTried(who, error)))
+        else:
+            self._notice("nothing was closed")
+
+    def on_tcptop_app_close_tried(self, event: CloseTried) -> None:
+        """How it went."""
+        self._notice(f"closed: {event.who}" if event.error is None else f"not closed: {event.error.message}")
+
+    # Names
+
+    def action_names(self) -> None:
+        """Names, or numbers again."""
+        self._named = not self._named
+        self._show_names()
+        self._notice("names, as far as they are known" if self._named else "numbers, no names")
+
+    def _show_names(self) -> None:
+        self._renaming = False
+        names, ask = (self._resolver.book, self._want_names) if self._named else (NOBODY, None)
+        self._table.name_by(names, ask)
+        self.screen_stack[0].query_one(Story).name_by(names)
+        for screen in self.screen_stack:
+            if isinstance(screen, DetailScreen):
+                screen.name_by(names)
+
+    def _want_names(self, keys: list[Key]) -> None:
+        """Those of what is on the screen, the detail's first."""
+        details = [screen.row for screen in self.screen_stack if isinstance(screen, DetailScreen)]
+        self._resolver.want([key for row in details if row is not None for key in row.name_keys()] + keys)
+
+    def on_tcptop_app_names_came(self) -> None:
+        """Show them, with those that come meanwhile."""
+        if not self._renaming:
+            self._renaming = True
+            self.set_timer(RENAMING_S, self._show_names)
 
     # Keys
 
@@ -479,6 +651,35 @@ class TcptopApp(App[TcptopError]):
         """The next one."""
         self.theme = after(self.theme)
         self._notice(f"theme: {self.theme}")
+
+    async def action_save(self) -> None:
+        """Keep what was changed by keys for the next start. In a thread: a disk may take its time."""
+        chosen = self._chosen()
+        changed = {name: value for name, value in chosen.items() if value != self._at_first[name]}
+        try:
+            await asyncio.to_thread(settings_file.update, self._settings.path, changed)
+        except Failed as error:
+            self._notice(error.message)
+        else:
+            self._at_first = chosen
+            self._notice(f"saved in {self._settings.path}" if changed else "nothing was changed that could be saved")
+
+    def _chosen(self) -> dict[str, Any]:
+        """What the screen shows, as Settings has it. The columns of a mark last as long as the mark."""
+        spec, lasting = self._spec, self._before_mark if self._mark is not None else None
+        columns = (lasting or spec).columns
+        sorted_by = lasting if lasting is not None and spec.sort.screen_only else spec
+        return {
+            "delay": self._status.delay_s,
+            "sort": f"{sorted_by.sort.id}:{'desc' if sorted_by.falling else 'asc'}",
+            "columns": None if columns == tuple(map(find, DEFAULT)) else tuple(column.id for column in columns),
+            "theme": self.theme,
+            "names": self._named,
+            "group": spec.group,
+            "show_closed": spec.show_closed,
+            "loopback": spec.show_loopback,
+            "widths": dict(spec.widths),
+        }
 
     def action_own_cost(self) -> None:
         """What this program costs: measured in the kernel too, while it is shown."""
@@ -541,6 +742,28 @@ class TcptopApp(App[TcptopError]):
     def _sort_chosen(self, column: Column | None) -> None:
         if column is not None:
             self._sort_by(column)
+
+    def action_group_menu(self) -> None:
+        """Put connections together, or apart."""
+        menu = GroupMenu(self._spec.group)
+        self._fit(menu, *self.size)
+        self.push_screen(menu, self._group_chosen)
+
+    def _group_chosen(self, key: str | None) -> None:
+        if key is not None and key != self._spec.group:
+            self._look(replace(self._spec, group=key, unfolded=frozenset()))
+
+    def on_flow_table_folding(self, event: FlowTable.Folding) -> None:
+        """A group was opened, or closed."""
+        self._fold(event.identity, event.unfold)
+
+    def _fold(self, identity: int, unfold: bool) -> None:
+        """The cursor stays on the group."""
+        unfolded = self._spec.unfolded | {identity} if unfold else self._spec.unfolded - {identity}
+        self._look(replace(self._spec, unfolded=unfolded))
+        place = self._shown.position_of(identity) if self._shown is not None else None
+        if place is not None:
+            self._table.select(place)
 
     def action_sort_retransmits(self) -> None:
         """Those of the window."""
@@ -620,19 +843,39 @@ class TcptopApp(App[TcptopError]):
 
     def action_only_process(self) -> None:
         """The connections of the selected one's process."""
+        if self._narrow_to_group("process"):
+            return
         pid = self._selected("pid")
         if pid is not None:
             self._narrow(f"pid = {pid}")
         elif self._table.cursor is not None:
-            self._notice("no process is known for this row")
+            grouped = self._group_here() is not None
+            self._notice("these have no process in common" if grouped else "no process is known for this row")
 
     def action_only_remote(self) -> None:
         """The connections to the selected one's remote address."""
+        if self._narrow_to_group("raddr"):
+            return
         address = self._selected("raddr")
         if address not in (None, "0.0.0.0", "::"):
             self._narrow(f"raddr = {address}")
         elif self._table.cursor is not None:
-            self._notice("this row has no remote address")
+            grouped = self._group_here() is not None
+            self._notice("these have no remote address in common" if grouped else "this row has no remote address")
+
+    def _group_here(self) -> int | None:
+        """The group under the cursor."""
+        view, row = self._shown, self._table.cursor
+        return None if view is None or row is None else view.group_at(row)
+
+    def _narrow_to_group(self, column: str) -> bool:
+        """Filter by what the group under the cursor has in common, if that is this column."""
+        number = self._group_here()
+        groups = self._shown.groups if self._shown is not None else None
+        condition = groups.condition(number, column) if groups is not None and number is not None else ""
+        if condition:
+            self._narrow(condition)
+        return bool(condition)
 
     def _selected(self, name: str) -> Any:
         """A value of the selected row, as JSON has it; None: null, or no row."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcptop_ops.bpf.launch import ITERATE, Options
 from tcptop_ops.errors import Usage
+from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
 if TYPE_CHECKING:
     from tcptop_ops.columns import Column
@@ -19,7 +20,10 @@ CALLBACKS = ("all", "every", "events")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was asked for. ``columns`` None: the default set, as wide as the screen."""
+    """What was asked for. ``columns`` None: the default set, as wide as the screen.
+
+    ``settings``: those of the file, beaten by the command line where it can say them too.
+    """
 
     source: str
     delay_s: float
@@ -28,12 +32,14 @@ class Arguments:
     sort: Column
     falling: bool
     columns: tuple[Column, ...] | None
+    group: str
     mouse: bool
     output: str  # screen, batch or json
     iterations: int | None
     filter: Filter | None
     no_helper: bool
     allow_close: bool
+    settings: Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,15 +53,14 @@ class _Parser(argparse.ArgumentParser):
         raise Usage(message, "tcptop-ops --help lists the options")
 
 
-def _seconds(least: float, most: float) -> Any:
+def _seconds(name: str) -> Any:
     def convert(text: str) -> float:
         try:
-            value = float(text)
+            return between(name, float(text))
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g} seconds")
-        return value
+        except Usage as error:
+            raise argparse.ArgumentTypeError(error.message) from None
 
     return convert
 
@@ -112,16 +117,14 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "-d",
         "--delay",
-        type=_seconds(0.1, 3600),
-        default=1.0,
+        type=_seconds("delay"),
         metavar="SECONDS",
         help="between refreshes (default: 1)",
     )
     how.add_argument(
         "-w",
         "--window",
-        type=_seconds(1, 86400),
-        default=20.0,
+        type=_seconds("window"),
         metavar="SECONDS",
         help='what is "recent" (default: 20)',
     )
@@ -130,13 +133,27 @@ def parser() -> argparse.ArgumentParser:
         "-c", "--columns", metavar="LIST", help='ids or aliases; "all"; "+id,-id": the default set changed'
     )
     how.add_argument(
+        "-g",
+        "--group",
+        choices=GROUPS,
+        metavar="KEY",
+        help=f"put connections together: {', '.join(GROUPS)} (default: none; --json never does)",
+    )
+    how.add_argument(
         "--closed",
-        type=_seconds(0, 3600),
-        default=5.0,
+        type=_seconds("closed"),
         metavar="SECONDS",
         help="how long a closed connection stays listed (default: 5)",
     )
-    how.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    how.add_argument(
+        "--names", action=argparse.BooleanOptionalAction, help="names of hosts and services, or their numbers (default)"
+    )
+    how.add_argument(
+        "--theme", choices=THEMES, metavar="NAME", help=f"the colours: {', '.join(THEMES)} (default: auto)"
+    )
+    how.add_argument(
+        "--mouse", action=argparse.BooleanOptionalAction, help="the mouse is the program's, or left to the terminal"
+    )
     how.add_argument("--allow-close", action="store_true", help="let the key K close connections, after a question")
     without = top.add_argument_group("without a screen")
     without.add_argument("-b", "--batch", action="store_true", help="a plain text table a tick")
@@ -150,6 +167,12 @@ def parser() -> argparse.ArgumentParser:
         "--doctor",
         action="store_true",
         help="what this host supports, what is missing, what to do about it; with --json too",
+    )
+    about.add_argument("--print-config", action="store_true", help="the settings file with its defaults, explained")
+    about.add_argument(
+        "--no-config",
+        action="store_true",
+        help="leave the settings file unread (as TCPTOP_NO_CONFIG=1 in the environment)",
     )
     about.add_argument("--explain", metavar="WORD", help="a page about a column, a cause or an operator")
     about.add_argument("--version", action="store_true", help="show the version and exit")
@@ -202,11 +225,17 @@ def kernel_options(given: argparse.Namespace) -> Options:
     )
 
 
-def resolve(given: argparse.Namespace) -> Arguments:
-    """What ``read`` returned, with its columns. Raises Usage. Imports numpy, which takes as long as all else here."""
-    from tcptop_ops.columns import DEFAULT_SORT, parse_list, parse_sort
+def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Arguments:
+    """What ``read`` returned, with its columns; what was not given is as the settings have it, the defaults without.
 
-    sort, falling = parse_sort(DEFAULT_SORT if given.sort is None else given.sort)
+    Raises Usage. Imports numpy, which takes as long as all else here.
+    """
+    from tcptop_ops.columns import DEFAULT, find, parse_list, parse_sort
+
+    settings = settings or Settings()
+    given = _filled(given, settings)
+    sort, falling = parse_sort(given.sort)
+    usual = None if settings.columns is None else tuple(find(name) for name in settings.columns)
     return Arguments(
         source=given.source,
         delay_s=given.delay,
@@ -214,14 +243,34 @@ def resolve(given: argparse.Namespace) -> Arguments:
         closed_s=given.closed,
         sort=sort,
         falling=falling,
-        columns=None if given.columns is None else parse_list(given.columns),
-        mouse=not given.no_mouse,
+        columns=usual if given.columns is None else parse_list(given.columns, settings.columns or DEFAULT),
+        group=_group(given, settings),
+        mouse=given.mouse,
         output="batch" if given.batch else "json" if given.json else "screen",
         iterations=1 if given.once else given.iterations,
         filter=_filter(given.filter, given.pid),
         no_helper=given.no_helper,
         allow_close=given.allow_close,
+        settings=replace(settings, theme=given.theme, names=given.names),
     )
+
+
+SAID_TWICE = ("delay", "window", "closed", "sort", "names", "mouse", "theme")
+"""What the file and the command line can say, under one name; --columns apart, which may change what the file says."""
+
+
+def _group(given: argparse.Namespace, settings: Settings) -> str:
+    """That of the file is the screen's: it would hide connections from the readers of an output that never said so."""
+    if given.json:
+        return "none"
+    if given.group is not None:
+        return str(given.group)
+    return "none" if given.batch else settings.group
+
+
+def _filled(given: argparse.Namespace, settings: Settings) -> argparse.Namespace:
+    told = {name: value for name, value in vars(given).items() if value is not None}
+    return argparse.Namespace(**vars(given) | {name: getattr(settings, name) for name in SAID_TWICE} | told)
 
 
 def _filter(text: str | None, pids: tuple[int, ...] | None) -> Filter | None:

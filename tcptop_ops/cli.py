@@ -16,6 +16,7 @@ from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.own_cost import Meter
 from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
+from tcptop_ops.settings import Settings
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
@@ -88,13 +89,18 @@ def run(argv: list[str]) -> int:
 
         write_out(page(given.explain))
         return 0
+    if given.print_config:
+        from tcptop_ops.settings_text import commented_defaults
+
+        write_out(commented_defaults())
+        return 0
     options = kernel_options(given)
     never_gain()
     if given.doctor:
         return run_doctor(options, given.json)
     pending = begin_early(given.source, options)
     try:
-        arguments = resolve(given)
+        arguments = resolve(given, settings_of(given.no_config))
         if arguments.output == "screen":
             require_terminal()
     except TcptopError:
@@ -125,6 +131,16 @@ def begin_early(source: str, options: Options) -> Pending | None:
         return begin(options)
     except Unsupported:
         return None
+
+
+def settings_of(skip: bool) -> Settings:
+    """Those of the file. Read here, the only thread still is root and the loader is at work. Raises Usage."""
+    from tcptop_ops.settings_file import load, where, where_mark
+
+    place = where()
+    if skip or os.environ.get("TCPTOP_NO_CONFIG"):
+        return replace(Settings(), path=place)
+    return replace(load(place), mark=where_mark())
 
 
 def version() -> str:
@@ -160,6 +176,8 @@ def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
         closed_s=arguments.closed_s,
         iterations=arguments.iterations,
         mouse=arguments.mouse,
+        allow_close=arguments.allow_close,
+        settings=arguments.settings,
     )
     import_what_will_be_hidden()
     error = app.run_screen()
@@ -172,7 +190,18 @@ def spec_of(arguments: Arguments) -> Spec:
     """What to show, and in which order."""
     from tcptop_ops.view import Spec
 
-    spec = Spec(sort=arguments.sort, falling=arguments.falling, filter=arguments.filter)
+    said = arguments.settings
+    on_screen = arguments.output == "screen"  # outputs hide nothing that the command line does not say
+    spec = Spec(
+        sort=arguments.sort,
+        falling=arguments.falling,
+        show_closed=said.show_closed or not on_screen,
+        show_loopback=said.loopback or not on_screen,
+        widths=said.widths,
+        thresholds=said.thresholds,
+        filter=arguments.filter,
+        group=arguments.group,
+    )
     return spec if arguments.columns is None else replace(spec, columns=arguments.columns)
 
 
@@ -185,7 +214,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
     stop = Stop().at_signals()
     meter = Meter()
     spec = spec_of(arguments)
-    write = _json_writer() if arguments.output == "json" else _batch_writer()
+    write = _json_writer() if arguments.output == "json" else _batch_writer(arguments.settings.names)
     import_what_will_be_hidden()
     source = opener()
     try:
@@ -217,8 +246,13 @@ def _json_writer() -> Callable[[Any, dict[str, float]], str]:
     return lambda view, own: json_line(view, host, own)
 
 
-def _batch_writer() -> Callable[[Any, dict[str, float]], str]:
+def _batch_writer(names: bool) -> Callable[[Any, dict[str, float]], str]:
     from tcptop_ops.export import table
 
     width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    if names:
+        from tcptop_ops.names import for_outputs
+
+        named = for_outputs()
+        return lambda view, _own: table(named(view), width)
     return lambda view, _own: table(view, width)

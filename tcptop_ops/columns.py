@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from tcptop_ops import format as text
 from tcptop_ops import readers as read
 from tcptop_ops.errors import Usage
 from tcptop_ops.readers import Reader, Values
-from tcptop_ops.snapshot import UNKNOWN_U32
+from tcptop_ops.snapshot import UNKNOWN_U32, bound_to, gather
+from tcptop_ops.tracker import Flows, Rows
 
 SHORT_STATES = {
     "ESTAB": "ESTAB",
@@ -32,6 +33,27 @@ SHORT_STATES = {
     "LISTEN": "LISTN",
     "CLOSING": "CLSNG",
 }
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a group's value is made of those of its connections, nulls left out (``groups``).
+
+    ``sum``; ``mean``: each connection counts once; ``least``; ``greatest``; ``same``: what all have, null where they
+    differ; ``worst``: that of the connection with the worst score; ``share``: 100 times the sum of ``part`` by that of
+    ``whole``, at most ``most``, null where the whole is less than ``enough``. Of other rules ``part`` is read in place
+    of the column, if it is given; of a sum, where any connection has one.
+    """
+
+    how: Literal["sum", "mean", "least", "greatest", "same", "worst", "share"]
+    part: Reader | None = None
+    whole: Reader | None = None
+    enough: float = 0.0
+    most: float = math.inf
+
+
+SUM, MEAN, LEAST, GREATEST = Rule("sum"), Rule("mean"), Rule("least"), Rule("greatest")
+SAME, WORST = Rule("same"), Rule("worst")
 
 
 @dataclass(frozen=True)
@@ -51,20 +73,36 @@ class Column:
     severity: tuple[float, float] | None = None  # from where a value is a warning, and bad
     step: Callable[[Values], Values] | None = None  # see ``seen``; none: each value looks different
     screen_only: bool = False  # it means nothing in an output
+    group: Rule = SAME
 
     def seen(self, values: Values) -> Values:
         """The values as far as the eye can tell them apart: what rows are sorted by must not differ unseen."""
         return values if self.step is None or values.dtype.kind != "f" else self.step(values)
 
-    def level(self, value: Any) -> int:
-        """0 nothing, 1 a warning, 2 bad, -1 zero or null: to be dimmed."""
+    @property
+    def is_number(self) -> bool:
+        """Whether its values have a size: those of words and identities have none."""
+        return self.right and self.show is not _show_id
+
+    def level(self, value: Any, severity: tuple[float, float] | None = None) -> int:
+        """0 nothing, 1 a warning, 2 bad, -1 zero or null: to be dimmed. ``severity``: in place of the usual one."""
         if isinstance(value, bytes):
             return 0 if value else -1
         if math.isnan(value) or value == 0:
             return -1
-        if self.severity is None:
+        limits = severity or self.severity
+        if limits is None:
             return 0
-        return int(value >= self.severity[0]) + int(value >= self.severity[1])
+        return int(value >= limits[0]) + int(value >= limits[1])
+
+    def show_of_group(self, value: Any) -> str:
+        """A group's value: a dash for what its connections do not have in common."""
+        return text.DASH if value == b"" else self.show(value)
+
+    def level_of_group(self, value: Any, severity: tuple[float, float] | None = None) -> int:
+        """The same: what is much for a connection says nothing of the sum over many."""
+        level = self.level(value, severity)
+        return min(level, 0) if self.group.how == "sum" else level
 
 
 def _null_or(convert: Callable[[float], Any]) -> Callable[[Any], Any]:
@@ -84,6 +122,8 @@ def _decoded(value: bytes) -> str | None:
 
 
 def _show_address(packed: bytes) -> str:
+    if not packed:  # of a group that has several
+        return text.DASH
     scope = int.from_bytes(packed[18:22], "big")
     device = text.printable(packed[22:37].rstrip(b"\0")) or str(scope)
     addr = packed[:16]
@@ -92,18 +132,23 @@ def _show_address(packed: bytes) -> str:
 
 
 def _show_endpoint(packed: bytes) -> str:
+    if not packed:
+        return text.DASH
     return text.endpoint(_show_address(packed), int.from_bytes(packed[16:18], "big"))
 
 
-def _plain_address(packed: bytes) -> str:
+def _plain_address(packed: bytes) -> str | None:
+    if not packed:
+        return None
     shown = _show_address(packed)
     if shown != "*":
         return shown
     return "0.0.0.0" if packed[10:12] == b"\xff\xff" else "::"
 
 
-def _plain_endpoint(packed: bytes) -> str:
-    return text.endpoint(_plain_address(packed), int.from_bytes(packed[16:18], "big"))
+def _plain_endpoint(packed: bytes) -> str | None:
+    address = _plain_address(packed)
+    return None if address is None else text.endpoint(address, int.from_bytes(packed[16:18], "big"))
 
 
 def _show_id(value: int) -> str:
@@ -177,14 +222,71 @@ def _identity(id: str, title: str, width: int, help: str, part: str, name: str) 
     return Column(id, title, width, help, read.unsigned(part, name), _show_id, lambda v: int(v) or None)
 
 
+def _of_connections(name: str) -> Rule:
+    """The sum of a field that means something else for listeners: theirs only where there is nothing else."""
+    return Rule("sum", part=read.connected(name))
+
+
+def _same_address(side: str) -> Rule:
+    """What is read has the port too, and the device that the socket is bound to."""
+    whole = read.endpoint(side)
+
+    def address_alone(rows: Rows, flows: Flows) -> Values:
+        packed = whole(rows, flows)
+        parts = packed.view("u1").reshape(len(packed), packed.dtype.itemsize)
+        is_link_local = (parts[:, 0] == 0xFE) & (parts[:, 1] & 0xC0 == 0x80)
+        parts[:, 16:18] = 0
+        parts[~is_link_local, 18:-1] = 0
+        return packed
+
+    return Rule("same", part=address_alone)
+
+
+def _own_half_open(rows: Rows, flows: Flows) -> Values:
+    """Handshakes of a listener that shares its port (SO_REUSEPORT): each tells those of all, and has its part."""
+    values = read.syn_recv(rows, flows)
+    listens = np.flatnonzero(~np.isnan(values))
+    if len(listens):
+        _, which, sharing = np.unique(bound_to(gather(rows.sockets, listens)), return_inverse=True, return_counts=True)
+        values[listens] /= sharing[which]
+    return values
+
+
+def _observed_us(rows: Rows, _: Flows) -> Values:
+    """The window of each row; of a listener none."""
+    window: Values = 1e6 * rows.rates["win_s"].astype(np.float64)
+    return window
+
+
+RETRANS_SHARE = Rule("share", part=read.win("retrans_segs"), whole=read.win("data_segs_out"), enough=20)
+
+
 COLUMNS: tuple[Column, ...] = (
     _identity("cookie", "COOKIE", 8, "the kernel's number for this socket, never used twice", "sockets", "cookie"),
     _identity("netns", "NETNS", 10, "inode number of the network namespace", "sockets", "netns"),
     _identity("inode", "INODE", 8, "inode number of the socket's descriptor", "sockets", "inode"),
     _number("family", "IP", 2, "4 or 6: what the packets are; an IPv4-mapped address is 4", read.family),
-    _word("laddr", "LADDR", 15, "local address", read.endpoint("l"), show=_show_address, plain=_plain_address),
+    _word(
+        "laddr",
+        "LADDR",
+        15,
+        "local address",
+        read.endpoint("l"),
+        show=_show_address,
+        plain=_plain_address,
+        group=_same_address("l"),
+    ),
     _number("lport", "LPORT", 5, "local port", read.socket("lport")),
-    _word("raddr", "RADDR", 15, "remote address", read.endpoint("r"), show=_show_address, plain=_plain_address),
+    _word(
+        "raddr",
+        "RADDR",
+        15,
+        "remote address",
+        read.endpoint("r"),
+        show=_show_address,
+        plain=_plain_address,
+        group=_same_address("r"),
+    ),
     _number("rport", "RPORT", 5, "remote port", read.socket("rport", 0)),
     _word(
         "local", "LOCAL", 21, "local address and port", read.endpoint("l"), show=_show_endpoint, plain=_plain_endpoint
@@ -219,13 +321,29 @@ COLUMNS: tuple[Column, ...] = (
     _word(
         "owner", "OWNER", 8, "how the process is known: holder, caller, closer, listener (not accepted yet)", read.owner
     ),
-    _number("holders", "HOLD", 4, "processes that hold the socket", lambda r, _: read.unless(r.owners["holders"], 0)),
+    _number(
+        "holders",
+        "HOLD",
+        4,
+        "processes that hold the socket",
+        lambda r, _: read.unless(r.owners["holders"], 0),
+        group=GREATEST,
+    ),
     _word("user", "USER", 8, "user that made the socket", read.user, show=_show_name),
     _word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=_show_name),
     _word("cgroup", "CGROUP", 24, "control group of the socket", read.cgroup, show=_show_name),
     _number("uid", "UID", 10, "user that made the socket", read.socket("uid", UNKNOWN_U32), show=_show_exact),
-    _number("score", "SCR", 3, "how bad it is, from 0 to 100", read.score, show=_show_exact, severity=(10, 50)),
-    _word("cause", "CAUSE", 14, "what is wrong with it: see --explain", read.cause),
+    _number(
+        "score",
+        "SCR",
+        3,
+        "how bad it is, from 0 to 100",
+        read.score,
+        show=_show_exact,
+        severity=(10, 50),
+        group=GREATEST,
+    ),
+    _word("cause", "CAUSE", 14, "what is wrong with it: see --explain", read.cause, group=WORST),
     _word("limit", "LIMIT", 6, "what limits it, without being a fault: peer, sndbuf, cwnd, app, rwnd", read.limit),
     _number(
         "stall_ms",
@@ -235,6 +353,7 @@ COLUMNS: tuple[Column, ...] = (
         read.stall_ms,
         show=_ms,
         plain=_rounded,
+        group=SUM,
     ),
     _word("end", "END", 11, "how it ended", read.end),
     _number(
@@ -245,9 +364,27 @@ COLUMNS: tuple[Column, ...] = (
         read.connect_ms,
         show=_ms,
         plain=_rounded,
+        group=MEAN,
     ),
-    _number("srtt_us", "SRTT", 5, "smoothed round-trip time", read.connected("srtt_us", 0), alias="srtt", show=_us),
-    _number("rttvar_us", "RTTVR", 5, "mean deviation of the round-trip time", read.connected("rttvar_us"), show=_us),
+    _number(
+        "srtt_us",
+        "SRTT",
+        5,
+        "smoothed round-trip time",
+        read.connected("srtt_us", 0),
+        alias="srtt",
+        show=_us,
+        group=MEAN,
+    ),
+    _number(
+        "rttvar_us",
+        "RTTVR",
+        5,
+        "mean deviation of the round-trip time",
+        read.connected("rttvar_us"),
+        show=_us,
+        group=MEAN,
+    ),
     _number(
         "min_rtt_us",
         "MINRT",
@@ -255,10 +392,28 @@ COLUMNS: tuple[Column, ...] = (
         "least round-trip time of the last minutes",
         read.connected("min_rtt_us", UNKNOWN_U32),
         show=_us,
+        group=LEAST,
     ),
-    _number("last_rtt_us", "RTT", 5, "newest sample of the round-trip time", read.last_rtt, alias="rtt", show=_us),
-    _number("rto_us", "RTO-T", 5, "retransmission timeout in force", read.connected("rto_us"), show=_us),
-    _number("backoff", "BACK", 4, "how often the timeout was doubled", read.connected("backoff"), severity=(1, 3)),
+    _number(
+        "last_rtt_us",
+        "RTT",
+        5,
+        "newest sample of the round-trip time",
+        read.last_rtt,
+        alias="rtt",
+        show=_us,
+        group=MEAN,
+    ),
+    _number("rto_us", "RTO-T", 5, "retransmission timeout in force", read.connected("rto_us"), show=_us, group=MEAN),
+    _number(
+        "backoff",
+        "BACK",
+        4,
+        "how often the timeout was doubled",
+        read.connected("backoff"),
+        severity=(1, 3),
+        group=GREATEST,
+    ),
     _word("timer", "TIMER", 10, "what the socket's timer waits for", read.timer),
     _number(
         "age_s",
@@ -269,6 +424,7 @@ COLUMNS: tuple[Column, ...] = (
         alias="age",
         show=text.duration,
         plain=_rounded,
+        group=GREATEST,
     ),
     _number(
         "idle_s",
@@ -279,9 +435,10 @@ COLUMNS: tuple[Column, ...] = (
         alias="idle",
         show=text.duration,
         plain=_rounded,
+        group=LEAST,
     ),
-    _number("closed_s", "CLOSD", 5, "since it closed", read.closed_s, show=text.duration, plain=_rounded),
-    _number("retrans_segs", "RETRT", 5, "segments sent again, in all", read.connected("retrans_segs")),
+    _number("closed_s", "CLOSD", 5, "since it closed", read.closed_s, show=text.duration, plain=_rounded, group=LEAST),
+    _number("retrans_segs", "RETRT", 5, "segments sent again, in all", read.connected("retrans_segs"), group=SUM),
     _number(
         "retrans_win",
         "RETR",
@@ -290,6 +447,7 @@ COLUMNS: tuple[Column, ...] = (
         read.win("retrans_segs"),
         alias="retr",
         severity=(3, 20),
+        group=SUM,
     ),
     _number(
         "retrans_per_s",
@@ -299,6 +457,7 @@ COLUMNS: tuple[Column, ...] = (
         read.rate("retrans_per_s"),
         show=text.si,
         plain=_rounded,
+        group=SUM,
     ),
     _number(
         "retrans_pct",
@@ -310,8 +469,9 @@ COLUMNS: tuple[Column, ...] = (
         show=text.percent,
         plain=_rounded,
         severity=(0.5, 2.0),
+        group=RETRANS_SHARE,
     ),
-    _number("rto_events", "RTOT", 5, "retransmission timeouts, in all", read.rto_total),
+    _number("rto_events", "RTOT", 5, "retransmission timeouts, in all", read.rto_total, group=SUM),
     _number(
         "rto_win",
         "RTO",
@@ -320,19 +480,30 @@ COLUMNS: tuple[Column, ...] = (
         read.win("rto_events"),
         alias="rto",
         severity=(1, 3),
+        group=SUM,
     ),
-    _number("lost", "LOST", 4, "segments held to be lost, now", read.connected("lost"), severity=(1, 20)),
-    _number("sacked", "SACK", 4, "segments acknowledged out of order, now", read.connected("sacked")),
-    _number("dsack_dups", "DSACK", 5, "segments that the peer says it had already", read.connected("dsack_dups")),
-    _number("reord_seen", "REORD", 5, "times that reordering was noticed", read.connected("reord_seen")),
-    _number("ooo_in", "OOO", 5, "segments received out of order", read.connected("ooo_in")),
-    _number("cwnd", "CWND", 5, "congestion window, segments", read.connected("cwnd")),
-    _number("ssthresh", "SSTHR", 5, "slow-start threshold, segments", read.ssthresh),
-    _number("mss", "MSS", 5, "maximum segment size, bytes", read.connected("mss")),
-    _number("snd_wnd", "SNDWN", 5, "window that the peer offers, bytes", read.connected("snd_wnd"), show=text.si),
-    _number("rcv_wnd", "RCVWN", 5, "window that we offer, bytes", read.connected("rcv_wnd"), show=text.si),
-    _number("unacked", "UNACK", 5, "segments sent and not acknowledged", read.connected("unacked")),
-    _number("notsent", "NOTSN", 5, "bytes written and not sent", read.connected("notsent"), show=text.si),
+    _number("lost", "LOST", 4, "segments held to be lost, now", read.connected("lost"), severity=(1, 20), group=SUM),
+    _number("sacked", "SACK", 4, "segments acknowledged out of order, now", read.connected("sacked"), group=SUM),
+    _number(
+        "dsack_dups", "DSACK", 5, "segments that the peer says it had already", read.connected("dsack_dups"), group=SUM
+    ),
+    _number("reord_seen", "REORD", 5, "times that reordering was noticed", read.connected("reord_seen"), group=SUM),
+    _number("ooo_in", "OOO", 5, "segments received out of order", read.connected("ooo_in"), group=SUM),
+    _number("cwnd", "CWND", 5, "congestion window, segments", read.connected("cwnd"), group=MEAN),
+    _number("ssthresh", "SSTHR", 5, "slow-start threshold, segments", read.ssthresh, group=MEAN),
+    _number("mss", "MSS", 5, "maximum segment size, bytes", read.connected("mss"), group=LEAST),
+    _number(
+        "snd_wnd",
+        "SNDWN",
+        5,
+        "window that the peer offers, bytes",
+        read.connected("snd_wnd"),
+        show=text.si,
+        group=LEAST,
+    ),
+    _number("rcv_wnd", "RCVWN", 5, "window that we offer, bytes", read.connected("rcv_wnd"), show=text.si, group=LEAST),
+    _number("unacked", "UNACK", 5, "segments sent and not acknowledged", read.connected("unacked"), group=SUM),
+    _number("notsent", "NOTSN", 5, "bytes written and not sent", read.connected("notsent"), show=text.si, group=SUM),
     _number(
         "recv_q",
         "RECVQ",
@@ -340,6 +511,7 @@ COLUMNS: tuple[Column, ...] = (
         "bytes received and not read; of a listener, not yet accepted",
         read.socket("recv_q"),
         show=text.si,
+        group=_of_connections("recv_q"),
     ),
     _number(
         "send_q",
@@ -348,11 +520,20 @@ COLUMNS: tuple[Column, ...] = (
         "bytes not acknowledged; of a listener, its queue's limit",
         read.socket("send_q"),
         show=text.si,
+        group=_of_connections("send_q"),
     ),
     _word("cc", "CC", 8, "congestion control", lambda r, _: r.sockets["cc"]),
-    _number("backlog", "BKLOG", 5, "of a listener: connections not yet accepted", read.listening("recv_q")),
-    _number("backlog_max", "BKMAX", 5, "of a listener: how many may wait", read.listening("send_q")),
-    _number("syn_recv", "SYN-R", 5, "of a listener: handshakes not done yet", read.syn_recv, severity=(50, 200)),
+    _number("backlog", "BKLOG", 5, "of a listener: connections not yet accepted", read.listening("recv_q"), group=SUM),
+    _number("backlog_max", "BKMAX", 5, "of a listener: how many may wait", read.listening("send_q"), group=SUM),
+    _number(
+        "syn_recv",
+        "SYN-R",
+        5,
+        "of a listener: handshakes not done yet",
+        read.syn_recv,
+        severity=(50, 200),
+        group=Rule("sum", part=_own_half_open),
+    ),
     _number(
         "drops",
         "DROPS",
@@ -360,9 +541,12 @@ COLUMNS: tuple[Column, ...] = (
         "segments or handshakes that this socket dropped",
         read.socket("drops", UNKNOWN_U32),
         severity=(1, 100),
+        group=SUM,
     ),
-    _number("bytes_acked", "ACKED", 6, "bytes sent and acknowledged", read.connected("bytes_acked"), show=text.si),
-    _number("bytes_received", "RECVD", 6, "bytes received", read.connected("bytes_received"), show=text.si),
+    _number(
+        "bytes_acked", "ACKED", 6, "bytes sent and acknowledged", read.connected("bytes_acked"), show=text.si, group=SUM
+    ),
+    _number("bytes_received", "RECVD", 6, "bytes received", read.connected("bytes_received"), show=text.si, group=SUM),
     _number(
         "tx_bytes_per_s",
         "TX/s",
@@ -371,6 +555,7 @@ COLUMNS: tuple[Column, ...] = (
         read.rate("tx_bytes_per_s"),
         alias="tx",
         show=text.si,
+        group=SUM,
     ),
     _number(
         "rx_bytes_per_s",
@@ -380,6 +565,7 @@ COLUMNS: tuple[Column, ...] = (
         read.rate("rx_bytes_per_s"),
         alias="rx",
         show=text.si,
+        group=SUM,
     ),
     _number(
         "delivery_bytes_per_s",
@@ -389,6 +575,7 @@ COLUMNS: tuple[Column, ...] = (
         read.delivery,
         alias="delivery",
         show=text.si,
+        group=MEAN,
     ),
     _number(
         "busy_pct",
@@ -398,6 +585,7 @@ COLUMNS: tuple[Column, ...] = (
         read.share("busy_us", None),
         show=text.percent,
         plain=_rounded,
+        group=Rule("share", part=read.win("busy_us"), whole=_observed_us, most=100),
     ),
     _number(
         "rwnd_limited_pct",
@@ -407,6 +595,7 @@ COLUMNS: tuple[Column, ...] = (
         read.share("rwnd_limited_us", "busy_us"),
         show=text.percent,
         plain=_rounded,
+        group=Rule("share", part=read.win("rwnd_limited_us"), whole=read.win("busy_us"), most=100),
     ),
     _number(
         "sndbuf_limited_pct",
@@ -416,6 +605,7 @@ COLUMNS: tuple[Column, ...] = (
         read.share("sndbuf_limited_us", "busy_us"),
         show=text.percent,
         plain=_rounded,
+        group=Rule("share", part=read.win("sndbuf_limited_us"), whole=read.win("busy_us"), most=100),
     ),
     _number(
         "mark_retrans",
@@ -424,9 +614,16 @@ COLUMNS: tuple[Column, ...] = (
         "segments sent again since the mark",
         read.since_mark("retrans_segs"),
         screen_only=True,
+        group=SUM,
     ),
     _number(
-        "mark_rto", "+RTO", 4, "retransmission timeouts since the mark", read.since_mark("rto_events"), screen_only=True
+        "mark_rto",
+        "+RTO",
+        4,
+        "retransmission timeouts since the mark",
+        read.since_mark("rto_events"),
+        screen_only=True,
+        group=SUM,
     ),
     _number(
         "mark_sent",
@@ -436,6 +633,7 @@ COLUMNS: tuple[Column, ...] = (
         read.since_mark("bytes_acked"),
         show=text.si,
         screen_only=True,
+        group=SUM,
     ),
     _number(
         "mark_received",
@@ -445,6 +643,7 @@ COLUMNS: tuple[Column, ...] = (
         read.since_mark("bytes_received"),
         show=text.si,
         screen_only=True,
+        group=SUM,
     ),
     _number(
         "mark_srtt_us",
@@ -454,11 +653,24 @@ COLUMNS: tuple[Column, ...] = (
         read.since_mark("srtt_us"),
         show=_signed(_us),
         screen_only=True,
+        group=MEAN,
+    ),
+    _number(
+        "connections",
+        "CONNS",
+        5,
+        "connections of the group; a connection is one",
+        lambda rows, _: np.ones(len(rows)),
+        screen_only=True,
+        group=SUM,
     ),
 )
 
 OUTPUT: tuple[Column, ...] = tuple(column for column in COLUMNS if not column.screen_only)
 """Those of every output."""
+
+GROUP: Column = replace(COLUMNS[-1], id="group", title="GROUP", width=20, right=False, help="what is put together")
+"""The first column of a table of groups: their names, and how many connections each has, which is its value."""
 
 BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
 

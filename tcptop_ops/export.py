@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from tcptop_ops import evidence
 from tcptop_ops import format as text
-from tcptop_ops.columns import OUTPUT, Column, find
+from tcptop_ops.columns import GROUP, OUTPUT, Column, find
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.tracker import Flows, Totals
-from tcptop_ops.view import View, row_at
+from tcptop_ops.view import View, make, row_at
 
 SCHEMA = "tcptop-ops/1"
 
@@ -20,7 +21,10 @@ WIDEST = 512
 
 
 def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict[str, Any]:
-    """One tick as the JSON object of the schema. ``host``: host and kernel; ``own``: the monitor's cost."""
+    """One tick as the JSON object of the schema. ``host``: host and kernel; ``own``: the monitor's cost.
+
+    It has connections; putting them together is a reader's own choice.
+    """
     flows = view.flows
     snapshot = flows.snapshot
     return {
@@ -73,7 +77,9 @@ def totals(flows: Flows) -> dict[str, Any]:
 
 
 def connections(view: View) -> list[dict[str, Any]]:
-    """The rows of the view, every field."""
+    """The rows of the view, every field; of groups their connections."""
+    if view.groups is not None:
+        view = make(view.flows, replace(view.spec, group="none"))
     missing = view.flows.snapshot.missing
     names = [column.id for column in OUTPUT]
     fields = [
@@ -99,17 +105,33 @@ def json_line(view: View, host: dict[str, Any], own: dict[str, float]) -> str:
 
 
 def table(view: View, width: int | None) -> str:
-    """One tick as a plain table of at most ``width`` characters a line (None: as wide as the columns)."""
+    """One tick as a plain table of at most ``width`` characters a line (None: as wide as the columns).
+
+    A group is a line, with its name and how many connections it has before all other columns.
+    """
     columns = view.spec.columns
-    cells = [[_cell(view, column, value) for value in view.values(column)] for column in columns]
+    cells = [_cells(view, column) for column in columns]
+    if view.groups is not None:
+        names, counts = _names(view), [find("connections").show(value) for value in view.values(GROUP)]
+        columns, cells = (GROUP, find("connections"), *columns), [names, counts, *cells]
     widths = [max(map(len, [column.title.split(" ")[0], *body])) for column, body in zip(columns, cells, strict=True)]
     lines = [heading(view.flows), _line([c.title.split(" ")[0] for c in columns], columns, widths)]
     lines += [_line(list(row), columns, widths) for row in zip(*cells, strict=True)]
     return "".join(line.rstrip()[:width] + "\n" for line in lines) + "\n"
 
 
-def _cell(view: View, column: Column, value: Any) -> str:
-    return text.UNKNOWN if column.id in view.flows.snapshot.missing else text.shorten(column.show(value), WIDEST)
+def _cells(view: View, column: Column) -> list[str]:
+    if column.id in view.flows.snapshot.missing:
+        return [text.UNKNOWN] * len(view)
+    shows = [column.show if entry >= 0 else column.show_of_group for entry in view.order.tolist()]
+    return [text.shorten(show(value), WIDEST) for show, value in zip(shows, view.values(column), strict=True)]
+
+
+def _names(view: View) -> list[str]:
+    """Of groups; a connection has none."""
+    numbers = [view.group_at(position) for position in range(len(view))]
+    titles = ["" if view.groups is None or number is None else view.groups.title(number) for number in numbers]
+    return [text.shorten(title, WIDEST) for title in titles]
 
 
 def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:

@@ -41,15 +41,20 @@ APP: tuple[Key, ...] = (
     Key("finding", "f", "finding", "Finding", bar=True, told="Show the flows of the finding, and go back"),
     Key("detail", "enter", "detail", "Detail", bar=True, told="All about this connection"),
     Key("pause", "space", "pause", "Pause", bar=True, told="Keep the picture; the world goes on"),
+    Key("group", "g,f5", "group_menu", "Group", bar=True, told="Group by process, remote, port, service or state"),
     Key("operators", "o", "operators", "Operators", bar=True, told="What the kernel calls: the fifteen operators"),
     Key("sort.reverse", "r", "reverse", "Reverse", bar=True, told="Sort the other way round"),
     Key("closed", "c", "closed", "Closed", bar=True, told="Show or hide closed connections"),
     Key("columns", "C,f2", "columns", "Choose columns"),
     Key("loopback", "L", "loopback", "Show or hide loopback"),
+    Key("names", "n", "names", "Names or numbers"),
     Key("follow", "F", "follow", "Follow the worst"),
     Key("mark", "m", "mark", "Mark: what has changed since"),
+    Key("elsewhere", "y", "elsewhere", "Filters for other tools", told="What shows it in ss, in tcpdump, and here"),
+    Key("close", "K,f9", "close_connection", "Close the connection", told="Close the connection (--allow-close)"),
     Key("self", "i", "own_cost", "What this program itself costs"),
     Key("theme", "T", "theme", "Next theme"),
+    Key("save", "w", "save", "Save settings"),
     Key("delay.longer", "plus", "delay(1)", DELAY),
     Key("delay.shorter", "minus", "delay(-1)", DELAY),
     Key("help", "question_mark,f1", "help", "Help", bar=True, told="Keys, filters, marks, columns"),
@@ -57,7 +62,7 @@ APP: tuple[Key, ...] = (
 
 _MOVE = "Down and up"
 _PAGE = "A page down and up"
-_SIDE = "Sideways, where the columns do not fit"
+_SIDE = "Sideways, or fold and unfold a group"
 
 TABLE: tuple[Key, ...] = (
     Key("table.down", "down,j", "move(1)", _MOVE),

@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.fate import findings
+from tcptop_ops.snapshot import Records
 from tcptop_ops.source import Source
 from tcptop_ops.tracker import Flows, Tracker
 
 DRAIN_S = 0.25
 """At most this long between two calls of ``Source.drain``: what the kernel's ring holds is sized for it."""
+
+
+Told = Callable[[TcptopError | None], object]
+"""Hears how something ended: what went wrong, or None."""
 
 
 class Wake(Protocol):
@@ -144,6 +150,7 @@ class Poller:
         self._asked = False
         self._watched = 0
         self._measured = False
+        self._to_close: SimpleQueue[tuple[Records, Told]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
@@ -171,6 +178,14 @@ class Poller:
         """Have the source measure what it costs in the kernel, from the next poll on."""
         self._measured = on
 
+    def close_connection(self, sock: Records, tell: Told) -> None:
+        """Have the source close the connection of this SOCKET row; then poll at once.
+
+        ``tell`` is called in the poller's thread, with what went wrong or None; never, once the source has failed.
+        """
+        self._to_close.put((sock, tell))
+        self.poll_now()
+
     def poll_now(self) -> None:
         """Poll at once; the next tick comes one delay later."""
         self._asked = True
@@ -184,6 +199,17 @@ class Poller:
         except Exception as error:  # the thread's last words: without them the screen would stand still, silently
             self._fail(as_failure(error))
 
+    def _close_connections(self, source: Source) -> None:
+        with suppress(Empty):
+            while True:
+                sock, tell = self._to_close.get_nowait()
+                try:
+                    source.close_connection(sock)
+                except TcptopError as error:
+                    tell(error)
+                else:
+                    tell(None)
+
     def _poll(self, source: Source) -> None:
         due = self._clock.now()
         beat = Beat(source, self._tracker, self._clock)
@@ -195,6 +221,7 @@ class Poller:
             if measured != self._measured:
                 measured = self._measured
                 source.measure(measured)
+            self._close_connections(source)
             self._publish(beat.tick())
             last, due = due, next_due(due, self._delay_s, self._clock.now())
             while beat.rest(self._wake, due):

@@ -93,6 +93,8 @@ LATER = (
     "pygments.plugin",
     "rich.traceback",
     "tcptop_ops.filters",
+    "tcptop_ops.settings_text",
+    "tomlkit",
 )
 """What is imported only when it is needed, after root was given up."""
 

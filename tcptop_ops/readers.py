@@ -292,16 +292,17 @@ def user(rows: Rows, flows: Flows) -> Values:
 
 def cgroup(rows: Rows, flows: Flows) -> Values:
     """The socket's own cgroup; where the kernel does not tell, that of the task which made it."""
-    return _named(_cgroup_ids(rows), flows.snapshot.cgroups)
+    return _named(cgroup_ids(rows), flows.snapshot.cgroups)
 
 
 def service(rows: Rows, flows: Flows) -> Values:
-    ids = _cgroup_ids(rows)
+    ids = cgroup_ids(rows)
     paths = flows.snapshot.cgroups
     return _named(ids, {number: service_of(paths.get(number, "")) for number in np.unique(ids).tolist()})
 
 
-def _cgroup_ids(rows: Rows) -> NDArray[np.uint64]:
+def cgroup_ids(rows: Rows) -> NDArray[np.uint64]:
+    """Of the socket's own cgroup, else of that of the task which made it."""
     own: NDArray[np.uint64] = rows.sockets["cgroup_id"]
     return np.where(own == 0, rows.events["cgroup_id"], own)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,8 @@ from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.processes import Users
+from tcptop_ops.reach import Helped, Reach
 from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
-
-if TYPE_CHECKING:
-    from tcptop_ops.reach import Reach
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # the type of the answers, too
@@ -189,6 +187,37 @@ def _ended(part: netlink.Messages, buffer: netlink.Bytes) -> bool:
     return len(last.begin) > 0
 
 
+def sockid(sock: Records) -> bytes:
+    """struct inet_diag_sockid of a SOCKET row: ports, addresses, device, and the cookie that makes it exact."""
+    at = 12 if sock["family"] == socket.AF_INET else 0
+    ends = (bytes(sock[name])[at:].ljust(16, b"\0") for name in ("laddr", "raddr"))
+    cookie = int(sock["cookie"])
+    ports = struct.pack(">HH", int(sock["lport"]), int(sock["rport"]))
+    return ports + b"".join(ends) + struct.pack("=III", int(sock["ifindex"]), cookie & 0xFFFFFFFF, cookie >> 32)
+
+
+NOT_CLOSED = {
+    errno.ENOENT: "it is gone already",
+    errno.ESTALE: "it is gone already: another socket has its port",
+    errno.EPERM: "that is not allowed",
+    errno.EOPNOTSUPP: "this kernel can't (it was built without CONFIG_INET_DIAG_DESTROY)",
+}
+"""What SOCK_DESTROY says: sock_diag_destroy(), inet_diag_find_one_icsk(), sock_diag_check_cookie(), tcp_abort()."""
+
+
+def close_connection(reach: Reach | None, sock: Records) -> None:
+    """Close the connection of this SOCKET row, and no other. Raises Failed or Unsupported, in a few words."""
+    if not isinstance(reach, Helped):
+        raise Unsupported("there is no helper that could", "it takes root, and no --no-helper")
+    if sock["state"] == State.LISTEN:
+        raise Unsupported("a listener is no connection")
+    try:
+        reach.close_connection(int(sock["netns"]), int(sock["family"]), sockid(sock))
+    except OSError as error:
+        why = NOT_CLOSED.get(error.errno or 0, os.strerror(error.errno or errno.EIO))
+        raise Failed(why, "--allow-close allows it" if error.errno == errno.EPERM else "") from error
+
+
 class Dumps(Protocol):
     """What SockDiagSource asks."""
 
@@ -290,6 +319,10 @@ class SockDiagSource:
 
     def measure(self, on: bool) -> None:
         """There is no program."""
+
+    def close_connection(self, sock: Records) -> None:
+        """See Source."""
+        close_connection(self._reach, sock)
 
     def close(self) -> None:
         self._diag.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.privilege import give_up
-from tcptop_ops.snapshot import Snapshot
+from tcptop_ops.snapshot import Records, Snapshot
 
 if TYPE_CHECKING:
     from tcptop_ops.bpf.launch import Options, Pending
@@ -32,6 +32,13 @@ class Source(Protocol):
 
     def measure(self, on: bool) -> None:
         """Have the kernel measure what the program costs, or no longer. Does nothing where that can't be."""
+        ...
+
+    def close_connection(self, sock: Records) -> None:
+        """Close the connection of this SOCKET row, by its cookie, in its network namespace: its peer gets a reset.
+
+        Raises Failed where it is gone, or that was not allowed at the start; Unsupported where it can't be done.
+        """
         ...
 
     def close(self) -> None:
@@ -63,6 +70,10 @@ class Noted:
     def measure(self, on: bool) -> None:
         """See Source."""
         self._source.measure(on)
+
+    def close_connection(self, sock: Records) -> None:
+        """See Source."""
+        self._source.close_connection(sock)
 
     def close(self) -> None:
         """See Source."""

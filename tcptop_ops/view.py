@@ -1,8 +1,8 @@
-"""What is looked at: rows sorted and chosen, columns chosen. Feeds the screen and every output."""
+"""What is looked at: rows sorted, chosen and put together, columns chosen. Feeds the screen and every output."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
+from tcptop_ops.groups import Groups, put_together, row_of
 from tcptop_ops.readers import Values
 from tcptop_ops.snapshot import bound_to
 from tcptop_ops.tracker import Flows, Rows, stays_here
@@ -28,42 +29,98 @@ class Spec:
     show_closed: bool = True
     show_loopback: bool = True
     widths: Mapping[str, int] = field(default_factory=dict)  # those that the user wants, by column id
+    thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by column id
     filter: Filter | None = None  # None: every row
+    group: str = "none"  # groups.KEYS
+    unfolded: frozenset[int] = frozenset()  # identities of the groups whose connections are shown
 
 
 @dataclass(frozen=True)
 class View:
-    """Rows in their order. ``order`` holds indices into the flows' rows, live ones first."""
+    """Rows in their order. ``order`` holds indices into the flows' rows, live ones first; -1 - g is group g.
+
+    The connections of an unfolded group follow it.
+    """
 
     flows: Flows
     spec: Spec
     order: NDArray[np.intp]
+    groups: Groups | None = None
 
     def __len__(self) -> int:
         return len(self.order)
 
+    @property
+    def connections(self) -> int:
+        """How many there are, in folded groups too."""
+        return len(self.order) if self.groups is None else len(self.groups.members)
+
     def values(self, column: Column, start: int = 0, stop: int | None = None) -> list[Any]:
         """The raw values of a column, for the rows in this window of the order."""
-        return read_at(self.flows, column, self.order[start:stop])
+        which = self.order[start:stop]
+        if self.groups is None:
+            return read_at(self.flows, column, which)
+        of_groups = self.groups.column(column)
+        return self._mixed(which, lambda numbers: of_groups[numbers], lambda rows: read_at(self.flows, column, rows))
 
     def cookies(self, start: int = 0, stop: int | None = None) -> list[int]:
-        """The cookies of these rows."""
+        """The cookies of these rows; of a group its identity, which is negative."""
         which = self.order[start:stop]
+        if self.groups is None:
+            return self._cookies(which)
+        identities = self.groups.identities
+        return self._mixed(which, lambda numbers: identities[numbers], self._cookies)
+
+    def _cookies(self, which: NDArray[np.intp]) -> list[int]:
         return [int(c) for c in _gather(self.flows, which, lambda rows: rows.sockets["cookie"])]
 
+    @staticmethod
+    def _mixed(
+        which: NDArray[np.intp],
+        of_groups: Callable[[NDArray[np.intp]], NDArray[Any]],
+        of_rows: Callable[[NDArray[np.intp]], list[Any]],
+    ) -> list[Any]:
+        is_group = which < 0
+        found: list[Any] = [None] * len(which)
+        for at, values in (
+            (np.flatnonzero(is_group), of_groups(-1 - which[is_group]).tolist()),
+            (np.flatnonzero(~is_group), of_rows(which[~is_group])),
+        ):
+            for place, value in zip(at.tolist(), values, strict=True):
+                found[place] = value
+        return found
+
+    def group_at(self, position: int) -> int | None:
+        """The number of the group at this position; None: a connection is there."""
+        entry = int(self.order[position])
+        return -1 - entry if entry < 0 else None
+
     def is_closed(self, position: int) -> bool:
-        """Whether the row at this position of the order has ended."""
+        """Whether the row at this position of the order has ended; of a group, all in it."""
+        number = self.group_at(position)
+        if self.groups is not None and number is not None:
+            return self.groups.is_closed(number)
         return bool(self.order[position] >= len(self.flows.live))
 
     def position_of(self, cookie: int) -> int | None:
-        """Where a connection stands now; the live one first, where a closed one had the same cookie."""
+        """Where a connection stands now, or its group where that is folded; or the group of this identity.
+
+        The live one first, where a closed one had the same cookie.
+        """
+        if cookie < 0:
+            number = None if self.groups is None else self.groups.with_identity(cookie)
+            return None if number is None else self._position(-1 - number)
         live, closed = self.flows.live.sockets["cookie"], self.flows.closed.sockets["cookie"]
         rows = np.concatenate([np.flatnonzero(live == cookie), len(live) + np.flatnonzero(closed == cookie)])
-        for row in rows:
-            at = np.flatnonzero(self.order == row)
-            if len(at):
-                return int(at[0])
-        return None
+        places = [self._position(int(row)) for row in rows]
+        if self.groups is not None and not any(place is not None for place in places):
+            numbers = [self.groups.holding(int(row)) for row in rows]
+            places = [self._position(-1 - number) for number in numbers if number is not None]
+        return next((place for place in places if place is not None), None)
+
+    def _position(self, entry: int) -> int | None:
+        at = np.flatnonzero(self.order == entry)
+        return int(at[0]) if len(at) else None
 
 
 def read_at(flows: Flows, column: Column, which: NDArray[np.intp]) -> list[Any]:
@@ -106,7 +163,13 @@ def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
 
 def make(flows: Flows, spec: Spec) -> View:
     """The view of these flows."""
-    order = sort(flows, spec.sort, spec.falling)
+    if spec.group != "none":
+        return _grouped(flows, spec)
+    return View(flows, spec, _chosen(flows, spec, sort(flows, spec.sort, spec.falling)))
+
+
+def _chosen(flows: Flows, spec: Spec, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Without the rows that are hidden."""
     if not spec.show_closed:
         order = order[order < len(flows.live)]
     if not spec.show_loopback:
@@ -115,15 +178,48 @@ def make(flows: Flows, spec: Spec) -> View:
     if spec.filter is not None:
         wanted = np.concatenate([spec.filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
         order = order[wanted[order]]
-    return View(flows, spec, order)
+    return order
+
+
+def _grouped(flows: Flows, spec: Spec) -> View:
+    """Groups in the order of their own values, ties by what they have in common; the rows of the unfolded ones."""
+    groups = put_together(flows, spec.group, _chosen(flows, spec, np.arange(len(flows))))
+    keys = ranks(spec.sort.seen(groups.column(spec.sort)), spec.falling)
+    order = groups.by_key[np.argsort(keys[groups.by_key], kind="stable")]
+    unfolded = np.isin(groups.identities[order], np.fromiter(spec.unfolded, np.int64, len(spec.unfolded)))
+    parts, done = [], 0
+    for place in np.flatnonzero(unfolded).tolist():
+        parts += [-1 - order[done : place + 1], _sorted(flows, spec, groups.rows(int(order[place])))]
+        done = place + 1
+    return View(flows, spec, np.concatenate([*parts, -1 - order[done:]]), groups)
+
+
+def _sorted(flows: Flows, spec: Spec, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """These rows, as ``sort`` would have them."""
+    cookies = np.concatenate([part.sockets["cookie"] for part in (flows.live, flows.closed)])
+    rows = rows[np.lexsort((cookies[rows], rows >= len(flows.live)))]
+    keys = ranks(spec.sort.seen(flows.column(spec.sort.read)[rows]), spec.falling)
+    return rows[np.argsort(keys, kind="stable")]
 
 
 def worst(view: View) -> int | None:
-    """The position of the row with the highest score, the first of several; none in an empty view."""
+    """The position of the row with the highest score, the first of several; none in an empty view.
+
+    Of a group and a connection in it, the connection's.
+    """
     if not len(view):
         return None
-    scores = view.flows.column(find(DEFAULT_SORT).read)[view.order]
-    return int(np.argmax(np.nan_to_num(scores, nan=-1.0)))
+    score = find(DEFAULT_SORT)
+    if view.groups is None:
+        scores = view.flows.column(score.read)[view.order]
+        return int(np.argmax(np.nan_to_num(scores, nan=-1.0)))
+    is_group = view.order < 0
+    scores = np.empty(len(view))
+    scores[~is_group] = view.flows.column(score.read)[view.order[~is_group]]
+    scores[is_group] = view.groups.column(score)[-1 - view.order[is_group]]
+    scores = np.nan_to_num(scores, nan=-1.0)
+    highest = np.flatnonzero(scores == scores.max())
+    return int(highest[np.argmin(is_group[highest])])
 
 
 def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes, int]]:
@@ -138,8 +234,7 @@ def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes
 
 
 def row_at(view: View, position: int) -> Rows:
-    """One row, as arrays of length 1."""
-    index = int(view.order[position])
-    edge = len(view.flows.live)
-    rows, at = (view.flows.live, index) if index < edge else (view.flows.closed, index - edge)
-    return rows.take(np.arange(at, at + 1))
+    """A connection's row, as arrays of length 1. Raises ValueError for a group."""
+    if view.group_at(position) is not None:
+        raise ValueError("a group is no connection")
+    return row_of(view.flows, int(view.order[position]))

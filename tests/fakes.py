@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_ops.errors import TcptopError
 from tcptop_ops.snapshot import (
     COUNTERS,
     EVENTS,
@@ -106,6 +107,8 @@ class FakeSource:
         self._snapshots = snapshots
         self.polls = 0
         self.closed = False
+        self.asked_to_close: list[int] = []
+        self.refusal: TcptopError | None = None
 
     def poll(self) -> Snapshot:
         at = self.polls
@@ -119,6 +122,12 @@ class FakeSource:
     def measure(self, on: bool) -> None:
         """Whether the cost is measured."""
         self.measured = on
+
+    def close_connection(self, sock: Any) -> None:
+        """Remembers which (``asked_to_close``), and raises ``refusal`` if there is one."""
+        self.asked_to_close.append(int(sock["cookie"]))
+        if self.refusal is not None:
+            raise self.refusal
 
     def drain(self) -> None:
         pass

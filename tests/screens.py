@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from textual.app import App
@@ -25,12 +27,20 @@ def first_words(app: App[Any]) -> list[str]:
     return [row[at:].split()[0] for row in rows[1:] if row[at:].strip()]
 
 
+async def until(pilot: Pilot[Any], condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    """Let the app work until something holds. Raises TimeoutError."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("\n".join(text_of(pilot.app)))
+        await pilot.pause()
+
+
 async def shown_tick(pilot: Pilot[Any], tick: int) -> View:
     """Wait until this tick is on the screen."""
     app = pilot.app
     assert isinstance(app, TcptopApp)
-    while app.newest is None or app.newest.flows.tick < tick:
-        await pilot.pause()
+    await until(pilot, lambda: app.newest is not None and app.newest.flows.tick >= tick)
     await pilot.pause()
     assert app.shown is not None
     return app.shown

@@ -445,7 +445,7 @@ async def test_help_scrolls_where_it_does_not_fit() -> None:
     async with running(app) as pilot:
         await pilot.press("question_mark")
         assert find("rto_win").help not in "\n".join(text_of(app))
-        await pilot.press(*["j"] * 40)
+        await pilot.press(*["j"] * 60)
         assert find("rto_win").help in "\n".join(text_of(app))
         await pilot.press("k", "q")
         assert app.is_running

@@ -12,6 +12,7 @@ from tcptop_ops.arguments import Arguments, kernel_options, parse, parser, read
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.columns import COLUMNS, DEFAULT, DEFAULT_SORT, find
 from tcptop_ops.errors import Usage
+from tcptop_ops.settings import Settings
 
 
 def parsed(*argv: str) -> Arguments:
@@ -29,12 +30,14 @@ def test_defaults() -> None:
         "sort": None,
         "falling": True,
         "columns": None,
+        "group": "none",
         "mouse": True,
         "output": "screen",
         "iterations": None,
         "filter": None,
         "no_helper": False,
         "allow_close": False,
+        "settings": dataclasses.asdict(Settings()),
     }
     assert parsed().sort is find(DEFAULT_SORT.partition(":")[0])
 

@@ -242,12 +242,12 @@ async def test_the_detail_has_everything(size: tuple[int, int]) -> None:
 
 
 async def test_every_column_is_in_the_detail_with_what_it_means() -> None:
-    from tcptop_ops.columns import COLUMNS
+    from tcptop_ops.columns import OUTPUT
 
     async with running(size=(160, 200)) as (app, pilot):
         await pilot.press("enter")
         found = whole(app)
-        for column in COLUMNS:
+        for column in OUTPUT:
             assert f"{column.alias or column.id} " in found
             assert column.help.split(",")[0].split()[0] in found
 

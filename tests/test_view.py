@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops.columns import COLUMNS, Column, find
+from tcptop_ops.filters import compile
 from tcptop_ops.tracker import Flows, Tracker
-from tcptop_ops.view import Spec, make, ranks, read_at, row_at, sort
+from tcptop_ops.view import Spec, View, make, ranks, read_at, row_at, sort, worst
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
 IDENTITIES = ("cookie", "netns", "inode")
@@ -148,3 +151,139 @@ def test_nothing_to_show() -> None:
 def test_ranks_of_nothing() -> None:
     for dtype in ("S4", "f8", "u8"):
         assert len(ranks(np.zeros(0, dtype), falling=True)) == 0
+
+
+# Groups
+
+
+def two_processes(**spec: Any) -> View:
+    """By srtt: curl (mean 40) with 7 and 8, nginx (mean 25) with 2, 1 and the closed 9."""
+    flows = flows_of(
+        flow(1, name=b"nginx", srtt_us=30),
+        flow(2, name=b"nginx", srtt_us=35),
+        flow(7, name=b"curl", srtt_us=60),
+        flow(8, name=b"curl", srtt_us=20),
+        closed=[flow(9, name=b"nginx", srtt_us=10)],
+    )
+    return make(flows, Spec(sort=find("srtt"), group="process", **spec))
+
+
+def entries(view: View) -> list[str | int]:
+    """Names of groups and cookies of connections, in their order."""
+    found: list[str | int] = []
+    for position, cookie in enumerate(view.cookies()):
+        number = view.group_at(position)
+        assert (number is None) == (cookie > 0)
+        found.append(cookie if number is None or view.groups is None else view.groups.title(number))
+    return found
+
+
+def unfolded(view: View, *names: str) -> View:
+    assert view.groups is not None
+    identities = {view.groups.title(g): int(view.groups.identities[g]) for g in range(len(view.groups))}
+    return make(view.flows, replace(view.spec, unfolded=frozenset(identities[name] for name in names)))
+
+
+def test_groups_stand_in_the_order_of_their_own_values() -> None:
+    view = two_processes()
+    assert entries(view) == ["curl", "nginx"]
+    assert view.values(find("srtt")) == [40, 25]
+    assert view.values(find("connections"), 1, 2) == [3]
+    assert (len(view), view.connections) == (2, 5)
+    assert entries(two_processes(falling=False)) == ["nginx", "curl"]
+    assert entries(make(view.flows, replace(view.spec, sort=find("connections")))) == ["nginx", "curl"]
+    assert entries(make(view.flows, replace(view.spec, sort=find("process"), falling=True))) == ["nginx", "curl"]
+
+
+def test_groups_of_equal_value_stand_in_the_order_of_their_names() -> None:
+    names = [b"zsh", b"awk", b"nginx", b"bash"]
+    flows = flows_of(*(flow(c, name=name) for c, name in enumerate(names, 1)))
+    for falling in (True, False):
+        view = make(flows, Spec(sort=find("srtt"), falling=falling, group="process"))
+        assert entries(view) == ["awk", "bash", "nginx", "zsh"]
+
+
+def test_an_unfolded_group_is_followed_by_its_connections_in_the_order_of_the_list() -> None:
+    view = unfolded(two_processes(), "nginx")
+    assert entries(view) == ["curl", "nginx", 2, 1, 9]
+    assert view.values(find("srtt")) == [40, 25, 35, 30, 10]
+    assert view.values(find("srtt"), 1, 3) == [25, 35]
+    assert [view.is_closed(i) for i in range(5)] == [False, False, False, False, True]
+    assert entries(unfolded(view, "nginx", "curl")) == ["curl", 7, 8, "nginx", 2, 1, 9]
+    assert (len(view), view.connections) == (5, 5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32), falling=st.booleans())
+def test_connections_of_a_group_stand_as_they_do_without_groups(seed: int, falling: bool) -> None:
+    tracker = Tracker(closed_s=1e9)
+    tracker.update(scrambled(6, seed))
+    flows = tracker.update(scrambled(6, seed + 1, 1))
+    for column in COLUMNS:
+        folded = make(flows, Spec(sort=column, falling=falling, group="state"))
+        assert folded.groups is not None
+        view = make(flows, replace(folded.spec, unfolded=frozenset(folded.cookies())))
+        plain = sort(flows, column, falling).tolist()
+        place = 0
+        for number in (-1 - folded.order).tolist():
+            mine = set(folded.groups.rows(number).tolist())
+            assert view.order[place : place + 1 + len(mine)].tolist() == [
+                -1 - number,
+                *(row for row in plain if row in mine),
+            ]
+            place += 1 + len(mine)
+        assert place == len(view)
+
+
+def test_where_a_connection_stands_in_groups() -> None:
+    folded = two_processes()
+    identity = folded.cookies()[1]
+    assert folded.position_of(identity) == folded.position_of(2) == folded.position_of(9) == 1
+    view = unfolded(folded, "nginx")
+    assert [view.position_of(c) for c in (identity, 2, 9, 7, 5, -5)] == [1, 2, 4, 0, None, None]
+    plain = make(view.flows, Spec())
+    assert plain.position_of(identity) is None
+
+
+def test_a_group_keeps_its_identity_from_tick_to_tick() -> None:
+    before, later = (
+        two_processes(),
+        make(flows_of(flow(5, name=b"curl"), flow(6, name=b"nginx")), Spec(group="process")),
+    )
+    assert sorted(before.cookies()) == sorted(later.cookies())
+
+
+def test_a_group_is_no_row() -> None:
+    view = unfolded(two_processes(), "nginx")
+    assert row_at(view, 2).sockets["cookie"][0] == 2
+    with pytest.raises(ValueError, match="a group"):
+        row_at(view, 1)
+
+
+def test_a_group_of_closed_connections_is_closed() -> None:
+    flows = flows_of(flow(1, name=b"a"), closed=[flow(2, name=b"b"), flow(3, name=b"a")])
+    view = make(flows, Spec(group="process", sort=find("process"), falling=False))
+    assert [view.is_closed(i) for i in range(2)] == [False, True]
+    assert entries(make(flows, replace(view.spec, show_closed=False))) == ["a"]
+
+
+def test_the_filter_is_of_connections_not_of_groups() -> None:
+    view = two_processes(filter=compile("srtt > 25us"))
+    assert entries(view) == ["curl", "nginx"]
+    assert view.values(find("connections")) == [1, 2]
+    assert view.values(find("srtt")) == [60, 32.5]
+    assert view.position_of(8) is None
+    assert entries(make(view.flows, replace(view.spec, filter=compile("cookie = 8")))) == ["curl"]
+
+
+def test_the_worst_is_a_connection_where_one_is_shown() -> None:
+    flows = flows_of(
+        flow(1, name=b"a", data_segs_out=100),
+        flow(2, name=b"b", data_segs_out=100, retrans_segs=50),
+        flow(3, name=b"b", data_segs_out=100),
+    )
+    view = make(flows, Spec(group="process", sort=find("process"), falling=False))
+    assert worst(view) == 1
+    assert worst(unfolded(view, "a")) == 2
+    assert worst(unfolded(view, "b")) == 2
+    assert worst(make(flows_of(), Spec(group="process"))) is None

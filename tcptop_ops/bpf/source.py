@@ -32,6 +32,7 @@ from tcptop_ops.snapshot import (
     distinct,
     gather,
 )
+from tcptop_ops.sockdiag import close_connection
 
 PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP = range(5)
 CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("beside", "u4"), ("born_before_ns", "u8")])
@@ -231,6 +232,10 @@ class SockOpsSource:
         elif not on and self._statistics is not None:
             os.close(self._statistics)
             self._statistics = None
+
+    def close_connection(self, sock: Records) -> None:
+        """See Source."""
+        close_connection(self._reach, sock)
 
     def _next_pass(self, rowless: int) -> None:
         """A survey costs a look-up for each socket: only if more have no row than the last one left without."""

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tcptop_ops import format as text
-from tcptop_ops.columns import Column, find
+from tcptop_ops.columns import GROUP, Column, find
+from tcptop_ops.groups import KEYS, Groups
 from tcptop_ops.mark import Mark, born_since
-from tcptop_ops.view import View, row_at
+from tcptop_ops.namebook import ADDRESSES, ENDPOINTS, NAMED, NOBODY, PORTS, Key, NameBook, all_keys, shower
+from tcptop_ops.view import View, read_at, row_at
 from tcptop_ops.widgets.fit import Layout
 
-ENDPOINTS = frozenset({"peer", "local", "laddr", "raddr"})
+CUT_IN_THE_MIDDLE = ENDPOINTS | ADDRESSES
 YOU = " *you"
+FOLDED, UNFOLDED, INSIDE = "[+] ", "[-] ", "    "
+"""Before the name of a group, and before that of a connection in it."""
+
+NAME_LEVEL = 3
+"""The level of a group's name: no judgement, but a look of its own."""
+
 NEW_TICKS = 2
 """So many ticks a new row is marked."""
 
@@ -43,16 +51,25 @@ def existing(view: View) -> int:
     return len(view.flows.live) + (len(view.flows.closed) if view.spec.show_closed else 0)
 
 
-def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[Line]:
+def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names: NameBook = NOBODY) -> list[Line]:
     """The rows from ``start`` to ``stop`` of the view. ``cursor`` is the row of the cursor."""
     stop = min(stop, len(view))
     if start >= stop:
         return []
     ends = _ends(view, start, stop)
+    is_group = (view.order[start:stop] < 0).tolist()
     texts, levels = [], []
     for placed in layout:
+        if placed.column is GROUP:
+            texts.append(_heads(view, layout, start, stop, names))
+            levels.append([NAME_LEVEL if one else 0 for one in is_group])
+            continue
         values = view.values(placed.column, start, stop)
-        shown = [_cell(placed.column, value, placed.width) for value in values]
+        show = shower(placed.column, names)
+        words = [
+            text.DASH if value == b"" and group else show(value) for value, group in zip(values, is_group, strict=True)
+        ]
+        shown = [_cell(placed.column, value, one, placed.width) for value, one in zip(values, words, strict=True)]
         if placed.column.id == "process" and view.flows.session:
             shown = _with_session(view, start, stop, shown)
         if placed.column.id == "state":
@@ -60,7 +77,13 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> lis
         texts.append(shown)
         judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
         judged_values = values if judged is placed.column else view.values(judged, start, stop)
-        levels.append([judged.level(value) for value in judged_values])
+        severity = view.spec.thresholds.get(judged.id)
+        levels.append(
+            [
+                judged.level_of_group(value, severity) if group else judged.level(value, severity)
+                for value, group in zip(judged_values, is_group, strict=True)
+            ]
+        )
     fresh = _fresh(view, start, stop)
     found = []
     rows = zip(zip(*texts, strict=True), zip(*levels, strict=True), fresh, strict=True)
@@ -69,6 +92,59 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int) -> lis
         mark = "!" if 2 in row_levels else "x" if closed else "+" if new else " "
         found.append(Line(row, row_levels, mark, closed, position == cursor))
     return found
+
+
+def _heads(view: View, layout: Layout, start: int, stop: int, names: NameBook) -> list[str]:
+    """The cells of GROUP: of a group its name and how many connections it has; of one of these who has it.
+
+    Where no other column tells a connection's peer, this one does.
+    """
+    width = next(placed.width for placed in layout if placed.column is GROUP)
+    has_peer = any(placed.column.id == "peer" for placed in layout)
+    which = "peer" if not has_peer else "pid" if view.spec.group == "process" else "process"
+    entries = view.order[start:stop]
+    inside = iter(read_at(view.flows, find(which), entries[entries >= 0]))
+    show = shower(find(which), names)
+    cells = []
+    for cookie, entry in zip(view.cookies(start, stop), entries.tolist(), strict=True):
+        if view.groups is not None and entry < 0:
+            cells.append(_head(view, view.groups, -1 - entry, names, width))
+        else:
+            cells.append((INSIDE + _inside(view, which, show(next(inside)), cookie, width - len(INSIDE))).ljust(width))
+    return cells
+
+
+def _head(view: View, groups: Groups, number: int, names: NameBook, width: int) -> str:
+    mark = UNFOLDED if int(groups.identities[number]) in view.spec.unfolded else FOLDED
+    count = text.count(int(groups.counts[number]))
+    room = max(width - len(mark) - len(count) - 1, 1)
+    return f"{mark}{_name(view, groups, number, names, room).ljust(room)} {count}"
+
+
+def _name(view: View, groups: Groups, number: int, names: NameBook, room: int) -> str:
+    """Of a group. That of a remote host stands for its address, where it is known."""
+    title = groups.title(number)
+    if view.spec.group == "remote" and names:
+        value = groups.column(find("raddr"))[number]
+        title = shower(find("raddr"), names)(bytes(value)) if value else title
+    return text.shorten_middle(title, room) if KEYS[view.spec.group].ends_tell else text.shorten(title, room)
+
+
+def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:
+    """A connection of a group."""
+    if which == "peer":
+        return text.shorten_middle(shown, room)
+    cell = text.shorten(f"pid {shown}" if which == "pid" else shown, room)
+    return _signed_for(cell.ljust(room)) if cookie == view.flows.session and view.flows.session else cell
+
+
+def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[Key]:
+    """Whose names these rows could show; and the row of the cursor, of which more is shown than its cells."""
+    columns = [placed.column for placed in layout if placed.column.id in NAMED]
+    columns += [find("raddr")] * (view.spec.group == "remote") + [find("peer")] * (view.groups is not None)
+    of_rows = all_keys(columns, lambda column: view.values(column, start, stop))
+    of_cursor = all_keys(map(find, sorted(ENDPOINTS)), lambda column: view.values(column, cursor, cursor + 1))
+    return list(dict.fromkeys([*of_cursor, *of_rows]))
 
 
 def _with_session(view: View, start: int, stop: int, shown: list[str]) -> list[str]:
@@ -83,8 +159,7 @@ def _signed_for(cell: str) -> str:
     return f"{text.shorten(name, width - len(YOU))}{YOU}".ljust(width)
 
 
-def _cell(column: Column, value: Any, width: int) -> str:
-    shown = column.show(value)
+def _cell(column: Column, value: Any, shown: str, width: int) -> str:
     if len(shown) > width:
         shown = _shortened(column, value, shown, width)
     return shown.rjust(width) if column.right else shown.ljust(width)
@@ -92,9 +167,9 @@ def _cell(column: Column, value: Any, width: int) -> str:
 
 def _shortened(column: Column, value: Any, shown: str, width: int) -> str:
     """Nothing that could be read as another value: a cut text has a ``~``, a number too long a ``+`` behind nines."""
-    if column.id in ENDPOINTS or isinstance(value, int):
+    if column.id in CUT_IN_THE_MIDDLE or isinstance(value, int):
         return text.shorten_middle(shown, width)
-    if not column.right:
+    if not column.right or column.id in PORTS:  # a port that is too long has a name
         return text.shorten(shown, width)
     compact = text.si(value)
     return compact if len(compact) <= width else "9" * (width - 1) + "+"
@@ -114,8 +189,11 @@ def _fresh(view: View, start: int, stop: int) -> list[bool]:
     ages = view.flows.live.rates["fresh"]
     tick = view.flows.tick
     rows = view.order[start:stop].tolist()
-    return [bool(row < live and (age := int(ages[row])) < NEW_TICKS and tick > age) for row in rows]
+    return [bool(0 <= row < live and (age := int(ages[row])) < NEW_TICKS and tick > age) for row in rows]
 
 
 def _since_mark(view: View, mark: Mark, start: int, stop: int) -> list[bool]:
-    return [bool(born_since(mark, row_at(view, position))[0]) for position in range(start, stop)]
+    return [
+        view.group_at(position) is None and bool(born_since(mark, row_at(view, position))[0])
+        for position in range(start, stop)
+    ]

@@ -14,8 +14,8 @@ from textual.widgets.option_list import Option
 
 from tcptop_ops.columns import COLUMNS, Column
 from tcptop_ops.format import shorten
+from tcptop_ops.settings import LEAST_WIDTH, MOST_WIDTH
 
-LEAST, MOST = 3, 60
 HELP_WIDTH = 48
 
 
@@ -115,7 +115,7 @@ class ColumnPicker(ModalScreen[Choice | None]):
     def action_widen(self, characters: int) -> None:
         """Wider or narrower."""
         column = self._order[self._at]
-        width = min(max(self._widths.get(column.id, column.width) + characters, LEAST), MOST)
+        width = min(max(self._widths.get(column.id, column.width) + characters, LEAST_WIDTH), MOST_WIDTH)
         self._widths[column.id] = width
         if width == column.width:
             del self._widths[column.id]

@@ -15,6 +15,7 @@ from tcptop_ops import facts
 from tcptop_ops import format as text
 from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.history import Series
+from tcptop_ops.namebook import NOBODY, NameBook
 from tcptop_ops.snapshot import HAPPENING, UNKNOWN_U32, OwnerKind, Records
 from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets import timeline
@@ -23,7 +24,7 @@ from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans, flow, piece
 from tcptop_ops.widgets.pages import GAP, Page, beside, heading, labelled, wrapped
-from tcptop_ops.widgets.row import Row, who
+from tcptop_ops.widgets.row import NO_THRESHOLDS, Row, Thresholds, who
 
 WIDE = 120
 """Width from which there are two columns."""
@@ -54,13 +55,17 @@ Somaxconn = Callable[[int], int | None]
 class Detail(Page):
     """The page of one connection, found by its cookie in each tick; what is gone stays as it was last."""
 
-    def __init__(self, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: Pencil) -> None:
+    def __init__(
+        self, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: Pencil, thresholds: Thresholds
+    ) -> None:
         super().__init__(id="detail")
+        self._thresholds = thresholds
         self._cookie, self._series, self._somaxconn, self._drawn = cookie, series, somaxconn, drawn
         self._row: Row | None = None
         self._gone_s: float | None = None
         self._story: Records = np.zeros(0, HAPPENING)
         self._story_ns = 0
+        self._names = NOBODY
 
     @property
     def row(self) -> Row | None:
@@ -70,7 +75,7 @@ class Detail(Page):
     def show(self, flows: Flows) -> None:
         """Another tick."""
         snapshot = flows.snapshot
-        found = Row.of_cookie(flows, self._cookie)
+        found = Row.of_cookie(flows, self._cookie, self._thresholds)
         if found is not None:
             self._row, self._gone_s = found, None
         elif self._row is not None:
@@ -78,6 +83,11 @@ class Detail(Page):
         if snapshot.watched == self._cookie and len(snapshot.story):
             self._story = snapshot.story.copy()
         self._story_ns = snapshot.now_ns
+        self.redraw()
+
+    def name_by(self, names: NameBook) -> None:
+        """From now on show these names of its ends."""
+        self._names = names
         self.redraw()
 
     def make_page(self, width: int, height: int) -> list[Spans]:
@@ -103,7 +113,7 @@ class Detail(Page):
         return [*lines, *beside(left, right, half + GAP), *_fields(row, width)]
 
     def _who(self, row: Row, width: int) -> list[Spans]:
-        lines = flow(who(row, width >= ROOMY), width, 1)
+        lines = flow(who(row, width >= ROOMY, self._names), width, 1)
         rest = [
             piece(f"{label} {shown}", "dim", rank)
             for rank, (label, name) in enumerate(
@@ -272,14 +282,24 @@ class DetailScreen(ModalScreen[None]):
         Binding("home", "top", "To the top", show=False, id="detail.top"),
         Binding("e", "app.explain_cause", "Explain", id="detail.explain"),
         Binding("o", "app.operators", "Operators", id="detail.operators"),
+        Binding("y", "app.elsewhere", "Filters for other tools", id="detail.elsewhere"),
+        Binding("n", "app.names", "Names", show=False, id="detail.names"),
         Binding("space", "app.pause", "Pause", id="detail.pause"),
         Binding("question_mark,f1", "app.help", "Help", id="detail.help"),
     ]
 
-    def __init__(self, flows: Flows, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: Pencil) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        cookie: int,
+        series: ReadSeries,
+        somaxconn: Somaxconn,
+        drawn: Pencil,
+        thresholds: Thresholds = NO_THRESHOLDS,
+    ) -> None:
         super().__init__()
         self._flows = flows
-        self._page = Detail(cookie, series, somaxconn, drawn)
+        self._page = Detail(cookie, series, somaxconn, drawn, thresholds)
 
     def compose(self) -> ComposeResult:
         """The page above the keys."""
@@ -294,6 +314,10 @@ class DetailScreen(ModalScreen[None]):
     def show(self, flows: Flows) -> None:
         """Another tick."""
         self._page.show(flows)
+
+    def name_by(self, names: NameBook) -> None:
+        """From now on show these names."""
+        self._page.name_by(names)
 
     @property
     def row(self) -> Row | None:

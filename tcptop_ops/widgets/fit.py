@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tcptop_ops.columns import DEFAULT, WIDER, Column, find
+from tcptop_ops.columns import DEFAULT, GROUP, WIDER, Column, find
 
 GUTTER = 2
 """Characters left of the first column: the cursor's and the mark's."""
 
 NARROW = ("process", "peer", "score", "cause", "retrans_win", "state", "srtt_us", "rto_win", "retrans_pct")
 """The default columns, the most telling first: what stays where not even they fit."""
+
+NARROW_GROUPS = ("score", "retrans_win", "cause", "peer", "srtt_us", "retrans_pct", "rto_win", "state")
+"""The same behind GROUP, which takes the place of the process: it names those of a group's connections."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,11 @@ class Stretch:
 LEAST_TEXT = 12
 """What a column of text shrinks to where there is no room for its own width."""
 
-EAGER = ("cause", "peer", "process")
+EAGER = ("group", "cause", "peer", "process")
 """These grow before others do, in this order."""
 
 STRETCH = {
+    "group": Stretch(20, 24, 48),
     "peer": Stretch(15, 30, 47),
     "process": Stretch(9, 16, 16),
     "cause": Stretch(12, 14, 16),
@@ -59,16 +63,23 @@ def total_width(layout: Layout) -> int:
     return GUTTER + (layout[-1].x + layout[-1].width if layout else 0)
 
 
-def fit(columns: Sequence[Column], sort: Column, width: int, widths: Mapping[str, int] | None = None) -> Layout:
+def fit(
+    columns: Sequence[Column],
+    sort: Column,
+    width: int,
+    widths: Mapping[str, int] | None = None,
+    grouped: bool = False,
+) -> Layout:
     """The default columns adapt to the width; any others are those that the user asked for, whatever the width is.
 
-    ``widths``: those that the user wants, by id.
+    ``widths``: those that the user wants, by id. ``grouped``: GROUP stands before them.
     """
     fixed = widths or {}
     if tuple(columns) != tuple(find(name) for name in DEFAULT):
+        columns = [GROUP, *columns] if grouped else columns
         scrolls = _needed(columns, sort, fixed, _least) > width
         return _grow(columns, sort, fixed, _needed(columns, sort, fixed, _ease) if scrolls else width)
-    return _grow(_choose(sort, fixed, width), sort, fixed, width)
+    return _grow(_choose(sort, fixed, width, grouped), sort, fixed, width)
 
 
 def at(layout: Layout, x: int) -> Column | None:
@@ -76,12 +87,14 @@ def at(layout: Layout, x: int) -> Column | None:
     return next((p.column for p in layout if p.x - 1 <= x < p.x + p.width), None)
 
 
-def _choose(sort: Column, fixed: Fixed, width: int) -> list[Column]:
+def _choose(sort: Column, fixed: Fixed, width: int, grouped: bool) -> list[Column]:
     """The default set, or what fits of it; with more room, more columns. What the rows are sorted by is shown."""
-    default = [find(name) for name in DEFAULT]
-    wanted = default + [sort] * (sort not in default)
+    default = [find(name) for name in DEFAULT if not grouped or name != "process"]
+    default = [GROUP, *default] if grouped else default
+    shown = sort in default or (grouped and sort.id == "connections")
+    wanted = default + [sort] * (not shown)
     if _needed(wanted, sort, fixed, _least) > width:
-        return _fewer(sort, fixed, width, wanted)
+        return _fewer(sort, fixed, width, wanted, grouped)
     for column in map(find, WIDER):
         if column in wanted:
             continue
@@ -91,9 +104,10 @@ def _choose(sort: Column, fixed: Fixed, width: int) -> list[Column]:
     return wanted
 
 
-def _fewer(sort: Column, fixed: Fixed, width: int, wanted: list[Column]) -> list[Column]:
-    ranked = [find(name) for name in NARROW]
-    ranked = list(dict.fromkeys([*ranked[:2], sort, *ranked[2:]]))
+def _fewer(sort: Column, fixed: Fixed, width: int, wanted: list[Column], grouped: bool) -> list[Column]:
+    ranked = [GROUP, *map(find, NARROW_GROUPS)] if grouped else [find(name) for name in NARROW]
+    first = 1 if grouped else 2
+    ranked = list(dict.fromkeys([*ranked[:first], *[sort] * (sort in wanted), *ranked[first:]]))
     kept: list[Column] = []
     for column in ranked:
         if not kept or _needed([*kept, column], sort, fixed, _least) <= width:

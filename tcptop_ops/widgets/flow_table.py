@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import zip_longest
 from typing import ClassVar
@@ -17,14 +18,19 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_ops import keymap
-from tcptop_ops.columns import Column
+from tcptop_ops.columns import GROUP, Column, find
+from tcptop_ops.namebook import NOBODY, Key, NameBook
 from tcptop_ops.view import Spec, View
-from tcptop_ops.widgets.cells import Line, existing, lines
+from tcptop_ops.widgets.cells import NAME_LEVEL, Line, existing, lines, name_keys
 from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
 from tcptop_ops.widgets.keys import bindings
+from tcptop_ops.widgets.lines import merged
 
-LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed")
-LEVELS = {-1: "dim", 1: "warn", 2: "bad"}
+LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed", "group")
+LEVELS = {-1: "dim", 1: "warn", 2: "bad", NAME_LEVEL: "group"}
+COUNT = find("connections")
+"""What stands at the end of the column with the groups; a click on its title sorts by it."""
+
 WHEEL_ROWS = 3
 STRIPS_KEPT = 1024
 EMPTY_LINES = 2
@@ -48,6 +54,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         & > .flow-table--warn { color: $text-warning; }
         & > .flow-table--bad { color: $text-error; text-style: bold; }
         & > .flow-table--closed { color: $text-muted; }
+        & > .flow-table--group { text-style: bold; }
     }
     FlowTable:ansi {
         & > .flow-table--header { text-style: underline; }
@@ -64,6 +71,13 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     class Opened(Message):
         """A row was clicked twice."""
+
+    class Folding(Message):
+        """A group shall show its connections, or hide them. ``identity``: the group's."""
+
+        def __init__(self, identity: int, unfold: bool) -> None:
+            super().__init__()
+            self.identity, self.unfold = identity, unfold
 
     class HeaderClicked(Message):
         """The title of a column was clicked."""
@@ -83,6 +97,8 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._held: int | None = None
         self._typing = False
         self._scrolled_away = False
+        self._names = NOBODY
+        self._ask: Callable[[list[Key]], None] | None = None
         self._strips: LRUCache[Line, Strip] = LRUCache(STRIPS_KEPT)
         self._looks: dict[str, Style] = {}
 
@@ -100,8 +116,8 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns on the screen, left to right."""
-        return tuple(placed.column for placed in self._layout_of)
+        """The columns on the screen, left to right; the one with the groups is none that anybody chose."""
+        return tuple(placed.column for placed in self._layout_of if placed.column is not GROUP)
 
     def show(self, view: View) -> None:
         """Show this view; the cursor stays on its connection, or near its place if that is gone."""
@@ -137,8 +153,14 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._typing = typing
         self._repaint()
 
+    def name_by(self, names: NameBook, ask: Callable[[list[Key]], None] | None) -> None:
+        """From now on show these names. ``ask`` is told at each repaint whose names could be seen; None: nobody is."""
+        self._names, self._ask = names, ask
+        self._repaint()
+
     def _fit(self) -> None:
-        self._layout_of = fit(self._spec.columns, self._spec.sort, self.size.width, self._spec.widths)
+        spec = self._spec
+        self._layout_of = fit(spec.columns, spec.sort, self.size.width, spec.widths, spec.group != "none")
         width = total_width(self._layout_of)
         self.set_reactive(FlowTable.virtual_size, Size(width, self.virtual_size.height))
         if self.scroll_x:
@@ -209,8 +231,21 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.select(len(self._view) - 1 if self._view else 0)
 
     def action_sideways(self, cells: int) -> None:
-        """Left and right, where the columns are too wide together."""
+        """Left and right, where the columns are too wide together; where they aren't, fold and unfold groups."""
+        if self._view and self._view.groups is not None and not self.max_scroll_x:
+            self._fold(self._view, cells > 0)
+            return
         self.scroll_to(x=self.scroll_x + cells, animate=False, force=True)
+
+    def _fold(self, view: View, unfold: bool) -> None:
+        """As in any tree: from a connection, left goes to its group first."""
+        identity = view.cookies(self._cursor, self._cursor + 1)[0]
+        if identity >= 0:
+            before = (view.order[: self._cursor] < 0).nonzero()[0]
+            if not unfold and len(before):
+                self.select(int(before[-1]))
+        elif unfold != (identity in view.spec.unfolded):
+            self.post_message(self.Folding(identity, unfold))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self._wheel(event, WHEEL_ROWS)
@@ -236,7 +271,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             scrolled = event.x - GUTTER + (self.scroll_offset.x if event.x >= GUTTER else 0)
             column = at(self._layout_of, scrolled)
             if column is not None:
-                self.post_message(self.HeaderClicked(column))
+                self.post_message(self.HeaderClicked(COUNT if column is GROUP else column))
         elif self._view and self._top + event.y - 1 < len(self._view):
             self.select(self._top + event.y - 1)
             if event.chain == 2:
@@ -263,13 +298,37 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
     def _repaint(self) -> None:
         """Make the window's lines anew, and have those painted that look different now."""
         old, top = self._lines, self._top
-        new = [] if self._view is None else lines(self._view, self._layout_of, top, top + self._rows, self._cursor)
+        view, window = self._view, (top, top + self._rows, self._cursor)
+        new = [] if view is None else lines(view, self._layout_of, *window, self._names)
         self._lines = new
-        changed = [y for y, (before, after) in enumerate(zip_longest(old, new)) if before != after]
+        if view and self._ask is not None:
+            self._ask(name_keys(view, self._layout_of, *window))
+        changed = [
+            Region(start, y + 1, stop - start, 1)
+            for y, (before, after) in enumerate(zip_longest(old, new))
+            if before != after
+            for start, stop in self._differing(before, after)
+        ]
         if not new:
-            changed = list(range(max(len(old), EMPTY_LINES)))
+            changed = [Region(0, y + 1, self.size.width, 1) for y in range(max(len(old), EMPTY_LINES))]
         if changed:
-            self.refresh(*(Region(0, y + 1, self.size.width, 1) for y in changed))
+            self.refresh(*changed)
+
+    def _differing(self, before: Line | None, after: Line | None) -> list[tuple[int, int]]:
+        """The ranges of cells that look different: the whole line where more than figures changed, or scrolled."""
+        whole = [(0, self.size.width)]
+        if before is None or after is None or self.scroll_offset.x or len(after.cells) != len(self._layout_of):
+            return whole
+        if before._replace(cells=after.cells, levels=after.levels) != after or len(before.cells) != len(after.cells):
+            return whole
+        pairs = zip(self._layout_of, before.cells, after.cells, before.levels, after.levels, strict=True)
+        return merged(
+            [
+                (GUTTER + placed.x, GUTTER + placed.x + placed.width)
+                for placed, old, new, was, level in pairs
+                if (old, was) != (new, level)
+            ]
+        )
 
     def notify_style_update(self) -> None:
         """Other colours: no strip made so far is good any more."""
@@ -326,8 +385,13 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         segments = [Segment(" " * GUTTER, plain)]
         for i, placed in enumerate(self._layout_of):
             column = placed.column
-            is_sort = column is self._spec.sort
+            is_sort = (COUNT if column is GROUP else column) is self._spec.sort
             mark = ("v" if self._spec.falling else "^") if is_sort else ""
+            if column is GROUP:
+                counts = COUNT.title + mark
+                by = f"BY {self._spec.group.upper()}".ljust(placed.width - len(counts))
+                segments += [Segment(by, plain), Segment(counts, marked if is_sort else plain)]
+                continue
             title = (column.title if len(column.title + mark) <= placed.width else column.title.split()[0]) + mark
             text = title.rjust(placed.width) if column.right else title.ljust(placed.width)
             segments += [Segment(" " * bool(i), plain), Segment(text, marked if is_sort else plain)]

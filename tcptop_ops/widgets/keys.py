@@ -8,23 +8,19 @@ from typing import NamedTuple
 from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingType
 
-from tcptop_ops.keymap import Key
+from tcptop_ops.keymap import KEYS, Key
+from tcptop_ops.keynames import CHARACTERS
 
-SPELLED = {
+SPELLED = CHARACTERS | {
     "space": "Spc",
-    "slash": "/",
-    "backslash": "\\",
-    "question_mark": "?",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
-    "plus": "+",
-    "minus": "-",
     "escape": "Esc",
     "enter": "Enter",
     "pageup": "PgUp",
     "pagedown": "PgDn",
-    "ctrl+c": "^C",
 }
+
+PLACES = {key.id: place for place, key in enumerate(KEYS)}
+"""The table's order: Textual puts those whose keys were changed last."""
 
 
 class KeyHelp(NamedTuple):
@@ -45,6 +41,8 @@ def spell(key: str) -> str:
     """A key as it is written on the keyboard."""
     if key in SPELLED:
         return SPELLED[key]
+    if key.startswith("ctrl+"):
+        return f"^{spell(key[5:]).upper()}" if key.count("+") == 1 else key
     return key.capitalize() if len(key) > 1 else key
 
 
@@ -62,14 +60,17 @@ def listed(active: Mapping[str, ActiveBinding]) -> list[KeyHelp]:
     """
     keys: dict[str, list[str]] = {}
     first: dict[str, ActiveBinding] = {}
-    ranked = sorted(
-        active.items(), key=lambda item: (not item[1].binding.show, item[1].binding.show == _of_app(item[1]))
-    )
+    ranked = sorted(active.items(), key=lambda item: _rank(item[1]))
     for key, found in ranked:
         if found.binding.id and not found.binding.system:
             keys.setdefault(found.binding.description, []).append(spell(key))
             first.setdefault(found.binding.description, found)
     return [KeyHelp(_range(keys[what]), what, _action(found), found.binding.show) for what, found in first.items()]
+
+
+def _rank(found: ActiveBinding) -> tuple[bool, bool, int]:
+    shown = found.binding.show
+    return not shown, shown == _of_app(found), PLACES.get(found.binding.id or "", len(PLACES))
 
 
 def _of_app(found: ActiveBinding) -> bool:

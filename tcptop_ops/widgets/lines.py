@@ -34,6 +34,35 @@ def width_of(spans: Spans) -> int:
     return sum(len(span.text) for span in spans)
 
 
+BRIDGED = 8
+"""Cells that are not worth leaving out between two that changed: moving the cursor costs as much."""
+
+
+def merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (start, stop) in rising order, those that nearly touch made one."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if found and start - found[-1][1] <= BRIDGED:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return found
+
+
+def differing(before: Spans, after: Spans) -> list[tuple[int, int]]:
+    """The ranges of cells in which two lines look different."""
+    old, new = _cells(before), _cells(after)
+    blank = (" ", "plain", "")
+    length = max(len(old), len(new))
+    old += [blank] * (length - len(old))
+    new += [blank] * (length - len(new))
+    return merged([(x, x + 1) for x in range(length) if old[x] != new[x]])
+
+
+def _cells(line: Spans) -> list[tuple[str, str, str]]:
+    return [(character, span.role, span.action) for span in line for character in span.text]
+
+
 class Piece(NamedTuple):
     """Some spans that are shown together or not at all; those of the least ``rank`` stay longest."""
 
@@ -122,9 +151,14 @@ class Lines(Widget):
         new = self._lines = self.make_lines(*self.size)
         count = max(len(old), len(new))
         before, after = old + [()] * (count - len(old)), new + [()] * (count - len(new))
-        changed = [y for y in range(count) if before[y] != after[y]]
+        changed = [
+            Region(start, y, stop - start, 1)
+            for y in range(count)
+            if before[y] != after[y]
+            for start, stop in differing(before[y], after[y])
+        ]
         if changed:
-            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+            self.refresh(*changed)
 
     def on_resize(self) -> None:
         """Other pieces may fit now."""

@@ -18,22 +18,23 @@ class Commands(Provider):
     async def discover(self) -> Hits:
         """All of them."""
         for key, title in _titles():
-            yield DiscoveryHit(title, partial(self._run, key), help=_keys(key))
+            yield DiscoveryHit(title, partial(self._run, key), help=self._keys(key))
 
     async def search(self, query: str) -> Hits:
         """Those that match, the best first."""
         matcher = self.matcher(query)
         for key, title in _titles():
             if (score := matcher.match(title)) > 0:
-                yield Hit(score, matcher.highlight(title), partial(self._run, key), help=_keys(key))
+                yield Hit(score, matcher.highlight(title), partial(self._run, key), help=self._keys(key))
 
     async def _run(self, key: Key) -> None:
         await self.app.run_action(key.action)
 
+    def _keys(self, key: Key) -> str:
+        """Those in force: of the configuration, or the usual ones."""
+        wanted = self.app._keymap.get(key.id, key.keys)
+        return " ".join(spell(name) for name in wanted.split(","))
+
 
 def _titles() -> list[tuple[Key, str]]:
     return [(key, key.told or key.words) for key in APP if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
-
-
-def _keys(key: Key) -> str:
-    return " ".join(spell(name) for name in key.keys.split(","))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,31 +12,37 @@ from tcptop_ops import evidence
 from tcptop_ops import format as text
 from tcptop_ops.columns import find
 from tcptop_ops.diagnosis import CAUSES, Cause
+from tcptop_ops.namebook import NOBODY, Key, NameBook, keys, shower
 from tcptop_ops.tracker import Flows, Rows
 from tcptop_ops.view import View, row_at, top_sources
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
 
+Thresholds = Mapping[str, tuple[float, float]]
+NO_THRESHOLDS: Thresholds = MappingProxyType({})
+LONGEST_END = 28
+"""Characters of an end that has a name: two of them, and the process, are one line of 80."""
+
 
 class Row:
-    """One row (Rows of length 1), read column by column."""
+    """One row (Rows of length 1), read column by column. ``thresholds``: as of ``Spec``."""
 
-    def __init__(self, rows: Rows, flows: Flows) -> None:
-        self.rows, self.flows = rows, flows
+    def __init__(self, rows: Rows, flows: Flows, thresholds: Thresholds = NO_THRESHOLDS) -> None:
+        self.rows, self.flows, self._thresholds = rows, flows, thresholds
         self.closed = rows.endings is not None
         self.state = self.value("state").decode()
 
     @classmethod
     def of(cls, view: View, position: int) -> Row:
         """The row at this position."""
-        return cls(row_at(view, position), view.flows)
+        return cls(row_at(view, position), view.flows, view.spec.thresholds)
 
     @classmethod
-    def of_cookie(cls, flows: Flows, cookie: int) -> Row | None:
+    def of_cookie(cls, flows: Flows, cookie: int, thresholds: Thresholds = NO_THRESHOLDS) -> Row | None:
         """The row of a connection; the live one first, where a closed one had the same cookie; of those the last."""
         for rows in (flows.live, flows.closed):
             at = np.flatnonzero(rows.sockets["cookie"] == cookie)[-1:]
             if len(at):
-                return cls(rows.take(at), flows)
+                return cls(rows.take(at), flows, thresholds)
         return None
 
     @property
@@ -61,9 +69,19 @@ class Row:
             return text.UNKNOWN
         return find(name).show(self.value(name))
 
+    def end(self, name: str, names: NameBook) -> str:
+        """``local`` or ``peer`` as text, with the names that are known: no longer than a line has room for."""
+        shown, numbers = shower(find(name), names)(self.value(name)), self.shown(name)
+        return numbers if shown == numbers else text.shorten_middle(shown, LONGEST_END)
+
+    def name_keys(self) -> list[Key]:
+        """Whose names its ends could show."""
+        return [key for name in ("local", "peer") for key in keys(find(name), self.value(name))]
+
     def level(self, name: str) -> int:
         """As of ``Column.level``."""
-        return find(name).level(self.value(name))
+        column = find(name)
+        return column.level(self.value(name), self._thresholds.get(column.id))
 
     def span(self, name: str, before: str) -> Span:
         """As text behind other text; coloured where it is bad."""
@@ -85,14 +103,14 @@ class Row:
         return evidence.of(self.rows, self.flows)
 
 
-def who(row: Row, roomy: bool) -> list[Piece]:
+def who(row: Row, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
     """Whose it is, from where to where, how it stands. ``roomy``: the local address too."""
     pid = row.shown("pid")
     pieces = [piece(row.shown("process") + ("" if pid in (text.DASH, text.UNKNOWN) else f" {pid}"), "title", 1)]
     if row.listens:
-        return [*pieces, piece(row.shown("local")), piece(row.state, rank=1)]
-    here = (Span(row.shown("local")),) if roomy else ()
-    pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(row.shown("peer")))))
+        return [*pieces, piece(row.end("local", names)), piece(row.state, rank=1)]
+    here = (Span(row.end("local", names)),) if roomy else ()
+    pieces.append(Piece((*here, Span(" -> " if roomy else "-> ", "dim"), Span(row.end("peer", names)))))
     pieces.append(_end(row) if row.closed else piece(row.state, rank=1))
     if row.shown("owner") == "listener":
         pieces.append(piece("not accepted yet", "warn", 2))

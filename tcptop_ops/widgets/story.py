@@ -1,10 +1,15 @@
-"""The selected connection in a few lines: who it is, why it stands where it stands, its figures, how they went."""
+"""The selected row in a few lines: who it is, why it stands where it stands, its figures, how they went.
+
+Of a group: ``group_story``.
+"""
 
 from __future__ import annotations
 
 from tcptop_ops import format as text
 from tcptop_ops.history import Series
+from tcptop_ops.namebook import NOBODY, NameBook
 from tcptop_ops.view import View
+from tcptop_ops.widgets import group_story
 from tcptop_ops.widgets.cells import existing
 from tcptop_ops.widgets.graphs import BLOCKS, Pencil, greatest, spark
 from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, flow, join, piece
@@ -58,6 +63,12 @@ class Story(Lines):
         self._position: int | None = None
         self._series: Series | None = None
         self._binding = ""
+        self._names = NOBODY
+
+    def name_by(self, names: NameBook) -> None:
+        """From now on show these names."""
+        self._names = names
+        self.redraw()
 
     def show(self, view: View, position: int | None, series: Series | None = None, binding: str = "") -> None:
         """Show the row at this position, and how it went; none: an empty place. ``binding``: see ``row.verdict``."""
@@ -73,9 +84,14 @@ class Story(Lines):
             return [_rule(view, (), width)]
         place = f"{position + 1} of {len(view)}"
         hidden = " and ".join(_hidden(view))
-        full = f"{place}, by {view.spec.sort.title.split()[0]}{f', {hidden} hidden' if hidden else ''}"
+        grouped = f", grouped by {view.spec.group}" if view.groups is not None else ""
+        full = f"{place}, by {view.spec.sort.title.split()[0]}{grouped}{f', {hidden} hidden' if hidden else ''}"
+        rule = _rule(view, (full, place), width)
+        number = view.group_at(position)
+        if view.groups is not None and number is not None:
+            return [rule, *group_story.lines(view, view.groups, number, (width, height - 1), self._names)]
         row = Row.of(view, position)
-        lines = [_rule(view, (full, place), width), *flow(who(row, width >= ROOMY), width, 1)]
+        lines = [rule, *flow(who(row, width >= ROOMY, self._names), width, 1)]
         left = height - len(lines)
         if left > 1 or row.cause.rule is not None:
             lines.append(join(verdict(row, self._binding), width, ""))
@@ -103,7 +119,7 @@ def _rule(view: View, places: tuple[str, ...], width: int) -> Spans:
     wanted = view.spec.filter
     if wanted is None:
         return (_line(places[0] if places else "", width),)
-    written, count = text.printable(" ".join(wanted.text.split())), f"   {len(view)} of {existing(view)} "
+    written, count = text.printable(" ".join(wanted.text.split())), f"   {view.connections} of {existing(view)} "
     room = width - len(FILTER) - len(count)
     place = next((one for one in places if room - len(_end_of(one)) >= min(len(written), LEAST_FILTER)), "")
     shown = text.shorten(written, max(room - len(_end_of(place)), 0))

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
+from rich.console import Console, RenderableType
+from rich.control import Control
+from textual._compositor import ChopsUpdate
 from textual.drivers._writer_thread import WriterThread
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
@@ -19,6 +22,28 @@ FULL = 4096
 CHUNK = 1024
 LAST_WORDS_S = 1.0
 """So long may the last bytes take: a terminal that stands still must not keep the program."""
+
+
+class Cropped(ChopsUpdate):
+    """An update that writes the cells that changed, where Textual's begins at the left edge of their widget."""
+
+    def render_segments(self, console: Console) -> str:
+        """Positions and cells, as the terminal takes them."""
+        found = []
+        for y, x1, x2 in self.spans:
+            for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
+                start, stop = max(x, x1), min(end, x2)
+                if strip is not None and start < stop:
+                    there = Control.move_to(start, y).segment.text
+                    found.append(there + strip.crop(start - x, stop - x).render(console))
+        return "".join(found)
+
+
+def cropped(update: RenderableType | None) -> RenderableType | None:
+    """The same update, if it is a part of the screen, with no more than what changed."""
+    if not isinstance(update, ChopsUpdate):
+        return update
+    return Cropped(update.chops, update.spans, update.chop_ends)
 
 
 class Writer(WriterThread):

@@ -1,0 +1,1 @@
+"""What it costs: measured, never asserted. See docs/cost.md."""
