@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -308,7 +309,12 @@ def by_rule(column: Column, values: list[Any]) -> Any:
         return None
     if not known:
         return math.nan
-    made = {"sum": math.fsum, "least": min, "greatest": max, "mean": lambda some: math.fsum(some) / len(some)}
+    made: dict[str, Callable[[list[Any]], Any]] = {
+        "sum": math.fsum,
+        "least": min,
+        "greatest": max,
+        "mean": lambda some: math.fsum(some) / len(some),
+    }
     return made[rule.how](known)
 
 

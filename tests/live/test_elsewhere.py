@@ -109,7 +109,7 @@ def test_tcpdump_sees_this_connection_alone(lab: Lab, link: Link, cgroup: Path, 
     sockets = watch.flows.live.sockets
     cookie = int(sockets["cookie"][sockets["lport"] == clients[0].port][0])
     typed = told(watch.flows, cookie).commands[1].typed
-    argv = shlex.split(typed.replace("tcpdump ", "tcpdump -l -c 2 "))
+    argv = shlex.split(typed.replace("tcpdump ", "tcpdump -Z root -l -c 2 "))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as seen:
         try:
             assert seen.stderr is not None
