@@ -121,7 +121,8 @@ def test_tomlkit_is_imported_only_where_there_is_a_file(home: Path) -> None:
         if text:
             placed(home, text)
         argv = [sys.executable, "-c", probe, str(home)]
-        assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == found
+        env = os.environ | {"TCPTOP_NO_CONFIG": ""}
+        assert subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout == found
 
 
 def test_unread_it_is_saved_to_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.reach import widest
-from tcptop_ops.snapshot import Records, State
+from tcptop_ops.snapshot import Records
 from tcptop_ops.sockdiag import SockDiagSource
 from tcptop_ops.source import Source
 from tcptop_ops.sweep import EveryNamespace
