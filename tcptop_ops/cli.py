@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tcptop_ops.view import Spec
 
 SMALLEST = (40, 10)
+PORTION = 1 << 16
+"""Characters that are written at a time."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -223,8 +225,9 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
             started = time.perf_counter()
             view = make(flows, spec)
             text = write(view, own_figures(meter, started))
-            with stop.writing():
-                write_out(text)
+            for start in range(0, len(text), PORTION):
+                with stop.writing():  # a reader that goes on reading gets all of it, after a signal too
+                    write_out(text[start : start + PORTION])
     except Interrupted:
         silence_stdout()
     finally:

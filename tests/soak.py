@@ -272,6 +272,8 @@ class JsonMonitor:
     def _read(self) -> None:
         assert self._process.stdout
         for line in self._process.stdout:
+            if not line.endswith("\n"):  # the end cut it
+                break
             said = json.loads(line)
             self.rows = said["connections"]
             self.ticks.append(tick_of(said))
