@@ -66,9 +66,9 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
             continue
         values = view.values(placed.column, start, stop)
         show = shower(placed.column, names)
-        words = [
-            text.DASH if value == b"" and group else show(value) for value, group in zip(values, is_group, strict=True)
-        ]
+        words = [show(value) for value in values]
+        if view.groups is not None:  # what its connections do not have in common is not unknown
+            words = [text.DASH if values[at] == b"" and is_group[at] else one for at, one in enumerate(words)]
         shown = [_cell(placed.column, value, one, placed.width) for value, one in zip(values, words, strict=True)]
         if placed.column.id == "process" and view.flows.session:
             shown = _with_session(view, start, stop, shown)
@@ -78,12 +78,13 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
         judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
         judged_values = values if judged is placed.column else view.values(judged, start, stop)
         severity = view.spec.thresholds.get(judged.id)
-        levels.append(
-            [
-                judged.level_of_group(value, severity) if group else judged.level(value, severity)
-                for value, group in zip(judged_values, is_group, strict=True)
+        judge = judged.level if view.groups is None else judged.level_of_group
+        levels.append([judge(value, severity) for value in judged_values])
+        if view.groups is not None:
+            levels[-1] = [
+                level if is_group[at] else judged.level(judged_values[at], severity)
+                for at, level in enumerate(levels[-1])
             ]
-        )
     fresh = _fresh(view, start, stop)
     found = []
     rows = zip(zip(*texts, strict=True), zip(*levels, strict=True), fresh, strict=True)
