@@ -29,8 +29,9 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
     "main": ((100, 30), ()),
     "narrow": ((80, 24), ()),
     "wide": ((160, 40), ("j",)),
-    "detail": ((140, 50), ("j", "enter")),
+    "detail": ((140, 50), ("j", "j", "enter")),
     "operators": ((100, 34), ("o", *["j"] * 8)),
+    "group": ((100, 30), ("g", "j", "j", "j", "enter", "enter")),
     "filter": ((100, 24), ("slash", *"retr% > 2 and not nginx")),
     "help": ((100, 40), ("question_mark",)),
     "light": ((100, 30), ()),
@@ -41,11 +42,11 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
 class Pictured(TcptopApp):
     """The app, at no cost."""
 
-    CSS_PATH = Path(tcptop_ops.app.__file__).with_name("app.tcss")
+    CSS_PATH = str(Path(tcptop_ops.app.__file__).with_name("app.tcss"))
 
     def _with_cost(self, now: View) -> Status:
         own = OwnCost(cpu_pct=0.8, thread_pct=0.3, rss_bytes=96_000_000)
-        return Status(**{**vars(self._status), "own": own, "terminal_per_s": 1100.0})
+        return Status(**{**vars(self._status), "own": own, "terminal_per_s": 1100.0, "delay_s": 1.0})
 
 
 async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
@@ -64,7 +65,7 @@ async def draw(size: Size, keys: tuple[str, ...], light: bool) -> str:
     async with app.run_test(size=size) as pilot:
         await tick(app, pilot, 0)
         for number in range(1, SECONDS + 1):
-            if number == SECONDS and "enter" in keys:  # its story is told from the next tick on
+            if number == SECONDS and keys[-2:] == ("j", "enter"):  # its story is told from the next tick on
                 await pilot.press(*keys)
                 await pilot.pause()
                 keys = ()

@@ -23,7 +23,11 @@ START_NS = BOOT_NS + UP_S * 1_000_000_000
 BEGAN_S = 21
 """When the path became bad."""
 
-LOSSY = (("10.2.0.14", 5432, "postgres"), ("10.2.0.77", 51822, "nginx"), ("10.2.0.130", 44120, "nginx"))
+LOSSY: tuple[tuple[str, int, str], ...] = (
+    ("10.2.0.14", 5432, "postgres"),
+    ("10.2.0.77", 51822, "nginx"),
+    ("10.2.0.130", 44120, "nginx"),
+)
 LOSSY += (("10.2.0.9", 38112, "nginx"), ("10.2.0.201", 60344, "nginx"), ("10.2.0.33", 9000, "backup"))
 HEALTHY = (("10.4.7.3", 6379, "gunicorn"), ("10.4.7.4", 6379, "gunicorn"), ("2001:db8:4::9", 6379, "gunicorn"))
 PIDS = {

@@ -15,6 +15,8 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
+from tcptop_ops.arguments import read, resolve
+from tcptop_ops.cli import _batch_writer
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.export import json_line, table
 from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, keys, shower
@@ -491,3 +493,28 @@ def test_all_keys_are_told_once() -> None:
     found = all_keys(columns, lambda column: flows.column(column.read).tolist())
     assert len(found) == len(set(found))
     assert set(found) == {443, 22, 4711, *(key(f["peer"][0]) for f in PEERS if f["peer"][1])}
+
+
+def test_the_option_beats_the_file_and_json_is_not_asked() -> None:
+    for argv, said, wanted in (
+        ([], False, False),
+        ([], True, True),
+        (["--names"], False, True),
+        (["--no-names"], True, False),
+    ):
+        assert resolve(read(argv), Settings(names=said)).settings.names is wanted
+
+
+def test_batch_names_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcptop_ops.names.System", Asked)
+    view = make(flows_of(PEERS[0]), Spec(columns=parse_list("peer")))
+    assert "10.2.0.1:443" in _batch_writer(names=False)(view, {})
+    assert "alpha.example.com:https" in _batch_writer(names=True)(view, {})
+
+
+async def test_whether_there_are_names_can_be_saved() -> None:
+    app = app_of(source(), resolver=Resolver(Asked()))
+    async with running(app) as pilot:
+        assert app._chosen()["names"] is False
+        await pilot.press("n")
+        assert app._chosen()["names"] is True

@@ -78,13 +78,11 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
         judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
         judged_values = values if judged is placed.column else view.values(judged, start, stop)
         severity = view.spec.thresholds.get(judged.id)
-        judge = judged.level if view.groups is None else judged.level_of_group
-        levels.append([judge(value, severity) for value in judged_values])
-        if view.groups is not None:
-            levels[-1] = [
-                level if is_group[at] else judged.level(judged_values[at], severity)
-                for at, level in enumerate(levels[-1])
-            ]
+        if view.groups is None:
+            levels.append([judged.level(value, severity) for value in judged_values])
+        else:
+            judges = [judged.level_of_group if group else judged.level for group in is_group]
+            levels.append([judge(value, severity) for judge, value in zip(judges, judged_values, strict=True)])
     fresh = _fresh(view, start, stop)
     found = []
     rows = zip(zip(*texts, strict=True), zip(*levels, strict=True), fresh, strict=True)

@@ -13,8 +13,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tcptop_ops.columns import Column
+from tcptop_ops.keymap import KEYS
 from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp
+
+TOLD = {key.words: key.told for key in KEYS if key.told}
+"""What is too long for the last line."""
 
 MARKS = (
     (">", "the selected connection"),
@@ -24,6 +28,8 @@ MARKS = (
     ("-", "does not apply"),
     ("?", "not known"),
     ("~", "here something was cut"),
+    ("[+] [-]", "a group: Enter shows and hides its connections"),
+    ("*you", "the connection over which you use this"),
 )
 
 FILTER = (
@@ -68,7 +74,7 @@ class HelpScreen(ModalScreen[None]):
 
     def _text(self) -> Text:
         found = Text()
-        _section(found, "KEYS", [(" ".join(key.keys), key.description) for key in self._keys], 12)
+        _section(found, "KEYS", [(" ".join(key.keys), TOLD.get(key.description, key.description)) for key in self._keys], 12)
         _section(found, "FILTER", FILTER, 16)
         _section(found, "MARKS", [(mark, what.format(closed=self._closed_s)) for mark, what in MARKS], 12)
         _section(found, "COLUMNS ON THE SCREEN", [(c.title.split()[0], c.help) for c in self._columns], 12)
