@@ -74,7 +74,7 @@ class HelpScreen(ModalScreen[None]):
 
     def _text(self) -> Text:
         found = Text()
-        _section(found, "KEYS", [(" ".join(key.keys), TOLD.get(key.description, key.description)) for key in self._keys], 12)
+        _section(found, "KEYS", [(" ".join(k.keys), TOLD.get(k.description, k.description)) for k in self._keys], 12)
         _section(found, "FILTER", FILTER, 16)
         _section(found, "MARKS", [(mark, what.format(closed=self._closed_s)) for mark, what in MARKS], 12)
         _section(found, "COLUMNS ON THE SCREEN", [(c.title.split()[0], c.help) for c in self._columns], 12)
