@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from textual.command import CommandPalette
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
+from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.column_picker import ColumnPicker
@@ -315,3 +318,27 @@ async def test_a_line_that_is_full_twice_is_drained_once() -> None:
         await pilot.pause()
         await next_tick(pilot)
         assert app.shown is app.newest
+
+
+# The first start
+
+
+async def test_the_hint_of_the_first_start_comes_once(tmp_path: Path) -> None:
+    settings = Settings(mark=tmp_path / "state" / "started")
+    for wanted in (True, False):
+        app = app_of(settings=settings)
+        async with running(app) as pilot:
+            if wanted:
+                await until(pilot, lambda: "first time here?" in text_of(app)[2])  # noqa: B023
+                await pilot.press("j")
+            await pilot.pause()
+            assert "first time" not in text_of(app)[2]
+    assert (tmp_path / "state" / "started").stat().st_mode & 0o777 == 0o600
+
+
+async def test_without_a_place_to_remember_there_is_no_hint(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    app = app_of(settings=Settings(mark=file / "started"))
+    async with running(app):
+        assert "first time" not in text_of(app)[2]

@@ -20,10 +20,10 @@ DARK = Theme(
     warning="#f0d060",
     error="#ff8a5c",
     variables={
-        "block-cursor-background": "#2b4257",
+        "block-cursor-background": "#273d51",
         "block-cursor-foreground": "#ffffff",
         "block-cursor-text-style": "none",
-        "block-cursor-blurred-background": "#2b4257",
+        "block-cursor-blurred-background": "#273d51",
         "text-muted": "#97a3ad",
         "text-disabled": "#66727c",
         "text-warning": "#f0d060",
@@ -44,7 +44,7 @@ LIGHT = Theme(
     panel="#e3e7ea",
     success="#005a9c",
     warning="#7a5600",
-    error="#b3261e",
+    error="#a3005c",
     variables={
         "block-cursor-background": "#c4dcf0",
         "block-cursor-foreground": "#000000",
@@ -53,7 +53,7 @@ LIGHT = Theme(
         "text-muted": "#4f5a64",
         "text-disabled": "#7d8790",
         "text-warning": "#7a5600",
-        "text-error": "#b3261e",
+        "text-error": "#a3005c",
         "text-primary": "#005a9c",
     },
 )
