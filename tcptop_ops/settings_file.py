@@ -154,7 +154,9 @@ def update(path: Path | None, changed: Mapping[str, Any]) -> None:
         if after != before:
             _replace(path, after)
     except Usage as error:
-        raise Failed(f"settings can't be saved: {error.message}", error.hint) from error
+        given_up = isinstance(error.__cause__, PermissionError) and path.is_relative_to("/root")
+        why = "they are root's, which was given up: start it by sudo" if given_up else error.message
+        raise Failed(f"settings can't be saved: {why}", error.hint) from error
     except OSError as error:
         raise Failed(f"settings can't be saved to {path}: {error.strerror}", "--print-config is a start") from error
 

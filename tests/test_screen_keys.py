@@ -342,3 +342,14 @@ async def test_without_a_place_to_remember_there_is_no_hint(tmp_path: Path) -> N
     app = app_of(settings=Settings(mark=file / "started"))
     async with running(app):
         assert "first time" not in text_of(app)[2]
+
+
+@pytest.mark.parametrize(("width", "titles"), [(80, 9), (60, 7), (40, 4), (120, 10)])
+async def test_what_has_changed_fits_any_width(width: int, titles: int) -> None:
+    app = app_of(FakeSource([since(tick) for tick in range(10)]))
+    async with running(app, (width, 24)) as pilot:
+        await pilot.press("m")
+        shown = [column.id for column in app.query_one(FlowTable).columns]
+        assert "mark_retrans" in shown
+        assert len(shown) == titles, shown
+        assert app.query_one(FlowTable).virtual_size.width <= width

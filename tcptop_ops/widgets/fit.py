@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tcptop_ops.columns import DEFAULT, GROUP, WIDER, Column, find
+from tcptop_ops.columns import DEFAULT, GROUP, SINCE_MARK, WIDER, Column, find
 
 GUTTER = 2
 """Characters left of the first column: the cursor's and the mark's."""
@@ -15,6 +15,21 @@ NARROW = ("process", "peer", "score", "cause", "retrans_win", "state", "srtt_us"
 
 NARROW_GROUPS = ("score", "retrans_win", "cause", "peer", "srtt_us", "retrans_pct", "rto_win", "state")
 """The same behind GROUP, which takes the place of the process: it names those of a group's connections."""
+
+
+NARROW_MARK = (
+    "process",
+    "peer",
+    "mark_retrans",
+    "mark_rto",
+    "score",
+    "mark_sent",
+    "mark_received",
+    "cause",
+    "state",
+    "mark_srtt_us",
+)
+"""The same of those that are shown while there is a mark."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,8 @@ def fit(
     ``widths``: those that the user wants, by id. ``grouped``: GROUP stands before them.
     """
     fixed = widths or {}
+    if tuple(columns) == tuple(find(name) for name in SINCE_MARK):
+        columns = _telling(columns, sort, fixed, width - _needed([GROUP], sort, fixed, _least) * grouped)
     if tuple(columns) != tuple(find(name) for name in DEFAULT):
         columns = [GROUP, *columns] if grouped else columns
         scrolls = _needed(columns, sort, fixed, _least) > width
@@ -113,6 +130,15 @@ def _fewer(sort: Column, fixed: Fixed, width: int, wanted: list[Column], grouped
         if not kept or _needed([*kept, column], sort, fixed, _least) <= width:
             kept.append(column)
     return [column for column in wanted if column in kept]
+
+
+def _telling(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> list[Column]:
+    """Of those of a mark as many as fit: what has changed since first."""
+    kept: list[Column] = []
+    for column in map(find, NARROW_MARK):
+        if not kept or _needed([*kept, column], sort, fixed, _least) <= width:
+            kept.append(column)
+    return [column for column in columns if column in kept]
 
 
 def _stretch(column: Column, sort: Column, fixed: Fixed) -> Stretch:
