@@ -162,11 +162,14 @@ class TcptopApp(App[TcptopError]):
         resolver: Resolver | None = None,
         settings: Settings | None = None,
     ) -> None:
-        super().__init__(driver_class=Terminal)
+        environment = dict(os.environ)  # Textual takes NO_COLOR out, and would make colours it does not know grey
+        if not environment.get("NO_COLOR"):
+            os.environ.pop("NO_COLOR", None)  # set to nothing it asks for nothing: no-color.org
+        super().__init__(driver_class=Terminal, ansi_color=True if environment.get("NO_COLOR") else None)
         for theme in THEMES:
             self.register_theme(theme)
         self._settings = settings or Settings()
-        self.theme = usual(os.environ) if self._settings.theme == "auto" else self._settings.theme
+        self.theme = usual(environment) if self._settings.theme == "auto" or self.no_color else self._settings.theme
         self._spec = spec
         self._closed_s = closed_s
         self._iterations = iterations
@@ -650,7 +653,7 @@ class TcptopApp(App[TcptopError]):
     def action_theme(self) -> None:
         """The next one."""
         self.theme = after(self.theme)
-        self._notice(f"theme: {self.theme}")
+        self._notice("NO_COLOR is set" if self.no_color else f"theme: {self.theme}")
 
     async def action_save(self) -> None:
         """Keep what was changed by keys for the next start. In a thread: a disk may take its time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from textual.theme import Theme
 
 from tcptop_ops.settings import THEMES as NAMES
 from tcptop_ops.widgets.themes import DARK, LIGHT, TERMINAL, THEMES, after, usual
+from tests.bench.terminal import Terminal
 
 SEEN_BY = {
     "all cones": np.eye(3),
@@ -83,3 +85,21 @@ def test_the_themes_are_those_that_can_be_asked_for() -> None:
     assert ("auto", *(theme.name for theme in THEMES)) == NAMES
     assert after(TERMINAL.name) == DARK.name
     assert TERMINAL.ansi
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)]
+)
+def test_no_color(environment: dict[str, str], coloured: bool) -> None:
+    terminal = Terminal("10", "1", "0.1", **environment)
+    try:
+        seen = b""
+        while b"nginx" not in seen:
+            seen += terminal.read(30)
+        terminal.press("T")  # not by a key either
+        while b"NO_COLOR is set" not in seen and b"theme: " not in seen:
+            seen += terminal.read(30)
+    finally:
+        terminal.close()
+    colours = re.findall(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8])(?:;[0-9;]*)?m", seen)
+    assert bool(colours) is coloured

@@ -28,7 +28,7 @@ SLOW_BYTES_PER_S = 1000
 class Terminal:
     """The near end of a terminal with a screen in it."""
 
-    def __init__(self, *words: str, width: int = WIDTH, height: int = HEIGHT) -> None:
+    def __init__(self, *words: str, width: int = WIDTH, height: int = HEIGHT, **environment: str) -> None:
         self.near, far = pty.openpty()
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
         self.process = subprocess.Popen(
@@ -36,7 +36,7 @@ class Terminal:
             stdin=far,
             stdout=far,
             stderr=far,
-            env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment,
         )
         os.close(far)
 
