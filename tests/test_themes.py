@@ -89,7 +89,7 @@ def test_the_themes_are_those_that_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize(("said", "coloured"), [("1", False), ("", True)])
 def test_no_color(said: str, coloured: bool) -> None:
-    terminal = Terminal("10", "1", "0.1", NO_COLOR=said)
+    terminal = Terminal("50", "1", "0.1", NO_COLOR=said)
     try:
         seen = b""
         while b"nginx" not in seen:
