@@ -16,13 +16,11 @@ from tests.lab import wait_until
 def terminal() -> Iterator[Terminal]:
     """1,000 rows, of which all in sight change ten times a second."""
     made = Terminal("1000", "40", "0.1")
-    seen = b""
-    while b"PROCESS" not in seen:
-        got = made.read(30)
-        assert got, "it draws nothing"
-        seen += got
-    yield made
-    made.close()
+    try:
+        made.until(b"PROCESS")
+        yield made
+    finally:
+        made.close()
 
 
 def waits_in_write(pid: int) -> bool:

@@ -91,12 +91,9 @@ def test_the_themes_are_those_that_can_be_asked_for() -> None:
 def test_no_color(said: str, coloured: bool) -> None:
     terminal = Terminal("50", "1", "0.1", NO_COLOR=said)
     try:
-        seen = b""
-        while b"nginx" not in seen:
-            seen += terminal.read(30)
+        seen = terminal.until(b"nginx")
         terminal.press("T")  # not by a key either
-        while b"NO_COLOR is set" not in seen and b"theme: " not in seen:
-            seen += terminal.read(30)
+        seen += terminal.until(b"NO_COLOR is set" if said else b"theme: ")
     finally:
         terminal.close()
     colours = re.findall(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8])(?:;[0-9;]*)?m", seen)

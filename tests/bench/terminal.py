@@ -49,6 +49,15 @@ class Terminal:
         except OSError:  # EIO: it has ended
             return b""
 
+    def until(self, wanted: bytes) -> bytes:
+        """All that comes, until this has come. Raises TimeoutError where nothing comes any more."""
+        seen = b""
+        while wanted not in seen:
+            if not (got := self.read(START_S)):
+                raise TimeoutError(f"{wanted!r} did not come: {seen[-500:]!r}")
+            seen += got
+        return seen
+
     def burst(self, patience_s: float) -> tuple[float, bytes]:
         """When the next output began, and all of it until nothing comes for SETTLED_S."""
         got = self.read(patience_s)
