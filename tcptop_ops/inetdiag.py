@@ -111,9 +111,6 @@ class Rows:
         self._array = np.zeros(0, SOCKET)
         self._used = 0
 
-    def clear(self) -> None:
-        self._used = 0
-
     def add(self, count: int) -> Records:
         """So many more rows, of zeros."""
         if self._used + count > len(self._array):
@@ -125,8 +122,16 @@ class Rows:
         self._used += count
         return added
 
-    def all(self) -> Records:
-        return self._array[: self._used]
+    def __len__(self) -> int:
+        return self._used
+
+    def cut(self, count: int) -> None:
+        """Keep the first so many."""
+        self._used = count
+
+    def all(self, start: int = 0) -> Records:
+        """They hold until one more is added."""
+        return self._array[start : self._used]
 
 
 def told_by(part: netlink.Messages, buffer: netlink.Bytes) -> Records:

@@ -106,13 +106,19 @@ class SockDiag:
 
         The array belongs to ``rows`` where given: it holds until that is used again.
         """
-        rows = rows or Rows()
+        rows = Rows() if rows is None else rows
+        rows.cut(0)
+        return self.add_to(rows, states)
+
+    def add_to(self, rows: Rows, states: int = ALL_STATES) -> Dump:
+        """The same, behind what is in ``rows`` already."""
+        start = len(rows)
         for _ in range(3):
-            rows.clear()
-            found = Dump(rows.all())
+            rows.cut(start)
+            found = Dump(rows.all(start))
             for part in self._parts(request(states, inetdiag.EXTENSIONS), found):
                 inetdiag.take(part, self._buffer, rows, found)
-            found.sockets = rows.all()
+            found.sockets = rows.all(start)
             if not found.interrupted:
                 break
         found.sockets["netns"] = self._netns

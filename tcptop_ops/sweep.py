@@ -58,20 +58,19 @@ class EveryNamespace:
     def __init__(self, reach: Reach, sweep: Sweep | None = None) -> None:
         self._reach = reach
         self._sweep = sweep or Sweep(reach)
-        self._diags: dict[int, tuple[SockDiag, tuple[Rows, Rows]]] = {}
+        self._diags: dict[int, SockDiag] = {}
         self._buffer = new_buffer()
 
     def dump(self, rows: Rows | None = None) -> Dump:
-        """All sockets of all namespaces; the array is a new one where there are several. ``rows`` is not needed.
+        """All sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
 
-        Raises Failed or Unsupported, as SockDiag does.
+        The array belongs to ``rows`` where given: it holds until that is used again.
         """
         self._open()
-        dumps = []
-        for inode, (diag, (newest, oldest)) in self._diags.items():
-            dumps.append(diag.dump(rows=oldest))
-            self._diags[inode] = (diag, (oldest, newest))
-        merged = Dump(dumps[0].sockets if len(dumps) == 1 else np.concatenate([dump.sockets for dump in dumps]))
+        rows = Rows() if rows is None else rows
+        rows.cut(0)
+        dumps = [diag.add_to(rows) for diag in self._diags.values()]
+        merged = Dump(rows.all())
         for dump in dumps:
             merged.time_wait += dump.time_wait
             merged.syn_recv += dump.syn_recv
@@ -83,7 +82,7 @@ class EveryNamespace:
     def half_open(self) -> Records:
         """Who waits in SYN-RECV, in all namespaces."""
         self._open()
-        return np.concatenate([diag.half_open() for diag, _ in self._diags.values()])
+        return np.concatenate([diag.half_open() for diag in self._diags.values()])
 
     def _open(self) -> None:
         """A netlink socket in each namespace: it goes on speaking for it afterwards."""
@@ -91,13 +90,12 @@ class EveryNamespace:
         self.let_go()
         for inode in self._sweep.found - self._diags.keys():
             with suppress(OSError, Unsupported):  # gone meanwhile
-                opened = SockDiag(self._reach.diag(inode), inode, self._buffer)
-                self._diags[inode] = (opened, (Rows(), Rows()))
+                self._diags[inode] = SockDiag(self._reach.diag(inode), inode, self._buffer)
 
     def let_go(self) -> None:
         """Of namespaces that are no longer found: a netlink socket would keep one alive."""
         for inode in self._diags.keys() - self._sweep.found:
-            self._diags.pop(inode)[0].close()
+            self._diags.pop(inode).close()
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """See Sweep."""
@@ -109,6 +107,6 @@ class EveryNamespace:
 
     def close(self) -> None:
         """Close all netlink sockets; ``reach`` is its owner's."""
-        for diag, _ in self._diags.values():
+        for diag in self._diags.values():
             diag.close()
         self._diags.clear()

@@ -1,8 +1,7 @@
 """Two snapshots and the time between them make rates; what closed lately lingers.
 
-The recent window W is kept as a ring of samples, a tenth of W apart, for each socket: a delta is the difference
-between now and the oldest sample inside W, or the socket's first where it is younger. Every socket has a slot in the
-arrays for as long as it lives.
+A delta is the difference between now and the oldest sample inside the recent window W (``window.py``), or the socket's
+first where it is younger. Every socket has a slot in the arrays for as long as it lives.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from tcptop_ops.snapshot import (
     gather,
     scatter,
 )
+from tcptop_ops.window import Window, words
 
 if TYPE_CHECKING:
     from tcptop_ops.mark import Mark
 
-SAMPLES = 11
 BAD_CLOSED_S = 60.0
 """How long a closed row that scored LINGERING_SCORE stays listed at least."""
 
@@ -163,12 +162,6 @@ def owners_from_events(events: Records) -> Records:
     return owners
 
 
-def _words(counters: Records) -> NDArray[np.uint32]:
-    """COUNTED as a matrix, a column a counter: numpy works on a structured array member by member."""
-    words: NDArray[np.uint32] = counters.view(np.dtype(("u4", (len(COUNTED.names or ()),))))
-    return words
-
-
 def is_loopback(sockets: Records) -> NDArray[np.bool_]:
     """Both ends on this host, by the address: the same on both sides, or 127.0.0.0/8 on both."""
     laddr, raddr = sockets["laddr"], sockets["raddr"]
@@ -210,12 +203,14 @@ def by_state(snapshot: Snapshot) -> dict[str, int]:
 
 
 class Slots:
-    """A place in arrays for each live cookie. ``cookies`` is sorted and ``slots`` aligned with it."""
+    """A place in arrays for each live cookie. ``cookies`` is sorted, ``slots`` aligned with it."""
 
     def __init__(self) -> None:
         self.cookies = np.empty(0, "u8")
         self.slots = np.empty(0, np.intp)
         self.capacity = 0
+        self._rows = np.empty(0, "u8")
+        self._order = self._of_rows = np.empty(0, np.intp)
 
     def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """The slot of each cookie (anything where there is none), and whether there is one."""
@@ -225,8 +220,20 @@ class Slots:
         at[at == len(self.cookies)] = 0
         return self.slots[at], self.cookies[at] == cookies
 
-    def replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Make room for exactly these cookies (sorted): their slots, and which of them are new."""
+    def assign(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+        """Make room for exactly these cookies: what sorts them, the slot of each, and which of them are new."""
+        if np.array_equal(cookies, self._rows):
+            return self._order, self._of_rows, np.zeros(len(cookies), np.bool_)
+        order = np.argsort(cookies, kind="stable")
+        sorted_slots, sorted_new = self._replace(cookies[order])
+        slots = np.empty(len(order), np.intp)
+        new = np.empty(len(order), np.bool_)
+        slots[order], new[order] = sorted_slots, sorted_new
+        self._rows, self._order, self._of_rows = cookies.copy(), order, slots
+        return order, slots, new
+
+    def _replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """The same, sorted."""
         slots, known = self.find(cookies)
         kept = np.zeros(self.capacity, np.bool_)
         kept[slots[known]] = True
@@ -248,8 +255,7 @@ class Tracker:
         self._window_s = window_s
         self._closed_s = closed_s
         self._slots = Slots()
-        self._ring = np.zeros((SAMPLES, 0), COUNTED)
-        self._ring_times: deque[tuple[float, int]] = deque()
+        self._window = Window(window_s)
         self._bytes = np.zeros((0, 2), "u8")
         self._last = np.zeros(0, COUNTED)
         self._first_ns = np.zeros(0, "u8")
@@ -268,8 +274,8 @@ class Tracker:
         if self._before is None:
             self._start_ns = snapshot.now_ns
         ended = self._ended(snapshot, now, seconds)
-        order = np.argsort(snapshot.sockets["cookie"], kind="stable")
-        live = self._live(snapshot, order, now, seconds)
+        order, slots, new = self._slots.assign(snapshot.sockets["cookie"])
+        live = self._live(snapshot, slots, new, now, seconds)
         self._linger(ended, snapshot.now_ns)
         self._before, self._before_ns = now, snapshot.now_ns
         self._tick += 1
@@ -281,7 +287,7 @@ class Tracker:
         extra = self._slots.capacity - len(self._last)
         if extra <= 0:
             return
-        self._ring = np.concatenate([self._ring, np.zeros((SAMPLES, extra), COUNTED)], axis=1)
+        self._window.grow(self._slots.capacity)
         self._bytes = np.concatenate([self._bytes, np.zeros((extra, 2), "u8")])
         self._last = np.concatenate([self._last, np.zeros(extra, COUNTED)])
         self._first_ns = np.concatenate([self._first_ns, np.zeros(extra, "u8")])
@@ -289,16 +295,16 @@ class Tracker:
         self._fresh = np.concatenate([self._fresh, np.zeros(extra, "u1")])
         self._memory = np.concatenate([self._memory, np.zeros(extra, MEMORY)])
 
-    def _live(self, snapshot: Snapshot, order: NDArray[np.intp], now: float, seconds: float) -> Rows:
+    def _live(
+        self, snapshot: Snapshot, slots: NDArray[np.intp], new: NDArray[np.bool_], now: float, seconds: float
+    ) -> Rows:
         sockets, events = snapshot.sockets, snapshot.events
-        sorted_slots, sorted_new = self._slots.replace(sockets["cookie"][order])
         self._grow()
-        slots = np.empty(len(order), np.intp)
-        new = np.empty(len(order), np.bool_)
-        slots[order], new[order] = sorted_slots, sorted_new
         new |= (events["first_ns"] != 0) & (events["first_ns"] != self._first_ns[slots])
         current = counted(sockets, events)
-        self._begin(slots[new], current[new], sockets[new], events[new], snapshot.now_ns)
+        first = np.flatnonzero(new)
+        began, those, theirs = (gather(part, first) for part in (current, sockets, events))
+        self._begin(slots[first], began, those, theirs, snapshot.now_ns)
         rates = self._rates(slots, current, sockets, now, seconds)
         self._judge(slots, sockets, events, rates, now, seconds)
         self._remember(slots, current, sockets, now)
@@ -314,7 +320,7 @@ class Tracker:
         born = whole & (first >= self._before_ns)
         base, last = current.copy(), current.copy()
         base[whole] = last[born] = np.zeros((), COUNTED)
-        self._ring[:, slots] = base
+        self._window.begin(slots, base)
         self._last[slots] = last
         self._bytes[slots] = np.where(born[:, None], 0, _bytes(sockets))
         self._first_ns[slots] = first
@@ -322,18 +328,12 @@ class Tracker:
         self._fresh[slots] = 0
         self._memory[slots] = diagnosis.first_memory(sockets, events, now_ns / 1e9)
 
-    def _baseline(self, now: float) -> tuple[int, float]:
-        """The ring's row to compare with, and its time: the oldest inside W, or the newest where none is."""
-        while len(self._ring_times) > 1 and self._ring_times[0][0] < now - self._window_s - 1e-6:
-            self._ring_times.popleft()
-        return (self._ring_times[0][1], self._ring_times[0][0]) if self._ring_times else (0, now)
-
     def _rates(
         self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
     ) -> Records:
         rates = np.zeros(len(slots), RATES)
-        row, since = self._baseline(now)
-        _words(rates["win"])[:] = _words(current) - _words(gather(self._ring[row], slots))
+        since = self._window.since(now)
+        words(rates["win"])[:] = self._window.growth(slots, current)
         rates["win_s"] = now - np.maximum(self._since[slots], since)
         rates["fresh"] = self._fresh[slots]
         _fill_per_second(rates, current, gather(self._last, slots), _bytes(sockets), self._bytes[slots], seconds)
@@ -371,16 +371,9 @@ class Tracker:
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)
-        _words(self._last)[slots] = _words(current)
+        words(self._last)[slots] = words(current)
         self._fresh[slots] = np.minimum(self._fresh[slots], 254) + 1
-        if self._ring_times and now - self._ring_times[-1][0] < self._window_s / (SAMPLES - 1) - 1e-6:
-            return
-        used = {row for _, row in self._ring_times}
-        row = next((r for r in range(SAMPLES) if r not in used), None)
-        if row is None:
-            row = self._ring_times.popleft()[1]
-        _words(self._ring[row])[slots] = _words(current)
-        self._ring_times.append((now, row))
+        self._window.sample(slots, current, now)
 
     def _ended(self, snapshot: Snapshot, now: float, seconds: float) -> Rows:
         """The rows that closed in this tick, with what they did in it and in W."""
@@ -389,9 +382,9 @@ class Tracker:
         slots, known = self._slots.find(sockets["cookie"])
         known[known] = self._first_ns[slots[known]] == events["first_ns"][known]
         current = counted(sockets, events)
-        row, since = self._baseline(now)
+        since = self._window.since(now)
         base, last, sent = (
-            _at(self._ring[row], slots, known),
+            _at(self._window.oldest, slots, known),
             _at(self._last, slots, known),
             _at(self._bytes, slots, known),
         )
@@ -401,7 +394,7 @@ class Tracker:
         blank = sockets["family"] == 0  # its final record was lost: what is known last stands
         current[blank] = last[blank]
         rates = np.zeros(len(final), RATES)
-        _words(rates["win"])[:] = _words(current) - _words(base)
+        words(rates["win"])[:] = words(current) - words(base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
         self._judge_ended(final, slots, known, rates, now)

@@ -219,14 +219,18 @@ def test_states_are_counted_with_those_that_have_no_row() -> None:
     assert by_state(snapshot(0, [])) == {}
 
 
-@given(st.lists(st.sets(st.integers(0, 2**64 - 1) | st.integers(0, 30)), max_size=10))
-def test_slots_are_kept_and_never_shared(history: list[set[int]]) -> None:
+COOKIES = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 30), unique=True)
+
+
+@given(st.lists(COOKIES, max_size=6).flatmap(lambda lists: st.lists(st.sampled_from(lists or [[]]), max_size=10)))
+def test_slots_are_kept_and_never_shared(history: list[list[int]]) -> None:
     slots = Slots()
     before: dict[int, int] = {}
     for cookies in history:
-        ordered = np.array(sorted(cookies), "u8")
-        given_, new = slots.replace(ordered)
-        now = dict(zip(ordered.tolist(), given_.tolist(), strict=True))
+        ordered = np.array(cookies, "u8")
+        order, given_, new = slots.assign(ordered)
+        assert ordered[order].tolist() == sorted(cookies)
+        now = dict(zip(cookies, given_.tolist(), strict=True))
         assert len(set(now.values())) == len(now)
         assert all(0 <= slot < slots.capacity for slot in now.values())
         assert {c: now[c] for c in now.keys() & before.keys()} == {c: before[c] for c in now.keys() & before.keys()}

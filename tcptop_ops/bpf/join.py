@@ -20,20 +20,37 @@ def births(counters: Records) -> int:
     return int(full[CONNECT_CB] + full[PASSIVE_CB])
 
 
-def join(cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records) -> tuple[Records, NDArray[np.bool_]]:
-    """The map's row of each socket, zeros where it has none; and which rows of the map have no socket."""
-    lonely = np.ones(len(keys), np.bool_)
-    if not len(keys):
-        return np.zeros(len(cookies), EVENTS), lonely
-    order = np.argsort(keys)
-    ordered = keys[order]
-    at = np.minimum(np.searchsorted(ordered, cookies), len(keys) - 1)
-    found = ordered[at] == cookies
-    events = gather(values, order[at])
-    if not found.all():
-        events[~found] = np.zeros((), EVENTS)
-    lonely[order[at[found]]] = False
-    return events, lonely
+class Join:
+    """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go."""
+
+    def __init__(self) -> None:
+        self._cookies = self._keys = np.zeros(0, "u8")
+        self._at = np.zeros(0, np.intp)
+        self._found = np.zeros(0, np.bool_)
+        self._lonely = np.zeros(0, np.bool_)
+
+    def __call__(
+        self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records
+    ) -> tuple[Records, NDArray[np.bool_]]:
+        """The row of each socket, zeros where it has none; and which rows of the map have no socket."""
+        if not (np.array_equal(keys, self._keys) and np.array_equal(cookies, self._cookies)):
+            self._look(cookies.copy(), keys.copy())
+        if not len(keys):
+            return np.zeros(len(cookies), EVENTS), self._lonely
+        events = gather(values, self._at)
+        if not self._found.all():
+            events[~self._found] = np.zeros((), EVENTS)
+        return events, self._lonely
+
+    def _look(self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+        self._cookies, self._keys = cookies, keys
+        self._lonely = np.ones(len(keys), np.bool_)
+        if len(keys):
+            order = np.argsort(keys)
+            ordered = keys[order]
+            at = np.minimum(np.searchsorted(ordered, cookies), len(keys) - 1)
+            self._at, self._found = order[at], ordered[at] == cookies
+            self._lonely[self._at[self._found]] = False
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:

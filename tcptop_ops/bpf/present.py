@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.bpf import syscall
 from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.inetdiag import Rows
 from tcptop_ops.reach import Reach
 from tcptop_ops.snapshot import COUNTERS, SOCKET, Records, gather
 from tcptop_ops.sweep import EveryNamespace, Sweep
@@ -167,11 +168,13 @@ class Polled:
     def __init__(self, reach: Reach, cgroup: str | None = None) -> None:
         self._cgroup = cgroup
         self._diag = EveryNamespace(reach)
+        self._newest, self._oldest = Rows(), Rows()
         self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> Present:
         """See PresentState."""
-        dump = self._diag.dump()
+        self._newest, self._oldest = self._oldest, self._newest
+        dump = self._diag.dump(self._newest)
         sockets = dump.sockets if self._cgroup is None else gather(dump.sockets, self._within(dump.sockets))
         last, self._last = self._last, sockets
         half_open = self._diag.half_open() if dump.syn_recv else np.zeros(0, SOCKET)

@@ -12,7 +12,7 @@ from tcptop_ops.bpf import cgroup, syscall, unsafe
 from tcptop_ops.bpf.beside import Beside
 from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
-from tcptop_ops.bpf.join import Unseen, births, join, last_known, still_open, without_record
+from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
@@ -68,7 +68,7 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._learned = 0.0
         self._passed_ns = 0
-        self._unseen = Unseen()
+        self._join, self._unseen = Join(), Unseen()
         self._watched = self._hopeless = self._strip_before_ns = 0
         self._beside = Beside(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
@@ -106,11 +106,11 @@ class SockOpsSource:
         pass_ns = time.monotonic_ns()
         present = self._present.read()
         keys, values = self._rows.read(self._counters.read())
-        events, lonely = join(present.sockets["cookie"], keys, values)
+        events, lonely = self._join(present.sockets["cookie"], keys, values)
         if self._misses_some(values[lonely], pass_ns) and (more := self._present.rest()) is not None:
             present = more
             keys, values = self._rows.read(self._counters.read())
-            events, lonely = join(present.sockets["cookie"], keys, values)
+            events, lonely = self._join(present.sockets["cookie"], keys, values)
         self._passed_ns = pass_ns
         self.drain()
         counters = self._counters.read()

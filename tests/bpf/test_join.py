@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf.join import Unseen, join, last_known, still_open, without_record
+from tcptop_ops.bpf.join import Join, Unseen, last_known, still_open, without_record
 from tcptop_ops.bpf.present import Buffer
 from tcptop_ops.snapshot import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records, State
 
@@ -28,20 +28,31 @@ def cookies_of(cookies: list[int]) -> Any:
     return np.array(cookies, "u8")
 
 
-@given(st.lists(COOKIE, unique=True), st.dictionaries(COOKIE, st.integers(1, 2**64 - 1)))
-def test_join(cookies: list[int], rows: dict[int, int]) -> None:
-    events, lonely = join(cookies_of(cookies), cookies_of(list(rows)), events_of(list(rows.values())))
-    assert len(events) == len(cookies)
-    for event, cookie in zip(events, cookies, strict=True):
-        assert event == (events_of([rows[cookie]])[0] if cookie in rows else np.zeros((), EVENTS))
-    assert lonely.tolist() == [cookie not in cookies for cookie in rows]
+ROWS = st.dictionaries(COOKIE, st.integers(1, 2**64 - 1))
 
 
-def test_join_leaves_the_map_as_it_was() -> None:
-    keys, values = cookies_of([3, 1, 2]), events_of([30, 10, 20])
-    events, _ = join(cookies_of([1, 2, 3]), keys, values)
+@given(st.lists(st.tuples(st.lists(COOKIE, unique=True), ROWS, st.integers(1, 3)), max_size=4))
+def test_join(ticks: list[tuple[list[int], dict[int, int], int]]) -> None:
+    """Tick after tick, the same sockets and rows several times, with other values in the rows."""
+    join = Join()
+    for cookies, first, times in ticks:
+        for more in range(times):
+            rows = {cookie: ns ^ more for cookie, ns in first.items()}
+            events, lonely = join(cookies_of(cookies), cookies_of(list(rows)), events_of(list(rows.values())))
+            assert len(events) == len(cookies)
+            for event, cookie in zip(events, cookies, strict=True):
+                assert event == (events_of([rows[cookie]])[0] if cookie in rows else np.zeros((), EVENTS))
+            assert lonely.tolist() == [cookie not in cookies for cookie in rows]
+
+
+def test_join_leaves_the_map_as_it_was_and_keeps_nothing_of_its_buffers() -> None:
+    join, cookies, keys, values = Join(), cookies_of([1, 2, 3]), cookies_of([3, 1, 2]), events_of([30, 10, 20])
+    events, _ = join(cookies, keys, values)
     assert events["first_ns"].tolist() == [10, 20, 30]
     assert (keys.tolist(), values["first_ns"].tolist()) == ([3, 1, 2], [30, 10, 20])
+    cookies[:], keys[:] = [7, 8, 3], [8, 3, 7]
+    assert join(cookies, keys, values)[0]["first_ns"].tolist() == [20, 30, 10]
+    assert events["first_ns"].tolist() == [10, 20, 30]
 
 
 LIFE = st.tuples(st.integers(1, 5), st.integers(0, 3))
