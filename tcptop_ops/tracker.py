@@ -302,9 +302,10 @@ class Tracker:
         self._grow()
         new |= (events["first_ns"] != 0) & (events["first_ns"] != self._first_ns[slots])
         current = counted(sockets, events)
-        first = np.flatnonzero(new)
-        began, those, theirs = (gather(part, first) for part in (current, sockets, events))
-        self._begin(slots[first], began, those, theirs, snapshot.now_ns)
+        if new.any():
+            first = np.flatnonzero(new)
+            began, those, theirs = (gather(part, first) for part in (current, sockets, events))
+            self._begin(slots[first], began, those, theirs, snapshot.now_ns)
         rates = self._rates(slots, current, sockets, now, seconds)
         self._judge(slots, sockets, events, rates, now, seconds)
         self._remember(slots, current, sockets, now)
@@ -378,6 +379,8 @@ class Tracker:
     def _ended(self, snapshot: Snapshot, now: float, seconds: float) -> Rows:
         """The rows that closed in this tick, with what they did in it and in W."""
         final = snapshot.closed
+        if not len(final):
+            return _nothing()
         sockets, events = final["socket"], final["events"]
         slots, known = self._slots.find(sockets["cookie"])
         known[known] = self._first_ns[slots[known]] == events["first_ns"][known]
@@ -421,8 +424,7 @@ class Tracker:
 
     def _closed_rows(self) -> Rows:
         if not self._lingering:
-            final = np.zeros(0, FINAL)
-            return Rows(final["socket"], final["events"], empty(OWNED), empty(RATES), final["ending"])
+            return _nothing()
         parts = list(self._lingering)
         closed = Rows(
             np.concatenate([p.sockets for p in parts]),
@@ -455,6 +457,12 @@ class Tracker:
             tx_bytes_per_s=sum(float(p["tx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
             rx_bytes_per_s=sum(float(p["rx_bytes_per_s"][o].sum()) for p, o in zip(parts, once, strict=True)),
         )
+
+
+def _nothing() -> Rows:
+    """No rows that closed."""
+    final = np.zeros(0, FINAL)
+    return Rows(final["socket"], final["events"], empty(OWNED), empty(RATES), final["ending"])
 
 
 def _open(sockets: Records) -> NDArray[np.uint8]:
