@@ -29,6 +29,8 @@ struct control {
 	__u32 pass;    /* what the TCP iterator does to flags: PASS_* of iterators.c */
 	__u32 beside;  /* another program has come: nothing is asked for that it would notice more than it must */
 	__u64 born_before_ns; /* PASS_STRIP: only sockets that the other program had no chance to ask for */
+	__u32 light;   /* so many connections come that new ones are asked for events alone */
+	__u32 unused;
 };
 
 BPF_F_TABLE("hash", __u64, struct events, conns, MAP_SIZE, BPF_F_NO_PREALLOC);
@@ -82,7 +84,9 @@ static __always_inline bool is_beside_others(void)
 
 static __always_inline __u32 birth_flags(void)
 {
-	return is_beside_others() ? EVENT_FLAGS : BIRTH_FLAGS;
+	int zero = 0;
+	struct control *c = control.lookup(&zero);
+	return c && (c->beside | c->light) ? EVENT_FLAGS : BIRTH_FLAGS;
 }
 
 static __always_inline bool is_watched(__u64 cookie)

@@ -14,6 +14,7 @@ from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
 from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
+from tcptop_ops.bpf.light import Light
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.bpf.stories import Seen, Stories
@@ -35,8 +36,12 @@ from tcptop_ops.snapshot import (
 from tcptop_ops.sockdiag import close_connection
 
 PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP = range(5)
-CONTROL = np.dtype([("watched", "u8"), ("pass", "u4"), ("beside", "u4"), ("born_before_ns", "u8")])
+CONTROL = np.dtype(
+    [("watched", "u8"), ("pass", "u4"), ("beside", "u4"), ("born_before_ns", "u8"), ("light", "u4"), ("", "u4")]
+)
 DESCRIPTOR_SWEEP_S = 10.0
+SWEEP_REST = 10
+"""So many times as long as it took is the least between two looks at all descriptors."""
 
 
 class SockOpsSource:
@@ -48,7 +53,7 @@ class SockOpsSource:
         self._attached = attach(options, pending)
         helper = self._attached.helper
         self._reach: Reach = Alone() if helper is None else of_child(helper)
-        self._adopt = options.adopt
+        self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = Ring(fds["done"], RING_BYTES, FINAL)
@@ -66,13 +71,14 @@ class SockOpsSource:
         self._stories, self._seen = Stories(fds["stories"]), Seen(fds["seen"])
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
-        self._learned = 0.0
-        self._passed_ns = 0
+        self._learned = self._learning_s = 0.0
+        self._passed_ns = self._passed_before_ns = 0
         self._join, self._unseen = Join(), Unseen()
         self._watched = self._hopeless = self._strip_before_ns = 0
         self._beside = Beside(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
         self._quiet = False
+        self._light = Light()
         self._statistics: int | None = None
         self._pass = PASS_SURVEY if options.adopt else PASS_READ
         self._control(self._pass)
@@ -120,6 +126,7 @@ class SockOpsSource:
         sockets = present.sockets if all_still else gather(present.sockets, still)
         events = events if all_still else gather(events, still)
         opened = births(counters) - births(self._last)
+        self._spare(opened, pass_ns)
         self._last = counters
         self._next_pass(int(np.count_nonzero(events["first_ns"] == 0)))
         self._learn_owners(sockets)
@@ -134,7 +141,7 @@ class SockOpsSource:
             closed=closed,
             closed_owners=self._owners.assign_closed(closed["socket"], closed["events"]),
             counters=counters,
-            callbacks_mode="events" if self._quiet else self._attached.callbacks,
+            callbacks_mode="events" if self._quiet else "light" if self._light.on else self._attached.callbacks,
             opened=opened,
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
@@ -165,6 +172,13 @@ class SockOpsSource:
             self._pass = PASS_STRIP if came else self._pass
             self._control(self._pass)
 
+    def _spare(self, opened: int, pass_ns: int) -> None:
+        """Where very many connections come, less is asked of each: unless the command line said what to ask."""
+        seconds = (pass_ns - self._passed_before_ns) / 1e9 if self._passed_before_ns else 0.0
+        self._passed_before_ns = pass_ns
+        if self._light.look(0 if self._told_how else opened, seconds, pass_ns / 1e9):
+            self._control(self._pass)
+
     def _misses_some(self, lonely: Records, pass_ns: int) -> bool:
         """Whether a row born since the last pass, and before this one, has no socket: it lives where nobody looked."""
         born = lonely["first_ns"]
@@ -187,10 +201,14 @@ class SockOpsSource:
     def _learn_owners(self, sockets: Records) -> None:
         """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
         now = time.monotonic()
-        if now - self._learned < DESCRIPTOR_SWEEP_S and self._owners.is_current(sockets):
+        passed = now - self._learned
+        if passed < SWEEP_REST * self._learning_s:
+            return
+        if passed < DESCRIPTOR_SWEEP_S and self._owners.is_current(sockets):
             return
         self._owners.learn(self._all_descriptors(), sockets)
         self._learned = now
+        self._learning_s = time.monotonic() - now
 
     def _all_descriptors(self) -> Records:
         link = self._attached.fds.get("bpf_iter__task_file")
@@ -204,11 +222,13 @@ class SockOpsSource:
             notes.append(f"map full: {int(counters['untracked'])} connections not tracked; --map-size helps")
         if counters["ring_full"]:
             notes.append(f"ring full: {int(counters['ring_full'])} final records without figures")
+        if self._light.on:
+            notes.append("light: so many connections come that new ones are asked for their events alone")
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
         if not self._iterates:
-            notes.append(_why_polled(self._attached))
+            notes.append(_why_polled(self._attached, self._iterate))
         if part := cgroup.note(self._attached.cgroup_root):
             notes.append(part)
         if self._reach.note:
@@ -251,6 +271,7 @@ class SockOpsSource:
         value = np.zeros(1, CONTROL)
         value["pass"], value["watched"] = flags_pass, self._watched
         value["beside"], value["born_before_ns"] = self._quiet, self._strip_before_ns
+        value["light"] = self._light.on
         syscall.update(self._attached.fds["control"], np.zeros(1, "u4"), value)
 
     def close(self) -> None:
@@ -287,7 +308,9 @@ class SockOpsSource:
             os.close(self._attached.fds.popitem()[1])
 
 
-def _why_polled(attached: Attached) -> str:
+def _why_polled(attached: Attached, iterate: str) -> str:
+    if iterate == "never":
+        return "sockets are polled, as --iterate never asks"
     if attached.spared:
         return f"sockets are polled: an iterator could harm this kernel ({unsafe.CVE}, see --doctor)"
     return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

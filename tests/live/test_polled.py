@@ -16,7 +16,7 @@ SENT = 1_234_567
 
 @pytest.fixture
 def link(lab: Lab) -> Link:
-    return lab.link("a", "b", loss_percent=3)
+    return lab.link("a", "b", loss_percent=3, offload=False)
 
 
 def test_a_connection_from_its_birth_to_its_end(lab: Lab, link: Link, cgroup: Path) -> None:
