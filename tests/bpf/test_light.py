@@ -5,17 +5,21 @@ from __future__ import annotations
 from tcptop_ops.bpf.light import CALM_S, FROM_PER_S, UNTIL_PER_S, Light
 
 
+def is_on(light: Light) -> bool:
+    return light.on
+
+
 def test_it_begins_at_once_and_ends_when_it_has_been_calm_for_a_while() -> None:
     light, now = Light(), 1000.0
     assert not light.look(FROM_PER_S, 1.0, now)
-    assert not light.on
+    assert not is_on(light)
     assert light.look(FROM_PER_S + 1, 1.0, now + 1)
-    assert light.on
+    assert is_on(light)
     assert not light.look(UNTIL_PER_S + 1, 1.0, now + 2)
     assert not light.look(0, 1.0, now + 2 + CALM_S / 2)
-    assert light.on
+    assert is_on(light)
     assert light.look(0, 1.0, now + 2 + CALM_S)
-    assert not light.on
+    assert not is_on(light)
 
 
 def test_in_between_it_stays_as_it_is() -> None:
@@ -25,7 +29,7 @@ def test_in_between_it_stays_as_it_is() -> None:
     light.look(2 * FROM_PER_S, 1.0, 60.0)
     for second in range(61, 120):
         assert not light.look(UNTIL_PER_S + 1, 1.0, float(second))
-    assert light.on
+    assert is_on(light)
 
 
 def test_the_rate_is_of_a_second_whatever_the_delay() -> None:
