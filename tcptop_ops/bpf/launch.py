@@ -17,7 +17,7 @@ MAX_ROWS = 1_048_576
 RING_BYTES = 16 << 20
 
 ALL_FLAGS, EVENT_FLAGS = 0x7F, 0x07
-RETIRE_AFTER = 8
+RETIRE_AFTER = 4
 """Segments, both ways, after which the per-packet flags of a socket retire."""
 
 MODES = {

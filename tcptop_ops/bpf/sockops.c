@@ -372,7 +372,8 @@ static __always_inline void see(struct bpf_sock_ops *ctx, int where, __u32 known
 	__u32 op = known & 31;
 	if (op > LAST_OPERATOR)
 		return;
-	add(&s->calls[op]);
+	if (where == ON_THE_WATCHED) /* those of the host are in counters */
+		add(&s->calls[op]);
 	s->last_ns[op] = bpf_ktime_get_coarse_ns();
 	s->args[op][0] = CTX(args[0]);
 	s->args[op][1] = CTX(args[1]);
