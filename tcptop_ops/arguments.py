@@ -40,6 +40,12 @@ class Arguments:
     no_helper: bool
     allow_close: bool
     settings: Settings
+    record: str | None = None
+    record_for_s: float | None = None
+    record_size: int | None = None
+    record_if: Filter | None = None
+    replay: str | None = None
+    speed: float = 1.0  # 0: without waiting
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +78,18 @@ def _positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if not 1 <= value <= 2**31:
         raise argparse.ArgumentTypeError(f"{text} is not positive, or too large")
+    return value
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed: a number, or max") from None
+    if not 0.01 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 1000")
     return value
 
 
@@ -162,6 +180,21 @@ def parser() -> argparse.ArgumentParser:
         "-n", "--iterations", type=_positive, metavar="N", help="stop after N ticks, with the screen too"
     )
     without.add_argument("--once", action="store_true", help="the same as -n 1")
+    recordings = top.add_argument_group("recordings")
+    recordings.add_argument(
+        "--record", metavar="FILE", help="write every tick to FILE (SQLite), with or without a screen"
+    )
+    recordings.add_argument("--record-for", metavar="DURATION", help="stop recording after this long: 90s, 10m, 2h")
+    recordings.add_argument(
+        "--record-size", metavar="BYTES", help="the file stays below this, the oldest ticks go: 50M (least: 1M)"
+    )
+    recordings.add_argument(
+        "--record-if", metavar="EXPR", help="start to record when a connection matches, such as: rto > 3"
+    )
+    recordings.add_argument("--replay", metavar="FILE", help="play a recording in place of a kernel")
+    recordings.add_argument(
+        "--speed", type=_speed, metavar="X", help="how many times as fast; max: without waiting (default: 1)"
+    )
     about = top.add_argument_group("about")
     about.add_argument(
         "--doctor",
@@ -209,7 +242,21 @@ def read(argv: list[str]) -> argparse.Namespace:
         raise Usage("--batch and --json exclude each other", "give one of them")
     if given.once and given.iterations not in (None, 1):
         raise Usage("--once and -n exclude each other", "--once is -n 1")
+    _require_sense(given)
     return given
+
+
+def _require_sense(given: argparse.Namespace) -> None:
+    """Of the options about recordings. Raises Usage."""
+    for name in ("record_for", "record_size", "record_if"):
+        if getattr(given, name) is not None and given.record is None:
+            raise Usage(f"--{name.replace('_', '-')} needs --record", "--record FILE says where to")
+    if given.speed is not None and given.replay is None:
+        raise Usage("--speed needs --replay", "--replay FILE says what")
+    if given.replay is not None:
+        for name in ("record", "cgroup", "allow_close"):
+            if getattr(given, name):
+                raise Usage(f"--{name.replace('_', '-')} and --replay exclude each other", "a recording has no kernel")
 
 
 def kernel_options(given: argparse.Namespace) -> Options:
@@ -252,7 +299,47 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
         no_helper=given.no_helper,
         allow_close=given.allow_close,
         settings=replace(settings, theme=given.theme, names=given.names),
+        record=given.record,
+        record_for_s=_duration(given.record_for),
+        record_size=_size(given.record_size),
+        record_if=_filter(given.record_if, None),
+        replay=given.replay,
+        speed=1.0 if given.speed is None else given.speed,
     )
+
+
+def _duration(text: str | None) -> float | None:
+    """Of ``--record-for``, seconds. Raises Usage."""
+    if text is None:
+        return None
+    from tcptop_ops.filter_values import Misread, time_in
+
+    try:
+        seconds = time_in(10**6, bare=True)(text)
+    except Misread as error:
+        raise Usage(f"--record-for: expected {error.expected}", error.hint or "such as 90s, 10m or 2h") from None
+    if not 0 < seconds < 1e9:
+        raise Usage(f"--record-for: {text} is not positive, or too large", "such as 90s, 10m or 2h")
+    return seconds
+
+
+LEAST_RECORDING = 1_000_000
+"""Bytes: below, not even a few ticks of a small host would fit."""
+
+
+def _size(text: str | None) -> int | None:
+    """Of ``--record-size``, bytes. Raises Usage."""
+    if text is None:
+        return None
+    from tcptop_ops.filter_values import Misread, size
+
+    try:
+        found = size(text)
+    except Misread as error:
+        raise Usage(f"--record-size: expected {error.expected}", error.hint or "such as 50M") from None
+    if not LEAST_RECORDING <= found < 2**50:
+        raise Usage(f"--record-size: {text} is less than 1M, or too large", "such as 50M")
+    return int(found)
 
 
 SAID_TWICE = ("delay", "window", "closed", "sort", "names", "mouse", "theme")

@@ -21,6 +21,7 @@ from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
     from tcptop_ops.source import Source
+    from tcptop_ops.tracker import Tracker
     from tcptop_ops.view import Spec
 
 SMALLEST = (40, 10)
@@ -100,7 +101,7 @@ def run(argv: list[str]) -> int:
     never_gain()
     if given.doctor:
         return run_doctor(options, given.json)
-    pending = begin_early(given.source, options)
+    pending = None if given.replay else begin_early(given.source, options)
     try:
         arguments = resolve(given, settings_of(given.no_config))
         if arguments.output == "screen":
@@ -109,10 +110,62 @@ def run(argv: list[str]) -> int:
         if pending is not None:
             pending.child.close()
         raise
+    run_output = run_screen if arguments.output == "screen" else run_plain
+    if arguments.replay is not None:
+        return run_replay(arguments, run_output)
     from tcptop_ops.source import open_source
 
     opener = partial(open_source, arguments.source, options, pending)
-    return run_screen(arguments, opener) if arguments.output == "screen" else run_plain(arguments, opener)
+    if arguments.record is not None:
+        return run_recorded(arguments, run_output, opener)
+    return run_output(arguments, opener, tracker_of(arguments), this_host())
+
+
+Output = Callable[[Arguments, Callable[[], "Source"], "Tracker", dict[str, Any]], int]
+"""With or without a screen: it opens the source itself, and tells ``host`` and ``kernel`` of the last."""
+
+
+def this_host() -> dict[str, Any]:
+    """Where figures are from."""
+    return {"host": socket.gethostname(), "kernel": os.uname().release}
+
+
+def tracker_of(arguments: Arguments) -> Tracker:
+    """One for the window and the closed connections that were asked for."""
+    from tcptop_ops.tracker import Tracker
+
+    return Tracker(arguments.window_s, arguments.closed_s)
+
+
+def run_replay(arguments: Arguments, run_output: Output) -> int:
+    """A recording in place of a kernel. Raises TcptopError."""
+    from tcptop_ops.replay import ReplaySource
+    from tcptop_ops.source import without_root
+
+    source = ReplaySource(str(arguments.replay), arguments.speed)
+    try:
+        return run_output(arguments, lambda: without_root(source), tracker_of(arguments), source.host)
+    finally:
+        source.close()
+
+
+def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], Source]) -> int:
+    """Every tick goes to a file too; what went wrong with that is told at the end. Raises TcptopError."""
+    from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
+
+    wanted = Wanted(str(arguments.record), arguments.record_for_s, arguments.record_size, arguments.record_if)
+    try:
+        program = version()
+    except TcptopError:  # a checkout that is not installed records too
+        program = "?"
+    recorder = Recorder(wanted, Host(**this_host(), program=program))
+    tracker = RecordedTracker(arguments.window_s, arguments.closed_s, recorder)
+    try:
+        return run_output(arguments, lambda: Recorded(opener(), recorder), tracker, this_host())
+    finally:
+        recorder.close()
+        for note in recorder.notes:
+            print(f"tcptop-ops: {one_line(note)}", file=sys.stderr)
 
 
 def run_doctor(options: Options, as_json: bool) -> int:
@@ -165,19 +218,19 @@ def require_terminal() -> None:
         raise Unsupported(f"the terminal is too small: {width}x{height}", "40x10 is enough; or --batch")
 
 
-def run_screen(arguments: Arguments, opener: Callable[[], Source]) -> int:
+def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
     """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
     from tcptop_ops.app import TcptopApp
-    from tcptop_ops.tracker import Tracker
 
     app = TcptopApp(
         opener,
-        Tracker(arguments.window_s, arguments.closed_s),
+        tracker,
         spec_of(arguments),
         delay_s=arguments.delay_s,
         closed_s=arguments.closed_s,
         iterations=arguments.iterations,
         mouse=arguments.mouse,
+        host=host["host"],
         allow_close=arguments.allow_close,
         settings=arguments.settings,
     )
@@ -207,20 +260,18 @@ def spec_of(arguments: Arguments) -> Spec:
     return spec if arguments.columns is None else replace(spec, columns=arguments.columns)
 
 
-def run_plain(arguments: Arguments, opener: Callable[[], Source]) -> int:
+def run_plain(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
     """A line or a table a tick on standard output, until ``-n``, a signal, or a closed pipe. Raises TcptopError."""
     from tcptop_ops.poller import ticks
-    from tcptop_ops.tracker import Tracker
     from tcptop_ops.view import make
 
     stop = Stop().at_signals()
     meter = Meter()
     spec = spec_of(arguments)
-    write = _json_writer() if arguments.output == "json" else _batch_writer(arguments.settings.names)
+    write = _json_writer(host) if arguments.output == "json" else _batch_writer(arguments.settings.names)
     import_what_will_be_hidden()
     source = opener()
     try:
-        tracker = Tracker(arguments.window_s, arguments.closed_s)
         for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
             started = time.perf_counter()
             view = make(flows, spec)
@@ -242,10 +293,9 @@ def own_figures(meter: Meter, view_started: float) -> dict[str, float]:
     return {"cpu_pct": round(cost.cpu_pct, 2), "rss_bytes": cost.rss_bytes, "view_ms": round(view_ms, 3)}
 
 
-def _json_writer() -> Callable[[Any, dict[str, float]], str]:
+def _json_writer(host: dict[str, Any]) -> Callable[[Any, dict[str, float]], str]:
     from tcptop_ops.export import json_line
 
-    host = {"host": socket.gethostname(), "kernel": os.uname().release}
     return lambda view, own: json_line(view, host, own)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.fate import findings
 from tcptop_ops.snapshot import Records
-from tcptop_ops.source import Source
+from tcptop_ops.source import Over, Paced, Source
 from tcptop_ops.tracker import Flows, Tracker
 
 DRAIN_S = 0.25
@@ -56,13 +56,41 @@ class Beat:
         self._tracker = tracker
         self._clock = clock
         self._taken_in = clock.now()
+        self._took_s: tuple[float, ...] = ()
+        self._is_slowed = False
 
     def tick(self) -> Flows:
         """Poll. Raises what the source raises."""
+        started = self._clock.now()
         snapshot = self._source.poll()
         self._taken_in = self._clock.now()
+        if self._is_slowed:
+            snapshot = replace(snapshot, notes=(*snapshot.notes, f"a tick takes {self._usual_s:.1f} s: fewer are made"))
         flows = self._tracker.update(snapshot)
-        return replace(flows, findings=tuple(findings(flows)))
+        flows = replace(flows, findings=tuple(findings(flows)))
+        self._took_s = (*self._took_s[-1:], self._clock.now() - started)
+        return flows
+
+    @property
+    def _usual_s(self) -> float:
+        """What a tick takes: the shorter of the last two, since one alone may have been held up."""
+        return min(self._took_s) if len(self._took_s) > 1 else 0.0
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the source says itself when it is to be polled."""
+        return isinstance(self._source, Paced)
+
+    def delay_s(self, wanted: float) -> float:
+        """From the last poll to the next one, where the user wants this: at least as long at rest as at work.
+
+        A tick takes that long where there are very many sockets, or where others need the processor.
+        """
+        if isinstance(self._source, Paced):
+            return self._source.pace_s
+        least = 2 * self._usual_s
+        self._is_slowed = least > wanted
+        return max(wanted, least)
 
     def rest(self, wake: Wake, due: float) -> bool:
         """Wait until ``due``. True, at once, if ``wake`` is set; however often that is, the source is drained."""
@@ -79,6 +107,8 @@ class Beat:
 
 def next_due(due: float, delay_s: float, now: float) -> float:
     """The next moment of the beat that ``due`` belongs to. Moments that have passed are left out, not made up for."""
+    if delay_s <= 0:
+        return now
     missed = max(0, int((now - due) // delay_s))
     return due + (missed + 1) * delay_s
 
@@ -109,17 +139,20 @@ def ticks(
 ) -> Iterator[Flows]:
     """A tick every ``delay_s``, the first one delay after the start: what comes before is only its baseline.
 
-    Ends after ``iterations``, or when ``stop`` is set. What the source raises comes through.
+    Ends after ``iterations``, when ``stop`` is set, or when a recording is over. What else the source raises comes
+    through.
     """
     clock = clock or Clock()
-    due = clock.now() + delay_s
+    started = clock.now()
     beat = Beat(source, tracker, clock)
-    beat.tick()
     done = 0
-    while (iterations is None or done < iterations) and not beat.rest(stop, due):
-        yield beat.tick()
-        done += 1
-        due = next_due(due, delay_s, clock.now())
+    with suppress(Over):
+        beat.tick()
+        due = started + beat.delay_s(delay_s)
+        while (iterations is None or done < iterations) and not beat.rest(stop, due):
+            yield beat.tick()
+            done += 1
+            due = next_due(due, beat.delay_s(delay_s), clock.now())
 
 
 class Poller:
@@ -222,15 +255,27 @@ class Poller:
                 measured = self._measured
                 source.measure(measured)
             self._close_connections(source)
-            self._publish(beat.tick())
-            last, due = due, next_due(due, self._delay_s, self._clock.now())
+            try:
+                flows = beat.tick()
+            except Over:
+                self._stand_still(source)
+                return
+            self._publish(flows)
+            last, due = due, next_due(due, beat.delay_s(self._delay_s), self._clock.now())
             while beat.rest(self._wake, due):
                 # Cleared before the wishes are read: one that comes later sets it again.
                 self._wake.clear()
                 if self._stop.is_set():
                     return
-                if self._asked:
+                if self._asked and not beat.is_paced:
                     self._asked = False
                     due = self._clock.now()
                     break
-                due = last + self._delay_s
+                due = last + beat.delay_s(self._delay_s)
+
+    def _stand_still(self, source: Source) -> None:
+        """After the end of a recording: the last picture stays, and wishes are answered."""
+        while not self._stop.is_set():
+            self._close_connections(source)
+            if self._clock.wait(self._wake, DRAIN_S):
+                self._wake.clear()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tcptop_ops.errors import Unsupported
-from tcptop_ops.privilege import give_up
 from tcptop_ops.snapshot import Records, Snapshot
 
 if TYPE_CHECKING:
     from tcptop_ops.bpf.launch import Options, Pending
+
+
+class Over(Exception):
+    """A source that is no kernel has no more snapshots."""
 
 
 class Source(Protocol):
@@ -19,7 +22,7 @@ class Source(Protocol):
     name: str
 
     def poll(self) -> Snapshot:
-        """What the kernel says now. Raises Failed when it no longer can."""
+        """What the kernel says now. Raises Failed when it no longer can; Over at the end of a recording."""
         ...
 
     def drain(self) -> None:
@@ -43,6 +46,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Leave the kernel as it was. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A source that says itself when it is to be polled."""
+
+    @property
+    def pace_s(self) -> float:
+        """From the last poll to the next one; 0: at once."""
         ...
 
 
@@ -86,9 +99,19 @@ def open_source(name: str, options: Options, pending: Pending | None = None) -> 
     Privilege ends here: what still needs some was handed over, or is the helper's. ``pending``: what ``launch.begin``
     returned. Raises Unsupported, Usage or Failed.
     """
+    from tcptop_ops.privilege import give_up
+
     source = _open(name, options, pending)
     kept = give_up()
     return Noted(source, kept) if kept else source
+
+
+def without_root(source: Source) -> Source:
+    """A source that is open already, and never needed root: what is left of it ends here."""
+    from tcptop_ops.privilege import give_up
+
+    give_up()
+    return source
 
 
 def _open(name: str, options: Options, pending: Pending | None) -> Source:

@@ -37,6 +37,12 @@ def test_defaults() -> None:
         "filter": None,
         "no_helper": False,
         "allow_close": False,
+        "record": None,
+        "record_for_s": None,
+        "record_size": None,
+        "record_if": None,
+        "replay": None,
+        "speed": 1.0,
         "settings": dataclasses.asdict(Settings()),
     }
     assert parsed().sort is find(DEFAULT_SORT.partition(":")[0])

@@ -118,6 +118,14 @@ def test_ticks_do_not_drift_and_leave_out_what_they_missed() -> None:
     assert source.polled == [0.0, 1.0, 2.0, 5.0, 6.0, 7.0]
 
 
+def test_where_ticks_take_long_there_is_as_much_rest_as_work() -> None:
+    clock = FakeClock()
+    source = TimedSource(clock, {2: 0.8, 3: 0.8, 4: 0.8})
+    told = [flows.snapshot.notes for flows in ticks(source, Tracker(), 1.0, threading.Event(), 6, clock)]
+    assert source.polled == [0.0, 1.0, 2.0, 3.0, 4.6, 6.2, 7.2]
+    assert told == [(), (), (), *[("a tick takes 0.8 s: fewer are made",)] * 2, ()]
+
+
 def test_ticks_end_when_told() -> None:
     clock, stop = FakeClock(), threading.Event()
     clock.at(2.5, stop.set)
