@@ -105,6 +105,7 @@ static __always_inline void strip(void *tp, __u64 cookie, struct socket *r, stru
 }
 #endif
 
+#ifdef WALKS /* what is not used costs time to compile */
 /*
  * A socket's cache lines, all asked for at once: one after the other, waiting for memory is most of what a pass costs.
  * A pointer can't be read in part.
@@ -170,6 +171,7 @@ int bpf_iter__tcp(__u64 *ctx)
 		bpf_seq_write(READ_POINTER(meta, 0), r, sizeof(*r));
 	return 0;
 }
+#endif
 
 int bpf_iter__task_file(__u64 *ctx)
 {

@@ -109,6 +109,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "MAP_SIZE": options.map_size or default_map_size(),
         "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE"),
         **offsets,
+        **({"WALKS": 1} if walks else {}),
     }
     part = cgroup.is_part(root)
     if target != root or part:
