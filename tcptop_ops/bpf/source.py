@@ -217,13 +217,14 @@ class SockOpsSource:
         return self._descriptors.filled_from(syscall.create_iterator(link))
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
+        """The gravest first: where there is little room, it alone is shown."""
         notes = []
         if counters["untracked"]:
             notes.append(f"map full: {int(counters['untracked'])} connections not tracked; --map-size helps")
         if counters["ring_full"]:
             notes.append(f"ring full: {int(counters['ring_full'])} final records without figures")
-        if self._light.on:
-            notes.append("light: so many connections come that new ones are asked for their events alone")
+        if self._reach.note:
+            notes.append(self._reach.note)
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
@@ -231,8 +232,8 @@ class SockOpsSource:
             notes.append(_why_polled(self._attached, self._iterate))
         if part := cgroup.note(self._attached.cgroup_root):
             notes.append(part)
-        if self._reach.note:
-            notes.append(self._reach.note)
+        if self._light.on:
+            notes.append("light: so many connections come that new ones are asked for their events alone")
         return tuple(notes)
 
     def watch(self, cookie: int) -> None:

@@ -15,7 +15,7 @@ from tcptop_ops import filters
 from tcptop_ops.elsewhere import Elsewhere, commands
 from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows
-from tests.lab import Lab, Link, Traffic, in_netns, run
+from tests.lab import Lab, Link, Traffic, in_netns, run, wait_until
 from tests.live.watch import Watch, program
 from tests.test_elsewhere import row_of
 
@@ -92,7 +92,7 @@ def test_listeners_that_share_a_port(lab: Lab, link: Link, cgroup: Path, watch: 
 def test_a_connection_that_never_stood(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
     lab.black_hole(link.b.ns, 9)
     client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=9, cgroup=cgroup)
-    assert watch.open(client.port)["state"] == "SYN-SENT"
+    wait_until(lambda: [row["state"] for row in watch.rows() if row["lport"] == client.port] == ["SYN-SENT"])
     (cookie,) = watch.flows.live.sockets["cookie"].tolist()
     agree(watch.flows, cookie, link.a.ns)
 
