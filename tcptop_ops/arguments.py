@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcptop_ops.bpf.launch import ITERATE, Options
@@ -34,7 +35,7 @@ class Arguments:
     columns: tuple[Column, ...] | None
     group: str
     mouse: bool
-    output: str  # screen, batch or json
+    output: str  # screen, batch, json, csv, or none
     iterations: int | None
     filter: Filter | None
     no_helper: bool
@@ -46,6 +47,8 @@ class Arguments:
     record_if: Filter | None = None
     replay: str | None = None
     speed: float = 1.0  # 0: without waiting
+    fail_if: Filter | None = None
+    metrics: tuple[str, int] | None = None  # address and port
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,6 +94,26 @@ def _speed(text: str) -> float:
     if not 0.01 <= value <= 1000:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 1000")
     return value
+
+
+LOOPBACK = "127.0.0.1"
+
+
+def _listening(text: str) -> tuple[str, int]:
+    """Of ``--metrics``: a port alone is one of the loopback address; any other address has to be written."""
+    address, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r} has no port, such as 9464 or 127.0.0.1:9464")
+    if address in ("", "localhost"):
+        return LOOPBACK, int(port)
+    bare = address[1:-1] if address[0] == "[" and address[-1] == "]" else address
+    try:
+        family = ip_address(bare).version
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{address!r} is no address of this host, such as 127.0.0.1") from None
+    if (family == 6) == (bare == address):
+        raise argparse.ArgumentTypeError(f"{text!r}: an IPv6 address is written in brackets, such as [::1]:9464")
+    return bare, int(port)
 
 
 def _pids(text: str) -> tuple[int, ...]:
@@ -176,10 +199,22 @@ def parser() -> argparse.ArgumentParser:
     without = top.add_argument_group("without a screen")
     without.add_argument("-b", "--batch", action="store_true", help="a plain text table a tick")
     without.add_argument("--json", action="store_true", help="a JSON object a tick, one a line")
+    without.add_argument("--csv", action="store_true", help="a header, then a line a connection a tick (RFC 4180)")
     without.add_argument(
         "-n", "--iterations", type=_positive, metavar="N", help="stop after N ticks, with the screen too"
     )
     without.add_argument("--once", action="store_true", help="the same as -n 1")
+    without.add_argument(
+        "--fail-if",
+        metavar="EXPR",
+        help="exit 4 after the first tick in which a connection matches: a check for scripts",
+    )
+    without.add_argument(
+        "--metrics",
+        type=_listening,
+        metavar="[ADDR:]PORT",
+        help="serve OpenMetrics, with or without a screen; to this host alone, unless an address is given",
+    )
     recordings = top.add_argument_group("recordings")
     recordings.add_argument(
         "--record", metavar="FILE", help="write every tick to FILE (SQLite), with or without a screen"
@@ -238,8 +273,9 @@ def parse(argv: list[str]) -> Arguments | None:
 def read(argv: list[str]) -> argparse.Namespace:
     """The command line as it is written: columns are not looked up yet. Raises Usage."""
     given = parser().parse_args(_joined(argv))
-    if given.batch and given.json:
-        raise Usage("--batch and --json exclude each other", "give one of them")
+    outputs = [f"--{name}" for name in ("batch", "json", "csv") if getattr(given, name)]
+    if len(outputs) > 1:
+        raise Usage(f"{outputs[0]} and {outputs[1]} exclude each other", "give one of them")
     if given.once and given.iterations not in (None, 1):
         raise Usage("--once and -n exclude each other", "--once is -n 1")
     _require_sense(given)
@@ -254,9 +290,10 @@ def _require_sense(given: argparse.Namespace) -> None:
     if given.speed is not None and given.replay is None:
         raise Usage("--speed needs --replay", "--replay FILE says what")
     if given.replay is not None:
+        played = "--replay"
         for name in ("record", "cgroup", "allow_close"):
             if getattr(given, name):
-                raise Usage(f"--{name.replace('_', '-')} and --replay exclude each other", "a recording has no kernel")
+                raise Usage(f"--{name.replace('_', '-')} and {played} exclude each other", "a recording has no kernel")
 
 
 def kernel_options(given: argparse.Namespace) -> Options:
@@ -293,7 +330,7 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
         columns=usual if given.columns is None else parse_list(given.columns, settings.columns or DEFAULT),
         group=_group(given, settings),
         mouse=given.mouse,
-        output="batch" if given.batch else "json" if given.json else "screen",
+        output=_output(given),
         iterations=1 if given.once else given.iterations,
         filter=_filter(given.filter, given.pid),
         no_helper=given.no_helper,
@@ -305,7 +342,15 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
         record_if=_filter(given.record_if, None),
         replay=given.replay,
         speed=1.0 if given.speed is None else given.speed,
+        fail_if=_filter(given.fail_if, None),
+        metrics=given.metrics,
     )
+
+
+def _output(given: argparse.Namespace) -> str:
+    """A check is for scripts: it opens no screen, and prints what it was asked for alone."""
+    named = next((name for name in ("batch", "json", "csv") if getattr(given, name)), None)
+    return named or ("screen" if given.fail_if is None else "none")
 
 
 def _duration(text: str | None) -> float | None:
@@ -352,7 +397,7 @@ def _group(given: argparse.Namespace, settings: Settings) -> str:
         return "none"
     if given.group is not None:
         return str(given.group)
-    return "none" if given.batch else settings.group
+    return settings.group if _output(given) == "screen" else "none"
 
 
 def _filled(given: argparse.Namespace, settings: Settings) -> argparse.Namespace:

@@ -20,13 +20,21 @@ from tcptop_ops.settings import Settings
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
+    from tcptop_ops.columns import Column
+    from tcptop_ops.filters import Filter
     from tcptop_ops.source import Source
-    from tcptop_ops.tracker import Tracker
-    from tcptop_ops.view import Spec
+    from tcptop_ops.tracker import Flows, Tracker
+    from tcptop_ops.view import Spec, View
 
 SMALLEST = (40, 10)
 PORTION = 1 << 16
 """Characters that are written at a time."""
+
+MATCHED = 4
+"""The exit status where --fail-if matched: no error, so that it has no class in ``errors``."""
+
+TOLD = ("process", "pid", "local", "peer", "state", "score", "cause")
+"""Of the worst connection that --fail-if matched."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,13 +112,16 @@ def run(argv: list[str]) -> int:
     pending = None if given.replay else begin_early(given.source, options)
     try:
         arguments = resolve(given, settings_of(given.no_config))
-        if arguments.output == "screen":
-            require_terminal()
+        arguments = with_an_output(arguments)
+        if arguments.metrics is not None:
+            require_metrics()
     except TcptopError:
         if pending is not None:
             pending.child.close()
         raise
-    run_output = run_screen if arguments.output == "screen" else run_plain
+    run_output: Output = run_screen if arguments.output == "screen" else run_plain
+    if arguments.metrics is not None:
+        run_output = served(run_output)
     if arguments.replay is not None:
         return run_replay(arguments, run_output)
     from tcptop_ops.source import open_source
@@ -123,6 +134,51 @@ def run(argv: list[str]) -> int:
 
 Output = Callable[[Arguments, Callable[[], "Source"], "Tracker", dict[str, Any]], int]
 """With or without a screen: it opens the source itself, and tells ``host`` and ``kernel`` of the last."""
+
+
+def with_an_output(arguments: Arguments) -> Arguments:
+    """The screen needs a terminal; who serves metrics needs neither. Raises Unsupported."""
+    if arguments.output != "screen":
+        return arguments
+    if arguments.metrics is not None and not has_terminal():
+        return replace(arguments, output="none")
+    require_terminal()
+    return arguments
+
+
+def require_metrics() -> None:
+    """Before anything is attached, and while root can still read every directory. Raises Unsupported."""
+    from tcptop_ops.metrics_server import require_client
+
+    require_client()
+
+
+def served(run_output: Output) -> Output:
+    """The same output, with a server of metrics beside it for as long as the source is open."""
+
+    def run_served(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
+        from tcptop_ops.metrics_server import MeasuredTracker, Server
+
+        assert arguments.metrics is not None
+        server = Server(*arguments.metrics)
+
+        def opened() -> Source:
+            source = opener()
+            try:
+                url = server.start()  # root was given up
+            except TcptopError:
+                source.close()
+                raise
+            if arguments.output != "screen":
+                print(f"tcptop-ops: metrics at {url}", file=sys.stderr, flush=True)
+            return source
+
+        try:
+            return run_output(arguments, opened, MeasuredTracker(tracker, server.publish), host)
+        finally:
+            server.close()
+
+    return run_served
 
 
 def this_host() -> dict[str, Any]:
@@ -143,8 +199,9 @@ def run_replay(arguments: Arguments, run_output: Output) -> int:
     from tcptop_ops.source import without_root
 
     source = ReplaySource(str(arguments.replay), arguments.speed)
+    tracker = tracker_of(arguments)
     try:
-        return run_output(arguments, lambda: without_root(source), tracker_of(arguments), source.host)
+        return run_output(arguments, lambda: without_root(source), tracker, source.host)
     finally:
         source.close()
 
@@ -208,11 +265,15 @@ def version() -> str:
         raise Failed("the package is not installed: its version is not known", "./run --version") from None
 
 
+def has_terminal() -> bool:
+    """Whether there is a terminal at all three of the standard descriptors."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
 def require_terminal() -> None:
     """Raises Unsupported without one that is large enough. Textual reads standard input and draws on standard error."""
-    streams = (sys.stdin, sys.stdout, sys.stderr)
-    if not all(stream is not None and stream.isatty() for stream in streams):
-        raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch or --json")
+    if not has_terminal():
+        raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch, --json or --csv")
     width, height = os.get_terminal_size(sys.stdout.fileno())
     if 0 < width < SMALLEST[0] or 0 < height < SMALLEST[1]:
         raise Unsupported(f"the terminal is too small: {width}x{height}", "40x10 is enough; or --batch")
@@ -257,33 +318,74 @@ def spec_of(arguments: Arguments) -> Spec:
         filter=arguments.filter,
         group=arguments.group,
     )
-    return spec if arguments.columns is None else replace(spec, columns=arguments.columns)
+    columns = arguments.columns or usual_columns(arguments.output)
+    return spec if columns is None else replace(spec, columns=columns)
+
+
+def usual_columns(output: str) -> tuple[Column, ...] | None:
+    """Of an output, where none were asked for; None: the default set.
+
+    A table on a terminal has as many as fit into it; one that goes to another program or a file has all.
+    """
+    from tcptop_ops.columns import DEFAULT, OUTPUT, WIDER, find
+
+    if output != "batch":
+        return None
+    return OUTPUT if terminal_width() is None else tuple(map(find, (*DEFAULT, *WIDER)))
 
 
 def run_plain(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
-    """A line or a table a tick on standard output, until ``-n``, a signal, or a closed pipe. Raises TcptopError."""
+    """A line or a table a tick on standard output, until ``-n``, a signal, a closed pipe, or a match of --fail-if.
+
+    Raises TcptopError.
+    """
     from tcptop_ops.poller import ticks
     from tcptop_ops.view import make
 
     stop = Stop().at_signals()
     meter = Meter()
     spec = spec_of(arguments)
-    write = _json_writer(host) if arguments.output == "json" else _batch_writer(arguments.settings.names)
+    write = _writer(arguments, host)
+    check = None if arguments.fail_if is None else _check(arguments.fail_if, arguments.filter)
     import_what_will_be_hidden()
     source = opener()
     try:
         for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
             started = time.perf_counter()
-            view = make(flows, spec)
-            text = write(view, own_figures(meter, started))
+            text = "" if write is None else write(make(flows, spec), own_figures(meter, started))
             for start in range(0, len(text), PORTION):
                 with stop.writing():  # a reader that goes on reading gets all of it, after a signal too
                     write_out(text[start : start + PORTION])
+            if check is not None and (told := check(flows)):
+                print("\n".join(map(one_line, told)), file=sys.stderr, flush=True)
+                return MATCHED
     except Interrupted:
         silence_stdout()
     finally:
         source.close()
     return 0
+
+
+def _check(wanted: Filter, shown: Filter | None) -> Callable[[Flows], list[str]]:
+    """What --fail-if tells of a tick: how many connections match, of those that are shown; and the worst of them."""
+    from tcptop_ops import evidence  # here, since what root alone can read is out of reach later
+    from tcptop_ops.columns import find
+    from tcptop_ops.filters import both
+    from tcptop_ops.view import Spec, make, row_at
+
+    spec = Spec(filter=wanted if shown is None else both(shown, wanted))
+
+    def matched(flows: Flows) -> list[str]:
+        view = make(flows, spec)
+        if not len(view):
+            return []
+        worst = row_at(view, 0)
+        words = [column.show(column.read(worst, flows).tolist()[0]) for column in map(find, TOLD)]
+        many = "1 connection matches" if len(view) == 1 else f"{len(view)} connections match"
+        why = evidence.sentence(worst, flows)
+        return [f"tcptop-ops: {many}: {wanted.text}", f"worst: {' '.join(words)}" + (f": {why}" if why else "")]
+
+    return matched
 
 
 def own_figures(meter: Meter, view_started: float) -> dict[str, float]:
@@ -293,19 +395,44 @@ def own_figures(meter: Meter, view_started: float) -> dict[str, float]:
     return {"cpu_pct": round(cost.cpu_pct, 2), "rss_bytes": cost.rss_bytes, "view_ms": round(view_ms, 3)}
 
 
-def _json_writer(host: dict[str, Any]) -> Callable[[Any, dict[str, float]], str]:
+Writer = Callable[["View", dict[str, float]], str]
+"""A view and the own cost to the text of a tick."""
+
+
+def _writer(arguments: Arguments, host: dict[str, Any]) -> Writer | None:
+    """That of the output; None where nothing is printed."""
+    if arguments.output == "json":
+        return _json_writer(host)
+    if arguments.output == "csv":
+        return _csv_writer()
+    return _batch_writer(arguments.settings.names) if arguments.output == "batch" else None
+
+
+def _json_writer(host: dict[str, Any]) -> Writer:
     from tcptop_ops.export import json_line
 
     return lambda view, own: json_line(view, host, own)
 
 
-def _batch_writer(names: bool) -> Callable[[Any, dict[str, float]], str]:
+def _csv_writer() -> Writer:
+    """The header comes with the first tick: where the source could not be opened there is nothing at all."""
+    from tcptop_ops.csv_output import header, rows
+
+    first = iter((header,))
+    return lambda view, _own: next(first, lambda _: "")(view) + rows(view)
+
+
+def _batch_writer(names: bool) -> Writer:
     from tcptop_ops.export import table
 
-    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
     if names:
         from tcptop_ops.names import for_outputs
 
         named = for_outputs()
-        return lambda view, _own: table(named(view), width)
-    return lambda view, _own: table(view, width)
+        return lambda view, _own: table(named(view), terminal_width())
+    return lambda view, _own: table(view, terminal_width())
+
+
+def terminal_width() -> int | None:
+    """Of the terminal that standard output is, now; None where it is none, or does not know."""
+    return (os.get_terminal_size(sys.stdout.fileno()).columns or None) if sys.stdout.isatty() else None

@@ -20,6 +20,10 @@ WIDEST = 512
 """Characters of a cell: whoever may make a cgroup may give it a path of 4096 bytes, and every line would be as long."""
 
 
+BETWEEN = "  "
+"""Two columns of the table."""
+
+
 def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict[str, Any]:
     """One tick as the JSON object of the schema. ``host``: host and kernel; ``own``: the monitor's cost.
 
@@ -29,9 +33,7 @@ def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict
     snapshot = flows.snapshot
     return {
         "schema": SCHEMA,
-        "time": datetime.fromtimestamp(snapshot.time, timezone.utc)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z"),
+        "time": moment(flows),
         **{name: text.storable(value) if isinstance(value, str) else value for name, value in host.items()},
         "source": snapshot.source,
         "callbacks_mode": snapshot.callbacks_mode or None,
@@ -45,6 +47,12 @@ def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict
         "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
         "connections": connections(view),
     }
+
+
+def moment(flows: Flows) -> str:
+    """When the tick was: RFC 3339, UTC, to the millisecond."""
+    told = datetime.fromtimestamp(flows.snapshot.time, timezone.utc).isoformat(timespec="milliseconds")
+    return told.replace("+00:00", "Z")
 
 
 def callbacks(flows: Flows) -> dict[str, int] | None:
@@ -107,17 +115,32 @@ def json_line(view: View, host: dict[str, Any], own: dict[str, float]) -> str:
 def table(view: View, width: int | None) -> str:
     """One tick as a plain table of at most ``width`` characters a line (None: as wide as the columns).
 
-    A group is a line, with its name and how many connections it has before all other columns.
+    A group is a line, with its name and how many connections it has before all other columns. The columns that do not
+    fit are left out, from the right: half a number would be another number. A word may be cut at the edge.
     """
     columns = view.spec.columns
     cells = [_cells(view, column) for column in columns]
     if view.groups is not None:
-        names, counts = _names(view), [find("connections").show(value) for value in view.values(GROUP)]
+        names = [text.shorten(title, WIDEST) for title in group_titles(view)]
+        counts = [find("connections").show(value) for value in view.values(GROUP)]
         columns, cells = (GROUP, find("connections"), *columns), [names, counts, *cells]
     widths = [max(map(len, [column.title.split(" ")[0], *body])) for column, body in zip(columns, cells, strict=True)]
+    columns = columns[: _fitting(columns, widths, width)]
     lines = [heading(view.flows), _line([c.title.split(" ")[0] for c in columns], columns, widths)]
-    lines += [_line(list(row), columns, widths) for row in zip(*cells, strict=True)]
+    lines += [_line(list(row), columns, widths) for row in zip(*cells[: len(columns)], strict=True)]
     return "".join(line.rstrip()[:width] + "\n" for line in lines) + "\n"
+
+
+def _fitting(columns: tuple[Column, ...], widths: list[int], width: int | None) -> int:
+    """How many of the columns fit; one at least."""
+    edge = -len(BETWEEN)
+    for number, (column, wide) in enumerate(zip(columns, widths, strict=True)):
+        begin = edge + len(BETWEEN)
+        edge = begin + wide
+        if width is not None and edge > width:
+            is_cut = not column.right and begin + len(column.title.split(" ")[0]) <= width
+            return max(number + is_cut, 1)
+    return len(columns)
 
 
 def _cells(view: View, column: Column) -> list[str]:
@@ -127,18 +150,15 @@ def _cells(view: View, column: Column) -> list[str]:
     return [text.shorten(show(value), WIDEST) for show, value in zip(shows, view.values(column), strict=True)]
 
 
-def _names(view: View) -> list[str]:
+def group_titles(view: View) -> list[str]:
     """Of groups; a connection has none."""
     numbers = [view.group_at(position) for position in range(len(view))]
-    titles = ["" if view.groups is None or number is None else view.groups.title(number) for number in numbers]
-    return [text.shorten(title, WIDEST) for title in titles]
+    return ["" if view.groups is None or number is None else view.groups.title(number) for number in numbers]
 
 
 def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:
-    return "  ".join(
-        cell.rjust(width) if column.right else cell.ljust(width)
-        for cell, column, width in zip(cells, columns, widths, strict=True)
-    )
+    shown = zip(cells[: len(columns)], columns, widths[: len(columns)], strict=True)
+    return BETWEEN.join(cell.rjust(width) if column.right else cell.ljust(width) for cell, column, width in shown)
 
 
 def heading(flows: Flows) -> str:

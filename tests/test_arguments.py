@@ -43,6 +43,8 @@ def test_defaults() -> None:
         "record_if": None,
         "replay": None,
         "speed": 1.0,
+        "fail_if": None,
+        "metrics": None,
         "settings": dataclasses.asdict(Settings()),
     }
     assert parsed().sort is find(DEFAULT_SORT.partition(":")[0])

@@ -166,11 +166,25 @@ def test_the_table() -> None:
     ]
 
 
-def test_the_table_is_cut_to_the_width() -> None:
+def test_the_table_has_as_many_columns_as_fit() -> None:
     flows = two_ticks(flow(1), flow(2))
-    whole = table(view_of(flows), None).splitlines()
-    for width in (1, 40, 80):
-        assert table(view_of(flows), width).splitlines() == [line[:width] for line in whole]
+    whole = table(view_of(flows, "srtt,process,retr,peer"), None).splitlines()
+    assert whole[1] == "SRTT  PROCESS  RETR  PEER"
+    for width, shown in (
+        (1, 1),
+        (4, 4),
+        (12, 4),
+        (13, 13),
+        (18, 13),
+        (19, 19),
+        (24, 19),
+        (25, 25),
+        (30, 30),
+        (200, 200),
+    ):
+        found = table(view_of(flows, "srtt,process,retr,peer"), width).splitlines()
+        assert found[0] == whole[0][:width], "the heading is cut"
+        assert found[1:] == [line[:shown].rstrip() for line in whole[1:]], width
 
 
 def test_no_rows() -> None:
