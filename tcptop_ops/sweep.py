@@ -11,7 +11,10 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.reach import Reach
 from tcptop_ops.snapshot import Records, device_keys
-from tcptop_ops.sockdiag import SockDiag, new_buffer
+from tcptop_ops.sockdiag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
+
+COUNT_REST = 10
+"""So many times as long as it took is the least between two counts of TIME-WAIT: a proxy may have a million of them."""
 
 SWEEP_S = 5.0
 """Between two looks for namespaces that came or went; a row of the map without a socket asks for one at once."""
@@ -60,6 +63,8 @@ class EveryNamespace:
         self._sweep = sweep or Sweep(reach)
         self._diags: dict[int, SockDiag] = {}
         self._buffer = new_buffer()
+        self._time_wait = 0
+        self._counted = self._counting_s = 0.0
 
     def dump(self, rows: Rows | None = None) -> Dump:
         """All sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
@@ -69,8 +74,8 @@ class EveryNamespace:
         self._open()
         rows = Rows() if rows is None else rows
         rows.cut(0)
-        dumps = [diag.add_to(rows) for diag in self._diags.values()]
-        merged = Dump(rows.all())
+        dumps = [diag.add_to(rows, WITHOUT_TIME_WAIT) for diag in self._diags.values()]
+        merged = Dump(rows.all(), time_wait=self._count_time_wait())
         for dump in dumps:
             merged.time_wait += dump.time_wait
             merged.syn_recv += dump.syn_recv
@@ -78,6 +83,13 @@ class EveryNamespace:
             merged.cgroups |= dump.cgroups
             merged.interrupted |= dump.interrupted
         return merged
+
+    def _count_time_wait(self) -> int:
+        now = time.monotonic()
+        if now - self._counted >= COUNT_REST * self._counting_s:
+            self._time_wait = sum(diag.count_time_wait() for diag in self._diags.values())
+            self._counted, self._counting_s = now, time.monotonic() - now
+        return self._time_wait
 
     def half_open(self) -> Records:
         """Who waits in SYN-RECV, in all namespaces."""

@@ -430,7 +430,7 @@ def netlink_try() -> Try:
     reads: tuple[Callable[[], Records], ...] = (
         lambda: diag.dump().sockets,
         diag.half_open,
-        lambda: np.array(diag.count_states()),
+        lambda: np.array(diag.count_time_wait()),
     )
 
     def told(read: Callable[[], Records], before: int) -> bytes | str:

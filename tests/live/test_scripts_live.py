@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def run_example(example: str, cgroup: Path, work: Path) -> subprocess.CompletedP
     commands = work / "bin"
     commands.mkdir()
     shim = commands / "tcptop-ops"
-    shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec {" ".join(words(cgroup))} "$@"\n')
+    shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec {shlex.join(words(cgroup))} "$@"\n')
     shim.chmod(0o755)
     path = f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
