@@ -177,15 +177,19 @@ def attempt(connection: socket.socket, args: argparse.Namespace) -> None:
 
 
 def connect(args: argparse.Namespace) -> None:
-    """One connection. It is bound first, so that its port is known before a handshake that may never end."""
+    """One connection. Its port is told once the first SYN is out: the handshake may never end."""
     connection = new_socket(args)
     connection.bind((args.source, args.source_port))
+    connection.setblocking(False)
+    code = connection.connect_ex((args.address, args.port))
     say("connecting", connection.getsockname()[1])
-    try:
-        connection.connect((args.address, args.port))
-    except OSError as error:
-        say("failed", errno.errorcode.get(error.errno or 0, error))
+    if code == errno.EINPROGRESS:
+        select.select([], [connection], [])
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        say("failed", errno.errorcode.get(code, code))
         return
+    connection.setblocking(True)
     say("connected", connection.getsockname()[1])
     attempt(connection, args)
     if args.then == "hold":

