@@ -16,6 +16,7 @@ import tcptop_ops.app
 from screenshots.scene import SECONDS, SSHD, Scene
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.own_cost import OwnCost
+from tcptop_ops.poller import polled
 from tcptop_ops.settings import Settings
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View
@@ -60,7 +61,7 @@ async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
 async def draw(size: Size, keys: tuple[str, ...], light: bool) -> str:
     """One picture, an SVG."""
     settings = Settings(theme="light" if light else "dark")
-    app = Pictured(Scene, Tracker(), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
+    app = Pictured(polled(Scene, Tracker()), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
     app._sshds = frozenset({SSHD})
     async with app.run_test(size=size) as pilot:
         await tick(app, pilot, 0)

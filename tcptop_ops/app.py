@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from tcptop_ops import elsewhere, keymap, mark, settings_file
@@ -28,17 +29,17 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
+from tcptop_ops.flight import Alarm, Box, Flight, save
 from tcptop_ops.history import History
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
 from tcptop_ops.own_cost import Meter
-from tcptop_ops.poller import Poller, keep
+from tcptop_ops.poller import Feed, keep
 from tcptop_ops.reach import own_namespace
 from tcptop_ops.session import session_of, sshds
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Records
-from tcptop_ops.source import Source
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Flows
 from tcptop_ops.view import Spec, View, make, worst
 from tcptop_ops.widgets.box import ElsewhereBox, Question
 from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
@@ -113,18 +114,18 @@ def _named(row: Row) -> str:
 
 
 class TcptopApp(App[TcptopError]):
-    """Shows a source until it is told to quit. Returns the error that ended it, or none.
+    """Shows what ``feed`` brings until it is told to quit. Returns the error that ended it, or none.
 
-    A source given as a callable is opened in the poller's thread, so that the first frame need not wait for it.
     ``closed_s``: how long the tracker keeps closed rows. ``iterations``: end after so many ticks, the baseline apart.
     ``allow_close``: whether a key may close connections. ``settings``: the theme, the keys, and whether there are
-    names; all else that it says has reached the other parameters.
+    names; all else that it says has reached the other parameters. ``box``: what the flight recorder needs.
     """
 
     CSS_PATH = "app.tcss"
     TITLE = "tcptop-ops"
     COMMANDS: ClassVar[set[Any]] = {Commands}
-    BINDINGS: ClassVar[list[BindingType]] = bindings(keymap.APP)
+    KEYS: ClassVar[tuple[keymap.Key, ...]] = keymap.APP
+    BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
 
     class Published(Message):
         """A view is waiting in ``_mail``. Newer ones replace older ones there: frames are dropped, not queued."""
@@ -135,6 +136,13 @@ class TcptopApp(App[TcptopError]):
         def __init__(self, error: TcptopError) -> None:
             super().__init__()
             self.error = error
+
+    class Alarmed(Message):
+        """The last minutes are worth saving. ``why``: in words."""
+
+        def __init__(self, why: str) -> None:
+            super().__init__()
+            self.why = why
 
     class NamesCame(Message):
         """There are more names, or fewer."""
@@ -149,8 +157,7 @@ class TcptopApp(App[TcptopError]):
 
     def __init__(
         self,
-        source: Source | Callable[[], Source],
-        tracker: Tracker,
+        feed: Feed,
         spec: Spec,
         *,
         delay_s: float,
@@ -161,6 +168,7 @@ class TcptopApp(App[TcptopError]):
         allow_close: bool = False,
         resolver: Resolver | None = None,
         settings: Settings | None = None,
+        box: Box | None = None,
     ) -> None:
         environment = dict(os.environ)  # Textual takes NO_COLOR out, and would make colours it does not know grey
         if not environment.get("NO_COLOR"):
@@ -204,7 +212,10 @@ class TcptopApp(App[TcptopError]):
         self._named = self._settings.names
         self._renaming = False
         self._at_first = self._chosen()
-        self.poller = Poller(source, tracker, self._publish, delay_s=delay_s, fail=self._fail)
+        self._box = box
+        self._flight = Flight()
+        self._alarm = Alarm(box.trigger if box is not None else None)
+        self.poller = feed(self._publish, self._fail, delay_s)
 
     def run_screen(self) -> TcptopError | None:
         """Run in this terminal until the end; the terminal is as it was when this returns."""
@@ -232,8 +243,13 @@ class TcptopApp(App[TcptopError]):
             yield FlowTable(self._spec, id="table")
             yield Story(self._drawn, id="story")
             yield FilterBar(id="filter")
+            yield from self.bars()
             yield KeyBar(id="keys")
         yield Static(f"terminal too small (needs {LEAST_WIDTH}x{LEAST_HEIGHT})", id="small")
+
+    def bars(self) -> Iterable[Widget]:
+        """More lines above that of the keys."""
+        return ()
 
     def on_mount(self) -> None:
         """Start polling."""
@@ -307,6 +323,10 @@ class TcptopApp(App[TcptopError]):
         if not self._told:
             self._told = True
             self.post_message(self.Published())
+        if self._box is not None:
+            self._flight.add(flows.snapshot)
+            if why := self._alarm.look(flows):
+                self.post_message(self.Alarmed(why))
 
     def _fail(self, error: TcptopError) -> None:
         self.post_message(self.Died(error))
@@ -341,17 +361,22 @@ class TcptopApp(App[TcptopError]):
         if await asyncio.to_thread(settings_file.is_first_start, self._settings.mark):
             self._notice(HINT)
 
+    def clock_ns(self, now: View) -> int:
+        """Between two ticks this much of the time that the own cost is for has passed."""
+        return now.flows.snapshot.now_ns
+
     def _with_cost(self, now: View) -> Status:
         """The status with what was spent since the last look: seldom, since each costs bytes to the terminal."""
         snapshot = now.flows.snapshot
-        passed = (snapshot.now_ns - self._cost_ns) / 1e9
+        now_ns = self.clock_ns(now)
+        passed = (now_ns - self._cost_ns) / 1e9
         if self._cost_ns and self._status.own is not None and not self._status.own_shown and passed < COST_S:
             return self._status
         own, written = self._meter.look(), self._driver.written if isinstance(self._driver, Terminal) else 0
         program = (snapshot.program_ns, snapshot.program_calls)
         before, grown = self._program_cost, written - self._written
         first = not self._cost_ns
-        self._cost_ns, self._written, self._program_cost = snapshot.now_ns, written, program
+        self._cost_ns, self._written, self._program_cost = now_ns, written, program
         if first or passed <= 0:
             return self._status
         nan = float("nan")
@@ -683,6 +708,28 @@ class TcptopApp(App[TcptopError]):
             "loopback": spec.show_loopback,
             "widths": dict(spec.widths),
         }
+
+    def action_save_flight(self) -> None:
+        """The last minutes, as a recording."""
+        self._notice("saving the last minutes ...")
+        self.run_worker(self._save_flight(""))
+
+    def on_tcptop_app_alarmed(self, event: Alarmed) -> None:
+        """Save them by itself."""
+        self.run_worker(self._save_flight(event.why))
+
+    async def _save_flight(self, why: str) -> None:
+        """In a thread, from what is kept now. ``why``: it was not asked for by a key."""
+        kept, time_s = self._flight.frames(), time.time()
+        try:
+            if self._box is None:
+                raise Failed("there is no flight recorder here", "")
+            path = await asyncio.to_thread(save, kept, self._box, bool(why), time_s)
+        except Failed as error:
+            self._notice(error.message)
+        else:
+            lasted = text.duration(kept[-1].at_s - kept[0].at_s)
+            self._notice(f"{why + ': ' if why else ''}the last {lasted} are in {path}")
 
     def action_own_cost(self) -> None:
         """What this program costs: measured in the kernel too, while it is shown."""

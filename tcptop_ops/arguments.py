@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcptop_ops.bpf.launch import ITERATE, Options
+from tcptop_ops.demo import PATH as DEMO
 from tcptop_ops.errors import Usage
 from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
@@ -47,6 +48,7 @@ class Arguments:
     record_if: Filter | None = None
     replay: str | None = None
     speed: float = 1.0  # 0: without waiting
+    demo: bool = False  # ``replay`` is the package's own, played again and again
     fail_if: Filter | None = None
     metrics: tuple[str, int] | None = None  # address and port
 
@@ -224,9 +226,12 @@ def parser() -> argparse.ArgumentParser:
         "--record-size", metavar="BYTES", help="the file stays below this, the oldest ticks go: 50M (least: 1M)"
     )
     recordings.add_argument(
-        "--record-if", metavar="EXPR", help="start to record when a connection matches, such as: rto > 3"
+        "--record-if",
+        metavar="EXPR",
+        help="start to record when a connection matches, such as: rto > 3; without --record: save the minutes before",
     )
     recordings.add_argument("--replay", metavar="FILE", help="play a recording in place of a kernel")
+    recordings.add_argument("--demo", action="store_true", help="play the recording that comes with the program")
     recordings.add_argument(
         "--speed", type=_speed, metavar="X", help="how many times as fast; max: without waiting (default: 1)"
     )
@@ -284,14 +289,18 @@ def read(argv: list[str]) -> argparse.Namespace:
 
 def _require_sense(given: argparse.Namespace) -> None:
     """Of the options about recordings. Raises Usage."""
-    for name in ("record_for", "record_size", "record_if"):
+    for name in ("record_for", "record_size"):
         if getattr(given, name) is not None and given.record is None:
             raise Usage(f"--{name.replace('_', '-')} needs --record", "--record FILE says where to")
-    if given.speed is not None and given.replay is None:
+    if given.record_if is not None and given.record is None and _output(given) != "screen":
+        raise Usage("--record-if needs --record, or the screen", "--record FILE says where to")
+    if given.speed is not None and given.replay is None and not given.demo:
         raise Usage("--speed needs --replay", "--replay FILE says what")
-    if given.replay is not None:
-        played = "--replay"
-        for name in ("record", "cgroup", "allow_close"):
+    if given.demo and given.replay is not None:
+        raise Usage("--demo and --replay exclude each other", "give one of them")
+    if given.demo or given.replay is not None:
+        played = "--demo" if given.demo else "--replay"
+        for name in ("record", "record_if", "cgroup", "allow_close", "metrics"):
             if getattr(given, name):
                 raise Usage(f"--{name.replace('_', '-')} and {played} exclude each other", "a recording has no kernel")
 
@@ -340,7 +349,8 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
         record_for_s=_duration(given.record_for),
         record_size=_size(given.record_size),
         record_if=_filter(given.record_if, None),
-        replay=given.replay,
+        replay=str(DEMO) if given.demo else given.replay,
+        demo=given.demo,
         speed=1.0 if given.speed is None else given.speed,
         fail_if=_filter(given.fail_if, None),
         metrics=given.metrics,

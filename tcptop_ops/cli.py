@@ -20,8 +20,10 @@ from tcptop_ops.settings import Settings
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
+    from tcptop_ops.app import TcptopApp
     from tcptop_ops.columns import Column
     from tcptop_ops.filters import Filter
+    from tcptop_ops.flight import Box
     from tcptop_ops.source import Source
     from tcptop_ops.tracker import Flows, Tracker
     from tcptop_ops.view import Spec, View
@@ -109,7 +111,7 @@ def run(argv: list[str]) -> int:
     never_gain()
     if given.doctor:
         return run_doctor(options, given.json)
-    pending = None if given.replay else begin_early(given.source, options)
+    pending = None if given.replay or given.demo else begin_early(given.source, options)
     try:
         arguments = resolve(given, settings_of(given.no_config))
         arguments = with_an_output(arguments)
@@ -198,12 +200,44 @@ def run_replay(arguments: Arguments, run_output: Output) -> int:
     from tcptop_ops.replay import ReplaySource
     from tcptop_ops.source import without_root
 
+    if arguments.output == "screen":
+        return run_player(arguments)
     source = ReplaySource(str(arguments.replay), arguments.speed)
-    tracker = tracker_of(arguments)
     try:
-        return run_output(arguments, lambda: without_root(source), tracker, source.host)
+        return run_output(arguments, lambda: without_root(source), tracker_of(arguments), source.host)
     finally:
         source.close()
+
+
+def run_player(arguments: Arguments) -> int:
+    """A recording on the screen; that of the package again and again. Raises TcptopError."""
+    from tcptop_ops.player import lead_s
+    from tcptop_ops.replay import Reader
+    from tcptop_ops.replay_app import Recording, ReplayApp
+    from tcptop_ops.source import without_root
+
+    reader = Reader(str(arguments.replay))
+    recording = Recording(
+        lambda: without_root(reader),
+        reader.tape,
+        partial(tracker_of, arguments),
+        lead_s(arguments.window_s, arguments.closed_s),
+        arguments.speed,
+        arguments.demo,
+    )
+    app = ReplayApp(
+        recording,
+        spec_of(arguments),
+        closed_s=arguments.closed_s,
+        iterations=arguments.iterations,
+        mouse=arguments.mouse,
+        host=reader.host["host"],
+        settings=arguments.settings,
+    )
+    try:
+        return shown(app)
+    finally:
+        reader.close()
 
 
 def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], Source]) -> int:
@@ -211,11 +245,7 @@ def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], 
     from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
 
     wanted = Wanted(str(arguments.record), arguments.record_for_s, arguments.record_size, arguments.record_if)
-    try:
-        program = version()
-    except TcptopError:  # a checkout that is not installed records too
-        program = "?"
-    recorder = Recorder(wanted, Host(**this_host(), program=program))
+    recorder = Recorder(wanted, Host(**this_host(), program=program_version()))
     tracker = RecordedTracker(arguments.window_s, arguments.closed_s, recorder)
     try:
         return run_output(arguments, lambda: Recorded(opener(), recorder), tracker, this_host())
@@ -230,6 +260,7 @@ def run_doctor(options: Options, as_json: bool) -> int:
     from tcptop_ops import doctor
     from tcptop_ops.bpf.probe import examine
 
+    import_what_will_be_hidden()
     found = doctor.report(examine(options))
     write_out(doctor.as_json(found) if as_json else doctor.table(found))
     return 0 if found.works else Unsupported.exit_code
@@ -265,6 +296,14 @@ def version() -> str:
         raise Failed("the package is not installed: its version is not known", "./run --version") from None
 
 
+def program_version() -> str:
+    """As a recording has it: a checkout that is not installed records too."""
+    try:
+        return version()
+    except TcptopError:
+        return "?"
+
+
 def has_terminal() -> bool:
     """Whether there is a terminal at all three of the standard descriptors."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
@@ -282,10 +321,10 @@ def require_terminal() -> None:
 def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
     """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
     from tcptop_ops.app import TcptopApp
+    from tcptop_ops.poller import polled
 
     app = TcptopApp(
-        opener,
-        tracker,
+        polled(opener, tracker),
         spec_of(arguments),
         delay_s=arguments.delay_s,
         closed_s=arguments.closed_s,
@@ -294,7 +333,24 @@ def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Trac
         host=host["host"],
         allow_close=arguments.allow_close,
         settings=arguments.settings,
+        box=flight_box(arguments, host),
     )
+    return shown(app)
+
+
+def flight_box(arguments: Arguments, host: dict[str, Any]) -> Box:
+    """For the flight recorder. Asked for before root is given up: whose home it is."""
+    from tcptop_ops.flight import Box
+    from tcptop_ops.settings_file import where_mark
+
+    mark = where_mark()
+    trigger = None if arguments.record is not None else arguments.record_if
+    state = None if mark is None else mark.parent
+    return Box(state, host["host"], host["kernel"], program_version(), partial(tracker_of, arguments), trigger)
+
+
+def shown(app: TcptopApp) -> int:
+    """Show it until it is left. Raises TcptopError, with the terminal restored."""
     import_what_will_be_hidden()
     error = app.run_screen()
     if error is not None:

@@ -61,6 +61,10 @@ class History:
         """Samples."""
         return self._held
 
+    def clear(self) -> None:
+        """Know nothing."""
+        self._ticks, self._held = (), 0
+
     def add(self, flows: Flows, always: Iterable[int] = ()) -> None:
         """Take in a tick; a first one has no rates and is left out. ``always``: cookies to keep even where idle."""
         if flows.seconds <= 0:

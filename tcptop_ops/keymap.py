@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ APP: tuple[Key, ...] = (
     Key("self", "i", "own_cost", "What this program itself costs"),
     Key("theme", "T", "theme", "Next theme"),
     Key("save", "w", "save", "Save settings"),
+    Key("flight", "R", "save_flight", "Save the last minutes", told="Save the last minutes as a recording"),
     Key("delay.longer", "plus", "delay(1)", DELAY),
     Key("delay.shorter", "minus", "delay(-1)", DELAY),
     Key("help", "question_mark,f1", "help", "Help", bar=True, told="Keys, filters, marks, columns"),
@@ -75,4 +76,34 @@ TABLE: tuple[Key, ...] = (
     Key("table.left", "left", "sideways(-8)", _SIDE),
 )
 
-KEYS = APP + TABLE
+_TICK = "A tick back and on"
+_SKIP = "Ten seconds back and on"
+_LEAP = "A tenth of the recording back and on"
+_ENDS = "The start and the end of the recording"
+
+REPLAY: tuple[Key, ...] = (
+    Key("replay.worst", "W", "worst", "Worst", bar=True, told="The worst moment; again: the next one"),
+    Key("replay.back", "comma", "step(-1)", _TICK),
+    Key("replay.on", "full_stop", "step(1)", _TICK),
+    Key("replay.earlier", "left_square_bracket", "skip(-10)", _SKIP),
+    Key("replay.later", "right_square_bracket", "skip(10)", _SKIP),
+    Key("replay.far_earlier", "left_curly_bracket", "leap(-1)", _LEAP),
+    Key("replay.far_later", "right_curly_bracket", "leap(1)", _LEAP),
+    Key("replay.start", "0", "to_start", _ENDS),
+    Key("replay.end", "dollar_sign", "to_end", _ENDS),
+)
+"""Those that only a recording has."""
+
+_SPEED = "Faster or slower"
+MEANT = {
+    "pause": ("Play", "Play, or stop"),
+    "delay.longer": (_SPEED, ""),
+    "delay.shorter": (_SPEED, ""),
+}
+"""What keys of the app are called where a recording is played: by id, ``words`` and ``told``."""
+
+REPLAY_APP: tuple[Key, ...] = tuple(
+    replace(key, words=MEANT[key.id][0], told=MEANT[key.id][1]) if key.id in MEANT else key for key in APP
+)
+
+KEYS = APP + TABLE + REPLAY

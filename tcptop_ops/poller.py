@@ -76,11 +76,6 @@ class Beat:
         """What a tick takes: the shorter of the last two, since one alone may have been held up."""
         return min(self._took_s) if len(self._took_s) > 1 else 0.0
 
-    @property
-    def is_paced(self) -> bool:
-        """Whether the source says itself when it is to be polled."""
-        return isinstance(self._source, Paced)
-
     def delay_s(self, wanted: float) -> float:
         """From the last poll to the next one, where the user wants this: at least as long at rest as at work.
 
@@ -155,35 +150,23 @@ def ticks(
             due = next_due(due, beat.delay_s(delay_s), clock.now())
 
 
-class Poller:
-    """Polls a source in a thread of its own, from the first tick (at once) until ``stop`` or an error.
+class Worker:
+    """A thread of its own, from ``start`` until ``stop`` or an error: what feeds the screen.
 
-    ``publish`` and ``fail`` are called in that thread; ``fail`` at most once, as the last call. A source given as a
-    callable is opened there. The source is closed there too, whatever happens.
+    ``publish`` and ``fail`` are called in that thread; ``fail`` at most once, as the last call.
     """
 
     def __init__(
         self,
-        source: Source | Callable[[], Source],
-        tracker: Tracker,
         publish: Callable[[Flows], None],
-        *,
-        delay_s: float,
         fail: Callable[[TcptopError], None],
-        clock: Clock | None = None,
+        clock: Clock | None,
     ) -> None:
-        self._source = source
-        self._tracker = tracker
         self._publish = publish
         self._fail = fail
-        self._delay_s = delay_s
         self._clock = clock or Clock()
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._asked = False
-        self._watched = 0
-        self._measured = False
-        self._to_close: SimpleQueue[tuple[Records, Told]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
     def start(self) -> None:
@@ -196,6 +179,65 @@ class Poller:
         self._wake.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # the thread's last words: without them the screen would stand still, silently
+            self._fail(as_failure(error))
+
+    def _work(self) -> None:
+        """What the thread does, until ``_stop`` is set."""
+        raise NotImplementedError
+
+    def set_delay(self, delay_s: float) -> None:
+        """Change the time between ticks, counted from the last one."""
+        raise NotImplementedError
+
+    def watch(self, cookie: int) -> None:
+        """Look closer at this connection (0: at none), at once."""
+        raise NotImplementedError
+
+    def measure(self, on: bool) -> None:
+        """Have the source measure what it costs in the kernel, from the next poll on."""
+        raise NotImplementedError
+
+    def close_connection(self, sock: Records, tell: Told) -> None:
+        """Have the connection of this SOCKET row closed; then poll at once.
+
+        ``tell`` is called in the poller's thread, with what went wrong or None; never, once the source has failed.
+        """
+        raise NotImplementedError
+
+    def poll_now(self) -> None:
+        """Poll at once; the next tick comes one delay later."""
+        raise NotImplementedError
+
+
+class Poller(Worker):
+    """Polls a source, the first time at once. A source given as a callable is opened in the thread.
+
+    It is closed there too, whatever happens.
+    """
+
+    def __init__(
+        self,
+        source: Source | Callable[[], Source],
+        tracker: Tracker,
+        publish: Callable[[Flows], None],
+        *,
+        delay_s: float,
+        fail: Callable[[TcptopError], None],
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(publish, fail, clock)
+        self._source = source
+        self._tracker = tracker
+        self._delay_s = delay_s
+        self._asked = False
+        self._watched = 0
+        self._measured = False
+        self._to_close: SimpleQueue[tuple[Records, Told]] = SimpleQueue()
 
     def set_delay(self, delay_s: float) -> None:
         """Change the time between ticks, counted from the last one."""
@@ -224,13 +266,10 @@ class Poller:
         self._asked = True
         self._wake.set()
 
-    def _run(self) -> None:
-        try:
-            source = self._source() if callable(self._source) else self._source
-            with closing(source):
-                self._poll(source)
-        except Exception as error:  # the thread's last words: without them the screen would stand still, silently
-            self._fail(as_failure(error))
+    def _work(self) -> None:
+        source = self._source() if callable(self._source) else self._source
+        with closing(source):
+            self._poll(source)
 
     def _close_connections(self, source: Source) -> None:
         with suppress(Empty):
@@ -255,27 +294,28 @@ class Poller:
                 measured = self._measured
                 source.measure(measured)
             self._close_connections(source)
-            try:
-                flows = beat.tick()
-            except Over:
-                self._stand_still(source)
-                return
-            self._publish(flows)
+            self._publish(beat.tick())
             last, due = due, next_due(due, beat.delay_s(self._delay_s), self._clock.now())
             while beat.rest(self._wake, due):
                 # Cleared before the wishes are read: one that comes later sets it again.
                 self._wake.clear()
                 if self._stop.is_set():
                     return
-                if self._asked and not beat.is_paced:
+                if self._asked:
                     self._asked = False
                     due = self._clock.now()
                     break
                 due = last + beat.delay_s(self._delay_s)
 
-    def _stand_still(self, source: Source) -> None:
-        """After the end of a recording: the last picture stays, and wishes are answered."""
-        while not self._stop.is_set():
-            self._close_connections(source)
-            if self._clock.wait(self._wake, DRAIN_S):
-                self._wake.clear()
+
+Feed = Callable[[Callable[[Flows], None], Callable[[TcptopError], None], float], Worker]
+"""What feeds a screen: made of what takes its ticks, what hears that it failed, and the delay, seconds."""
+
+
+def polled(source: Source | Callable[[], Source], tracker: Tracker) -> Feed:
+    """From a source, by a Poller."""
+
+    def feed(publish: Callable[[Flows], None], fail: Callable[[TcptopError], None], delay_s: float) -> Poller:
+        return Poller(source, tracker, publish, delay_s=delay_s, fail=fail)
+
+    return feed

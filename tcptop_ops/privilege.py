@@ -92,7 +92,9 @@ LATER = (
     "pygments.modeline",
     "pygments.plugin",
     "rich.traceback",
+    "sqlite3",
     "tcptop_ops.filters",
+    "tcptop_ops.recording",
     "tcptop_ops.settings_text",
     "tomlkit",
 )

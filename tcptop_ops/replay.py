@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tcptop_ops import frames
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.format import printable
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Over
+from tcptop_ops.tape import TIMEOUT_WEIGHS, Tape
 
 SCHEMA = 1
 """That of ``recording``: a newer one is refused."""
@@ -24,6 +27,10 @@ TROUBLE = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 """What reading a damaged database raises: its own messages may be no UTF-8."""
 
 LONGEST_PAUSE_S = 3600.0
+
+
+def _figure(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e18 else float("nan")
 
 
 def _uri(path: str, how: str) -> str:
@@ -46,11 +53,11 @@ class Reader:
     def __init__(self, path: str) -> None:
         """Raises Usage for what is no recording of ours, Failed for one that is damaged or newer."""
         _require_readable(path)
-        self._path = path
+        self.path = path
         self._db = self._open()
         try:
             self.meta = self._checked_meta()
-            self.ticks = self._numbers()
+            self.tape = self._read_tape()
         except TROUBLE as error:
             self._db.close()
             raise self._damaged(str(error)) from error
@@ -64,7 +71,7 @@ class Reader:
         for how in ("mode=ro", "mode=ro&immutable=1"):
             db = None
             try:
-                db = sqlite3.connect(_uri(self._path, how), uri=True, isolation_level=None, check_same_thread=False)
+                db = sqlite3.connect(_uri(self.path, how), uri=True, isolation_level=None, check_same_thread=False)
                 db.execute("PRAGMA trusted_schema = OFF")
                 db.execute("PRAGMA cell_size_check = ON")
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -76,34 +83,39 @@ class Reader:
         raise self._damaged(str(trouble))
 
     def _damaged(self, why: str) -> Failed:
-        return Failed(f"{self._path} is damaged: {printable(why)}", "sqlite3 FILE .recover may save what is in it")
+        return Failed(f"{self.path} is damaged: {printable(why)}", "sqlite3 FILE .recover may save what is in it")
 
     def _checked_meta(self) -> dict[str, Any]:
         kinds = dict(self._db.execute("SELECT name, type FROM sqlite_master WHERE name IN ('meta', 'tick')"))
         [identity] = self._db.execute("PRAGMA application_id").fetchone()
         if identity != APPLICATION_ID or kinds != {"meta": "table", "tick": "table"}:
-            raise Usage(f"{self._path} is no recording", "--replay takes a file that --record made")
+            raise Usage(f"{self.path} is no recording", "--replay takes a file that --record made")
         meta = dict(self._db.execute("SELECT name, value FROM meta LIMIT 100"))
         schema = meta.get("schema")
         made_by = f"tcptop-ops {printable(str(meta.get('program', '?')))}"
         if not isinstance(schema, int):
             raise self._damaged("its schema is not known")
         if schema > SCHEMA:
-            raise Failed(f"{self._path} is of a newer version: {made_by}", "replay it with that one")
+            raise Failed(f"{self.path} is of a newer version: {made_by}", "replay it with that one")
         if schema < SCHEMA or meta.get("layout") != frames.layout():
-            raise Failed(f"{self._path} was made by {made_by}, whose records differ", "replay it with that one")
+            raise Failed(f"{self.path} was made by {made_by}, whose records differ", "replay it with that one")
         return meta
 
-    def _numbers(self) -> list[tuple[int, bool]]:
-        """Those of the ticks, in their order, and whether each is a key frame. As far as they can be read."""
-        found: list[tuple[int, bool]] = []
-        with suppress(*TROUBLE):  # what was read before is played
-            for tick, is_key in self._db.execute("SELECT tick, is_key FROM tick ORDER BY tick"):
+    def _read_tape(self) -> Tape:
+        """As far as it can be read: what was read before a damaged place is played."""
+        found: list[tuple[int, bool, float, float, float]] = []
+        with suppress(*TROUBLE):
+            for tick, is_key, *figures in self._db.execute(
+                "SELECT tick, is_key, time, retrans_segs, rto_events FROM tick ORDER BY tick"
+            ):
                 if isinstance(tick, int):
-                    found.append((tick, bool(is_key)))
+                    time, retrans, rto = map(_figure, figures)
+                    found.append((tick, bool(is_key), time, retrans, rto))
         if not found:
-            raise Failed(f"{self._path} has no ticks", "a recording has some from its first second on")
-        return found
+            raise Failed(f"{self.path} has no ticks", "a recording has some from its first second on")
+        numbers, keys, times, retrans_segs, rto_events = zip(*found, strict=True)
+        trouble = np.nan_to_num(np.array(retrans_segs)) + TIMEOUT_WEIGHS * np.nan_to_num(np.array(rto_events))
+        return Tape(np.array(numbers), np.array(keys), np.array(times), np.maximum(trouble, 0.0))
 
     @property
     def host(self) -> dict[str, Any]:
@@ -120,18 +132,23 @@ class Reader:
             raise frames.Damaged("it has no frame")
         return found[0]
 
-    def snapshots(self) -> Iterator[Snapshot | None]:
-        """All that can be read, in their order; None for each that can't."""
+    def snapshots(self, first: int = 0) -> Iterator[Snapshot | None]:
+        """From the ``first`` on, in their order; None for each that can't be read."""
+        tape = self.tape
+        keys = np.flatnonzero(tape.is_key[: first + 1])
+        start = int(keys[-1]) if len(keys) else 0
         before: Snapshot | None = None
         last: int | None = None
-        for tick, is_key in self.ticks:
+        for at in range(start, len(tape)):
+            tick, is_key = int(tape.number[at]), bool(tape.is_key[at])
             follows = before is not None and last is not None and tick == last + 1
             snapshot: Snapshot | None = None
             if is_key or follows:
                 with suppress(frames.Damaged):
                     snapshot = frames.decode(self.frame(tick), None if is_key else before)
             before, last = snapshot, tick
-            yield snapshot
+            if at >= first:
+                yield snapshot
 
     def close(self) -> None:
         """Let go of the file. Twice is fine."""
@@ -139,24 +156,21 @@ class Reader:
 
 
 class ReplaySource:
-    """A Source that plays a recording. ``speed``: how many times as fast; 0: without waiting."""
+    """A Source that plays a recording once, for outputs. ``speed``: how many times as fast; 0: without waiting."""
 
     name = "replay"
 
     def __init__(self, path: str, speed: float = 1.0) -> None:
         """Raises Usage or Failed, also where not one snapshot can be read."""
-        self._path = path
         self._reader = Reader(path)
         self._speed = speed
         self._coming = self._reader.snapshots()
         self._lost = 0
-        self._asked = 0
-        self._measured = False
         self._now: Snapshot | None = None
         self._next = self._readable()
         if self._next is None:
             self._reader.close()
-            raise Failed(f"{path} is damaged: not one of its {self._lost} ticks can be read")
+            raise unreadable(path, self._lost)
 
     @property
     def host(self) -> dict[str, Any]:
@@ -176,42 +190,48 @@ class ReplaySource:
             raise Over
         now = self._next
         self._now, self._next = now, self._readable()
-        notes = self._notes()
-        return replace(now, notes=(*now.notes, *notes)) if notes else now
-
-    def _notes(self) -> tuple[str, ...]:
-        notes = []
-        if self._lost:
-            notes.append(f"{self._lost} ticks of the recording can't be read")
-        if self._asked and self._now is not None and self._asked != self._now.watched:
-            notes.append("a recording can't look closer: this connection has no story in it")
-        if self._measured:
-            notes.append("a recording can't measure what the program costs")
-        return tuple(notes)
+        return replace(now, notes=(*now.notes, lost(self._lost))) if self._lost else now
 
     @property
     def pace_s(self) -> float:
         """Seconds from the last poll to the one after it."""
         if self._now is None or self._next is None or not self._speed:
             return 0.0
-        recorded = max(0.0, (self._next.now_ns - self._now.now_ns) / 1e9)
-        return min(recorded, LONGEST_PAUSE_S) / self._speed
+        return gap_s(self._now, self._next) / self._speed
 
     def drain(self) -> None:
         """Nothing waits."""
 
     def watch(self, cookie: int) -> None:
-        """Can't be done: the next snapshots say so."""
-        self._asked = cookie
+        """Can't be done."""
 
     def measure(self, on: bool) -> None:
-        """Can't be done: the next snapshots say so."""
-        self._measured = on
+        """Can't be done."""
 
     def close_connection(self, sock: Records) -> None:
         """Raises Unsupported."""
-        raise Unsupported("a connection of a recording can't be closed", "without --replay, on its own host")
+        raise cannot_close()
 
     def close(self) -> None:
         """See Source."""
         self._reader.close()
+
+
+def gap_s(now: Snapshot, after: Snapshot) -> float:
+    """From one tick to the next, as it was recorded: seconds."""
+    return min(max(0.0, (after.now_ns - now.now_ns) / 1e9), LONGEST_PAUSE_S)
+
+
+def lost(ticks: int) -> str:
+    """The note about those that can't be read."""
+    return f"{ticks} ticks of the recording can't be read"
+
+
+def unreadable(path: str, ticks: int) -> Failed:
+    """Not one tick can be read."""
+    return Failed(f"{path} is damaged: not one of its {ticks} ticks can be read")
+
+
+def cannot_close() -> Unsupported:
+    """Of a key that only a kernel could answer."""
+    return Unsupported("a connection of a recording can't be closed", "without --replay, on its own host")

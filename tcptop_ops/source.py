@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import Records, Snapshot
 
 if TYPE_CHECKING:
     from tcptop_ops.bpf.launch import Options, Pending
+
+
+Opened = TypeVar("Opened")
 
 
 class Over(Exception):
@@ -106,8 +109,8 @@ def open_source(name: str, options: Options, pending: Pending | None = None) -> 
     return Noted(source, kept) if kept else source
 
 
-def without_root(source: Source) -> Source:
-    """A source that is open already, and never needed root: what is left of it ends here."""
+def without_root(source: Opened) -> Opened:
+    """What is open already, and never needed root: what is left of it ends here."""
     from tcptop_ops.privilege import give_up
 
     give_up()

@@ -16,7 +16,8 @@ from textual.widgets import OptionList
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.keymap import KEYS
+from tcptop_ops.keymap import APP, TABLE
+from tcptop_ops.poller import polled
 from tcptop_ops.snapshot import COUNTERS, Direction, OwnerKind, Records, Snapshot, State
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
@@ -68,7 +69,7 @@ def worlds() -> FakeSource:
 def app_of(source: FakeSource | None = None, **rest: Any) -> TcptopApp:
     options: dict[str, Any] = {"delay_s": NEVER_S, "host": "web-3"} | rest
     spec = options.pop("spec", Spec(sort=find("retrans_win")))
-    return TcptopApp(source or worlds(), Tracker(), spec, **options)
+    return TcptopApp(polled(source or worlds(), Tracker()), spec, **options)
 
 
 @asynccontextmanager
@@ -205,7 +206,7 @@ async def test_the_first_frame_does_not_wait_for_the_source() -> None:
         ready.wait(30)
         return worlds()
 
-    app = TcptopApp(opened, Tracker(), Spec(), delay_s=NEVER_S, host="web-3")
+    app = TcptopApp(polled(opened, Tracker()), Spec(), delay_s=NEVER_S, host="web-3")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         lines = text_of(app)
@@ -421,7 +422,7 @@ async def test_help_lists_every_binding(key: str) -> None:
         await pilot.press(key)
         assert top_is(app, HelpScreen)
         text = "\n".join(text_of(app))
-        for bound in KEYS:
+        for bound in APP + TABLE:
             assert (bound.told or bound.words) in text
         for shown in (
             "q F10 ^C",
@@ -521,7 +522,7 @@ async def test_a_source_that_cannot_be_opened_ends_it_with_the_error() -> None:
     def refused() -> FakeSource:
         raise error
 
-    assert await ended(TcptopApp(refused, Tracker(), Spec(), delay_s=NEVER_S)) is error
+    assert await ended(TcptopApp(polled(refused, Tracker()), Spec(), delay_s=NEVER_S)) is error
 
 
 async def test_a_source_that_fails_at_once_ends_it_with_the_error() -> None:

@@ -42,6 +42,7 @@ def test_defaults() -> None:
         "record_size": None,
         "record_if": None,
         "replay": None,
+        "demo": False,
         "speed": 1.0,
         "fail_if": None,
         "metrics": None,

@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops.app import TcptopApp
+from tcptop_ops.poller import polled
 from tcptop_ops.snapshot import (
     COUNTERS,
     HAPPENING,
@@ -109,7 +110,7 @@ async def running(
     source: FakeSource | None = None, size: tuple[int, int] = (80, 24), ticks: int = 3
 ) -> AsyncIterator[tuple[TcptopApp, Pilot[Any]]]:
     """The app with so many ticks on the screen."""
-    app = TcptopApp(source or Watched(), Tracker(), Spec(), delay_s=3600.0, host="web-3")
+    app = TcptopApp(polled(source or Watched(), Tracker()), Spec(), delay_s=3600.0, host="web-3")
     async with app.run_test(size=size) as pilot:
         await shown_tick(pilot, 0)
         for _ in range(ticks - 1):

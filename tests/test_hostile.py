@@ -25,6 +25,7 @@ from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.export import WIDEST, json_line, table
 from tcptop_ops.filters import compile
+from tcptop_ops.poller import polled
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
@@ -135,7 +136,7 @@ async def test_the_screen_stays_in_line() -> None:
     for columns in (NAMED, "process,srtt", "peer,process,pid"):
         source = FakeSource([world(NAMES, NAMES)])
         spec = Spec(columns=parse_list(columns), sort=find("cookie"), falling=False)
-        app = TcptopApp(source, Tracker(), spec, delay_s=3600, host=host)
+        app = TcptopApp(polled(source, Tracker()), spec, delay_s=3600, host=host)
         async with app.run_test(size=(100, len(NAMES) + 20)) as pilot:
             await shown_tick(pilot, 0)
             await next_tick(pilot)
@@ -151,7 +152,7 @@ async def test_the_screen_stays_in_line() -> None:
 async def test_a_hostile_filter_on_the_screen() -> None:
     written = "process = '[red]\u202e数据库\u200b' or nginx"
     spec = Spec(filter=compile(written))
-    app = TcptopApp(FakeSource([world(NAMES, NAMES)]), Tracker(), spec, delay_s=3600, host="box")
+    app = TcptopApp(polled(FakeSource([world(NAMES, NAMES)]), Tracker()), spec, delay_s=3600, host="box")
     async with app.run_test(size=(80, 24)) as pilot:
         await shown_tick(pilot, 0)
         strips = app.screen._compositor.render_strips()

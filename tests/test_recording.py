@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 
 from tcptop_ops import frames
 from tcptop_ops.arguments import parse
-from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
+from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.export import json_object
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.poller import Beat, Clock, Poller, ticks
+from tcptop_ops.poller import Beat, Clock, ticks
 from tcptop_ops.recording import KEY_EVERY, Host, Recorded, RecordedTracker, Recorder, Wanted, Writer
 from tcptop_ops.replay import Reader, ReplaySource
 from tcptop_ops.snapshot import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET, Snapshot, State
@@ -178,7 +178,7 @@ def test_what_is_played_is_what_was_live(tmp_path: Path) -> None:
             assert as_told(played) == as_told(flows)
         with pytest.raises(Over):
             beat.tick()
-    assert sum(key for _, key in Reader(str(tmp_path / "r")).ticks) == 2
+    assert Reader(str(tmp_path / "r")).tape.is_key.sum() == 2
 
 
 def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_tick_that_is_too_large_for_the_ring_ends_the_recording(tmp_path: Path
     assert len(live) == 3
     [note] = recorder.notes
     assert "too much for --record-size" in note
-    assert len(Reader(str(tmp_path / "r")).ticks) == 1
+    assert len(Reader(str(tmp_path / "r")).tape) == 1
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_monitor(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_monitor(tmp_path: Path) -> N
     assert len(recorder.notes) == 1
     assert "full" in recorder.notes[0]
     with closing(Reader(str(tmp_path / "r"))) as reader:
-        assert 1 <= len(reader.ticks) < 200
+        assert 1 <= len(reader.tape) < 200
         assert all(shot is not None for shot in reader.snapshots())
 
 
@@ -303,7 +303,7 @@ def test_a_slow_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
 def test_for_a_while_and_from_a_match_on(tmp_path: Path) -> None:
     shots = [world(second) for second in range(20)]
     _, recorder = record(tmp_path / "a", shots, seconds=5.0)
-    assert len(Reader(str(tmp_path / "a")).ticks) == 6
+    assert len(Reader(str(tmp_path / "a")).tape) == 6
     assert "its time is over" in recorder.notes[0]
     record(tmp_path / "b", shots, trigger=compiled("retrans_segs >= 8"))
     with closing(ReplaySource(str(tmp_path / "b"))) as source:
@@ -344,46 +344,6 @@ def test_its_pace(recorded: Path, speed: float, seconds: float) -> None:
         flows = list(ticks(source, Tracker(), 99.0, threading.Event(), None, clock))
     assert [one.seconds for one in flows] == [1.0, 1.0, 2.0, 1.0]
     assert clock.time == pytest.approx(seconds)
-
-
-def test_the_screen_stands_still_at_the_end(recorded: Path) -> None:
-    """Its wishes are still answered."""
-    published: list[Flows] = []
-    failed: list[TcptopError] = []
-    answers: list[TcptopError | None] = []
-    answered = threading.Event()
-
-    def answer(error: TcptopError | None) -> None:
-        answers.append(error)
-        answered.set()
-
-    poller = Poller(
-        ReplaySource(str(recorded), 0.0), Tracker(), published.append, delay_s=1.0, fail=failed.append, clock=Clock()
-    )
-    poller.start()
-    try:
-        poller.close_connection(np.zeros((), SOCKET), answer)
-        assert answered.wait(30)
-        while len(published) < 5 and not failed:
-            threading.Event().wait(0.001)
-    finally:
-        poller.stop()
-    assert len(published) == 5
-    assert failed == []
-    assert isinstance(answers[0], Unsupported)
-
-
-def test_what_a_recording_cannot_do(recorded: Path) -> None:
-    with closing(ReplaySource(str(recorded))) as source:
-        assert source.poll().notes == ()
-        source.watch(7)
-        source.measure(True)
-        looked, measured = source.poll().notes
-        assert "look closer" in looked
-        assert "measure" in measured
-        source.watch(0)
-        source.measure(False)
-        assert source.poll().notes == ()
 
 
 def test_it_needs_no_kernel() -> None:
@@ -508,7 +468,7 @@ def test_mutations_of_what_is_in_a_frame() -> None:
     [
         ["--record-for", "5m"],
         ["--record-size", "50M"],
-        ["--record-if", "rto > 3"],
+        ["--record-if", "rto > 3", "--json"],
         ["--speed", "2"],
         ["--record", "f", "--replay", "g"],
         ["--replay", "g", "--cgroup", "/a"],

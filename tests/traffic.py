@@ -90,14 +90,15 @@ def echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
-def exchange(connection: socket.socket, count: int) -> None:
+def exchange(connection: socket.socket, count: int, pause_s: float) -> None:
     """One byte there, one byte back, ``count`` times."""
     for _ in range(count):
         connection.sendall(b"?")
         connection.recv(1)
+        time.sleep(pause_s)
 
 
-def messages(connection: socket.socket, count: int) -> None:
+def messages(connection: socket.socket, count: int, pause_s: float) -> None:
     """Send ``count`` messages of two segments, each when the last one was acknowledged; 0: until the end."""
     sent = 0
     while not count or sent < count:
@@ -105,6 +106,7 @@ def messages(connection: socket.socket, count: int) -> None:
         sent += 1
         while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
             time.sleep(0.002)
+        time.sleep(pause_s)
     say("sent", sent * MESSAGE)
 
 
@@ -132,13 +134,13 @@ def act(connection: socket.socket, args: argparse.Namespace) -> None:
     elif args.mode == "send-endless":
         send_endlessly(connection)
     elif args.mode == "messages":
-        messages(connection, args.count)
+        messages(connection, args.count, args.pause)
     elif args.mode in ("receive", "serve-sink"):
         receive(connection, args.count)
     elif args.mode == "serve-echo":
         echo(connection)
     elif args.mode == "exchange":
-        exchange(connection, args.count)
+        exchange(connection, args.count, args.pause)
     if args.then == "close":
         connection.close()
     say("done")
@@ -205,6 +207,7 @@ def short_connections(args: argparse.Namespace) -> None:
             connection.sendall(b"?")
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1)
+        time.sleep(args.pause)
     say("done")
 
 
@@ -235,6 +238,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--then", choices=("hold", "close"), default="hold")
     parser.add_argument("--congestion", default="cubic")
     parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds after each exchange, message or connection")
     parser.add_argument("--comm", help="name of the process")
     args = parser.parse_args(arguments)
     args.source = args.source or ("::" if family_of(args.address) == socket.AF_INET6 else "0.0.0.0")

@@ -48,7 +48,7 @@ complete -c tcptop-ops -l metrics -x -d 'serve OpenMetrics, with or without a sc
 complete -c tcptop-ops -l record -r -F -d 'write every tick to FILE (SQLite), with or without a screen'
 complete -c tcptop-ops -l record-for -x -d 'stop recording after this long: 90s, 10m, 2h'
 complete -c tcptop-ops -l record-size -x -d 'the file stays below this, the oldest ticks go: 50M (least: 1M)'
-complete -c tcptop-ops -l record-if -x -d 'start to record when a connection matches, such as: rto > 3'
+complete -c tcptop-ops -l record-if -x -d 'start to record when a connection matches, such as: rto > 3; without --record: save the minutes before'
 complete -c tcptop-ops -l replay -r -F -d 'play a recording in place of a kernel'
 complete -c tcptop-ops -l demo -d 'play the recording that comes with the program'
 complete -c tcptop-ops -l speed -x -d 'how many times as fast; max: without waiting (default: 1)'

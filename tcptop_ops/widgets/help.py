@@ -13,11 +13,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tcptop_ops.columns import Column
-from tcptop_ops.keymap import KEYS
+from tcptop_ops.keymap import KEYS, REPLAY_APP
 from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp
 
-TOLD = {key.words: key.told for key in KEYS if key.told}
+TOLD = {key.words: key.told for key in (*KEYS, *REPLAY_APP) if key.told}
 """What is too long for the last line."""
 
 MARKS = (

@@ -17,13 +17,13 @@ class Commands(Provider):
 
     async def discover(self) -> Hits:
         """All of them."""
-        for key, title in _titles():
+        for key, title in self._titles():
             yield DiscoveryHit(title, partial(self._run, key), help=self._keys(key))
 
     async def search(self, query: str) -> Hits:
         """Those that match, the best first."""
         matcher = self.matcher(query)
-        for key, title in _titles():
+        for key, title in self._titles():
             if (score := matcher.match(title)) > 0:
                 yield Hit(score, matcher.highlight(title), partial(self._run, key), help=self._keys(key))
 
@@ -35,6 +35,7 @@ class Commands(Provider):
         wanted = self.app._keymap.get(key.id, key.keys)
         return " ".join(spell(name) for name in wanted.split(","))
 
-
-def _titles() -> list[tuple[Key, str]]:
-    return [(key, key.told or key.words) for key in APP if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
+    def _titles(self) -> list[tuple[Key, str]]:
+        keys: tuple[Key, ...] = getattr(self.app, "KEYS", APP)
+        wanted = [key for key in keys if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
+        return [(key, key.told or key.words) for key in wanted]

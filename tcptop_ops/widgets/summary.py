@@ -33,6 +33,7 @@ class Status:
     failure: str = ""  # the source's last words
     notice: str = ""  # why the last key did nothing
     finding_shown: bool = False  # the filter in force is that of a finding
+    replayed: str = ""  # what is played, in place of the delay
 
 
 class Summary(Lines):
@@ -109,7 +110,7 @@ def _own(flows: Flows | None, status: Status, width: int) -> Spans:
 def _source(flows: Flows, status: Status) -> str:
     snapshot = flows.snapshot
     mode = f":{snapshot.callbacks_mode}" if snapshot.callbacks_mode else ""
-    return f"{snapshot.source}{mode} {seconds(status.delay_s)}"
+    return f"{snapshot.source}{mode} {status.replayed or seconds(status.delay_s)}"
 
 
 def _sockets(flows: Flows) -> Piece:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find
+from tcptop_ops.poller import polled
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
@@ -62,7 +63,7 @@ class Stage:
 def main() -> None:
     rows, changed, delay_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     spec = Spec(sort=find("cookie"), falling=False)
-    app = TcptopApp(Stage(rows, changed), Tracker(), spec, delay_s=delay_s, host="stage")
+    app = TcptopApp(polled(Stage(rows, changed), Tracker()), spec, delay_s=delay_s, host="stage")
     app.run_screen()
 
 

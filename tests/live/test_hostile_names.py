@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.export import json_line, table
+from tcptop_ops.poller import polled
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
@@ -104,7 +105,7 @@ async def test_the_screen_stays_in_line(watch: Watch) -> None:
     source = FakeSource([watch.tick().snapshot])
     for columns in (COLUMNS, "process,peer,state,srtt"):
         spec = Spec(columns=parse_list(columns), sort=find("process"), falling=False)
-        app = TcptopApp(source, Tracker(), spec, delay_s=3600, host="box")
+        app = TcptopApp(polled(source, Tracker()), spec, delay_s=3600, host="box")
         async with app.run_test(size=(120, 60)) as pilot:
             await shown_tick(pilot, 0)
             seen = 0

@@ -1,0 +1,297 @@
+"""A recording on the screen: played, stopped, stepped through, and entered at any place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+
+from tcptop_ops.errors import TcptopError
+from tcptop_ops.fate import findings
+from tcptop_ops.poller import Clock, Told, Worker
+from tcptop_ops.replay import Reader, cannot_close, gap_s, lost, unreadable
+from tcptop_ops.snapshot import Records, Snapshot
+from tcptop_ops.tape import Playing, Tape, seconds_into
+from tcptop_ops.tracker import BAD_CLOSED_S, Flows, Tracker
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)
+"""Those of the keys; 0: without waiting."""
+
+SLACK_S = 5.0
+MOST_LEAD = 300
+"""Ticks that are read before a place that is entered."""
+
+MOST_LATE_S = 0.5
+BETWEEN_ROUNDS_S = 2.0
+
+CANT_LOOK = "a recording can't look closer: this connection has no story in it"
+CANT_MEASURE = "a recording can't measure what the program costs"
+
+
+def lead_s(window_s: float, closed_s: float) -> float:
+    """So many seconds before a tick tell on it: the window, and how long closed connections stay listed."""
+    return max(window_s, closed_s, BAD_CLOSED_S) + SLACK_S
+
+
+class Player(Worker):
+    """Plays a recording in its thread. What the keys ask for may be asked from another one, at any time.
+
+    ``lead_s``: so much before a place that is entered is read first.
+    ``lead`` is called for each tick that is read before a place that is entered (what graphs show of the time before),
+    and with None when such a lead begins. ``changed``: it stands at its end. ``again``: there it begins anew.
+    """
+
+    def __init__(
+        self,
+        reader: Callable[[], Reader],
+        tape: Tape,
+        tracker: Callable[[], Tracker],
+        lead_s: float,
+        publish: Callable[[Flows], None],
+        *,
+        lead: Callable[[Flows | None], None],
+        changed: Callable[[], object],
+        fail: Callable[[TcptopError], None],
+        speed: float = 1.0,
+        again: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(publish, fail, clock)
+        self._open = reader
+        self._new_tracker = tracker
+        self._lead = lead
+        self._lead_s = lead_s
+        self._changed = changed
+        self._again = again
+        self.tape = tape
+        self._seconds = seconds_into(tape)
+        self._lock = threading.Lock()
+        self._state = Playing(speed=speed)
+        self._goal: int | None = None
+        self._repeat = False
+        self._watched = 0
+        self._measured = False
+        self._to_refuse: list[Told] = []
+        # Of the thread alone:
+        self._tracker = tracker()
+        self._coming: Iterator[tuple[int, Snapshot | None]] = iter(())
+        self._ahead: tuple[int, Snapshot] | None = None
+        self._snapshot: Snapshot | None = None
+        self._lost: set[int] = set()
+        self._shown = -1
+        self._flows: Flows | None = None
+        self._shown_at = 0.0  # of the clock
+
+    # --- what keys ask for
+
+    @property
+    def state(self) -> Playing:
+        """How it stands, or will as soon as what was asked for is done."""
+        with self._lock:
+            return self._state if self._goal is None else replace(self._state, at=self._goal)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is, as it was recorded."""
+        return float(self._seconds[-1])
+
+    def toggle(self) -> None:
+        """Play, or stand; at the end: from the start."""
+        with self._lock:
+            playing = not self._state.is_playing
+            if playing and self._goal is None and self._state.at >= len(self.tape) - 1:
+                self._goal = 0
+            self._state = replace(self._state, is_playing=playing)
+        self._wake.set()
+
+    def set_speed(self, speed: float) -> None:
+        """So many times as fast; 0: without waiting."""
+        with self._lock:
+            self._state = replace(self._state, speed=speed)
+        self._wake.set()
+
+    def step(self, ticks: int) -> None:
+        """So many ticks on, or back; then it stands."""
+        with self._lock:
+            self._state = replace(self._state, is_playing=False)
+        self.go(self.state.at + ticks)
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds on, or back: at least a tick."""
+        at = self.state.at
+        to = int(np.searchsorted(self._seconds, self._seconds[at] + seconds))
+        self.go(max(to, at + 1) if seconds > 0 else min(to, at - 1))
+
+    def go(self, at: int) -> None:
+        """To this place, as far as there is one."""
+        with self._lock:
+            self._goal = min(max(at, 0), len(self.tape) - 1)
+        self._wake.set()
+
+    def set_delay(self, delay_s: float) -> None:
+        """A recording has its own."""
+
+    def watch(self, cookie: int) -> None:
+        """It can't be looked closer: a note says so."""
+        self._watched = cookie
+        self._ask_again()
+
+    def measure(self, on: bool) -> None:
+        """It can't be measured: a note says so."""
+        self._measured = on
+        self._ask_again()
+
+    def close_connection(self, sock: Records, tell: Told) -> None:
+        """It can't be closed."""
+        with self._lock:
+            self._to_refuse.append(tell)
+        self._wake.set()
+
+    def poll_now(self) -> None:
+        """The next tick."""
+        self.step(1)
+
+    def _ask_again(self) -> None:
+        with self._lock:
+            self._repeat = True
+        self._wake.set()
+
+    # --- the thread
+
+    def _work(self) -> None:
+        with closing(self._open()) as reader:
+            self._enter(reader, 0)
+            while not self._stop.is_set():
+                self._wake.clear()
+                self._refuse()
+                goal, repeat = self._wishes()
+                if goal is not None:
+                    self._enter(reader, goal)
+                elif repeat:
+                    self._show_again()
+                elif (rest := self._rest_s()) is None or rest > 0:
+                    self._clock.wait(self._wake, 3600.0 if rest is None else rest)
+                else:
+                    self._next(reader)
+
+    def _wishes(self) -> tuple[int | None, bool]:
+        with self._lock:
+            goal, repeat = self._goal, self._repeat
+            self._repeat = False
+            return goal, repeat
+
+    def _refuse(self) -> None:
+        with self._lock:
+            waiting, self._to_refuse = self._to_refuse, []
+        for tell in waiting:
+            tell(cannot_close())
+
+    def _rest_s(self) -> float | None:
+        """Until the next tick; None where there is none to come."""
+        with self._lock:
+            state = self._state
+        if not state.is_playing:
+            return None
+        if not state.speed:
+            return 0.0
+        return self._shown_at + self._gap_s(state.speed) - self._clock.now()
+
+    def _gap_s(self, speed: float) -> float:
+        """Of the clock, from the tick on the screen to the next one."""
+        if self._ahead is None or self._snapshot is None:
+            return BETWEEN_ROUNDS_S
+        return gap_s(self._snapshot, self._ahead[1]) / speed if speed else 0.0
+
+    def _next(self, reader: Reader) -> None:
+        """The tick after the one that is shown. At the end: from the start, or it stands."""
+        if self._ahead is None and not self._again:
+            with self._lock:
+                self._state = replace(self._state, is_playing=False)
+            self._changed()
+        elif self._ahead is None:
+            self._enter(reader, 0)
+        else:
+            at, snapshot = self._ahead
+            self._place(at, self._shown_at + self._gap_s(self.state.speed))
+            self._publish_flows(self._tracker.update(self._noted(snapshot)))
+            self._snapshot = snapshot
+            self._ahead = self._readable()
+
+    def _enter(self, reader: Reader, goal: int) -> None:
+        """Show the first tick from ``goal`` on that can be read, or the last before; unless another is asked for."""
+        if self._ahead is not None and self._ahead[0] == goal:  # a step on needs no lead
+            self._arrived(goal)
+            self._next(reader)
+            return
+        found = self._led_to(reader, goal) or (None if self._is_outdated(goal) else self._led_to(reader, 0))
+        if self._is_outdated(goal):
+            return
+        if found is None:
+            raise unreadable(reader.path, len(self._lost))
+        self._arrived(goal)
+        at, self._snapshot, flows = found
+        self._place(at, self._clock.now())
+        self._publish_flows(flows)
+        self._ahead = self._readable()
+
+    def _led_to(self, reader: Reader, goal: int) -> tuple[int, Snapshot, Flows] | None:
+        """A fresh tracker, fed with what came before. None where nothing from there on can be read."""
+        start = int(np.searchsorted(self._seconds, self._seconds[goal] - self._lead_s))
+        start = max(min(start, goal), goal - MOST_LEAD, 0)
+        self._tracker, self._ahead, self._snapshot = self._new_tracker(), None, None
+        self._coming = zip(range(start, len(self.tape)), reader.snapshots(start), strict=False)
+        self._lead(None)
+        found = None
+        while not self._is_outdated(goal) and (read := self._readable()) is not None:
+            at, snapshot = read
+            found = at, snapshot, self._tracker.update(self._noted(snapshot))
+            if at >= goal:
+                break
+            self._lead(found[2])
+        return found
+
+    def _is_outdated(self, goal: int) -> bool:
+        """Whether it is to be elsewhere, meanwhile, or to end."""
+        with self._lock:
+            return self._stop.is_set() or self._goal not in (None, goal)
+
+    def _arrived(self, goal: int) -> None:
+        with self._lock:
+            self._goal = None if self._goal == goal else self._goal
+
+    def _readable(self) -> tuple[int, Snapshot] | None:
+        for at, snapshot in self._coming:
+            if snapshot is not None:
+                return at, snapshot
+            self._lost.add(at)
+        return None
+
+    def _noted(self, snapshot: Snapshot) -> Snapshot:
+        """With what it can't do, where that was asked for."""
+        notes = [lost(len(self._lost))] if self._lost else []
+        if self._watched and self._watched != snapshot.watched:
+            notes.append(CANT_LOOK)
+        if self._measured:
+            notes.append(CANT_MEASURE)
+        return replace(snapshot, notes=(*notes, *snapshot.notes)) if notes else snapshot
+
+    def _place(self, at: int, due: float) -> None:
+        """Where it stands now. One that is a little late makes the next ones no later."""
+        with self._lock:
+            self._state = replace(self._state, at=at)
+        now = self._clock.now()
+        self._shown_at = due if now - due < MOST_LATE_S else now
+
+    def _publish_flows(self, flows: Flows) -> None:
+        self._shown += 1
+        self._flows = replace(flows, findings=tuple(findings(flows)), tick=self._shown)
+        self._publish(self._flows)
+
+    def _show_again(self) -> None:
+        """The same tick, with other notes."""
+        if self._snapshot is not None and self._flows is not None:
+            self._flows = replace(self._flows, snapshot=self._noted(self._snapshot))
+            self._publish(self._flows)

@@ -1,0 +1,82 @@
+"""The recording that ships with the package: whole, small, telling, and of nobody's machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import zlib
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from tcptop_ops import demo
+from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops.replay import Reader
+from tcptop_ops.tape import worst_moments
+from tcptop_ops.tracker import Tracker
+
+ON_ITS_OWN = (
+    "import sys\n"
+    "for name in ('bcc', 'tcptop_ops.bpf.source', 'tcptop_ops.bpf.loader'): sys.modules[name] = None\n"
+    "from tcptop_ops.cli import main\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+def play(*argv: str) -> str:
+    """What --demo prints where there is neither bcc nor what attaches."""
+    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "TCPTOP_NO_CONFIG": "1"}
+    command = [sys.executable, "-c", ON_ITS_OWN, "--demo", *argv]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_it_is_small() -> None:
+    assert demo.PATH.stat().st_size < 1_000_000
+
+
+def test_each_tick_can_be_read_and_it_shows_what_can_go_wrong() -> None:
+    found: set[str] = set()
+    with closing(Reader(str(demo.PATH))) as reader:
+        tracker, ticks = Tracker(), 0
+        for snapshot in reader.snapshots():
+            assert snapshot is not None
+            flows = tracker.update(snapshot)
+            bad = flows.live.rates["score"] >= 20
+            found |= {CAUSES[code].name for code in np.unique(flows.live.rates["cause"][bad]).tolist()}
+            ticks += 1
+        assert ticks == len(reader.tape) >= 80
+        assert 10 < worst_moments(reader.tape)[0] < len(reader.tape) - 10
+        assert reader.host == {"host": "shop-1.example", "kernel": "6.18.0"}
+    wanted = {"loss", "rto-stall", "dead-peer", "bufferbloat", "peer-not-reading", "syn-unanswered", "accept-queue"}
+    assert wanted <= found
+
+
+def test_nothing_of_the_machine_is_in_it() -> None:
+    with closing(Reader(str(demo.PATH))) as reader:
+        told = b"".join(zlib.decompress(reader.frame(tick)) for tick in reader.tape.number.tolist())
+    told += demo.PATH.read_bytes()
+    for word in (platform.node(), "/tct", "/home/", "/root", "/tmp/", "pytest"):
+        assert word.encode() not in told
+
+
+def test_it_needs_no_bcc() -> None:
+    table = play("--once", "--batch")
+    assert "postgres" in table
+    assert "192.0.2.10:443" in table
+    lines = [json.loads(line) for line in play("--json", "-n", "3", "--speed", "max").splitlines()]
+    assert [line["host"] for line in lines] == ["shop-1.example"] * 3
+
+
+@pytest.mark.parametrize("option", [("--record", "f"), ("--replay", "f"), ("--cgroup", "/a"), ("--allow-close",)])
+def test_what_excludes_it(option: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "tcptop_ops", "--demo", *option]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "exclude each other" in done.stderr
