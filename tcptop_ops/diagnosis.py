@@ -150,7 +150,9 @@ def stalled_share(case: Case) -> Floats:
 def _accept_queue(case: Case) -> tuple[Mask, Floats]:
     sockets, listens = case.sockets, case.is_in(State.LISTEN)
     full = listens & (sockets["recv_q"] > sockets["send_q"])
-    dropped = listens & ((case.win["drops"] >= 3) | full & (case.win["drops"] > 0))
+    # A reset that comes after its connection has gone is a drop of the listener's, too (tcp_rcv_state_process()).
+    filled = 2 * np.maximum(sockets["recv_q"], case.memory["recv_q"]).astype("u8") >= sockets["send_q"]
+    dropped = listens & ((case.win["drops"] >= 3) & filled | full & (case.win["drops"] > 0))
     return dropped | full, np.where(dropped, 95.0, 60.0)
 
 
@@ -288,7 +290,7 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "accept-queue",
         "connections arrive faster than the process accepts them",
-        "a listener whose queue is longer than its limit, or that dropped three handshakes within the window",
+        "a listener whose queue is longer than its limit, or at least half full while three handshakes were dropped",
         "accept faster (more workers), or raise both the backlog of listen() and net.core.somaxconn",
         "tcp_v4_syn_recv_sock(), sk_acceptq_is_full() of include/net/sock.h",
         _accept_queue,

@@ -121,12 +121,12 @@ guest_script() { # guest_script DIRECTORY, where the guest writes: log and statu
 tests() {
     uname -r
     ip link set lo up
-    modprobe -a virtio_blk ext4 || return
+    modprobe -a virtio_blk ext4 tun || return
     for _ in $(seq 100); do [ -b /dev/vda ] && break; sleep 0.1; done
     mount -o ro /dev/vda /mnt || return
     while read -r path; do mount --bind "/mnt/root$path" "$path" || return; done <"$work/hot"
     cd /mnt/checkout || return
-    export TCPTOP_SCALE=$scale TCPTOP_REQUIRE_LIVE=0 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis PATH=$venv/bin:$PATH COLUMNS=150
+    export TCPTOP_SCALE=$scale TCPTOP_REQUIRE_LIVE=0 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis PATH=$venv/bin:$PATH
     python -m pytest -v --color=no --durations=8 -p no:cacheprovider "${options[@]}"
 }
 tests >"$work/log" 2>&1 </dev/null

@@ -61,11 +61,12 @@ QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
 BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
-    # accept-queue: longer than its limit, or three dropped
+    # accept-queue: longer than its limit, or three dropped while it was half full
     ("healthy", 0, LISTEN | {"recv_q": 128, "send_q": 128}),
     ("accept-queue", 60, LISTEN | {"recv_q": 129, "send_q": 128}),
     ("healthy", 0, LISTEN | {"drops": 2}),
-    ("accept-queue", 95, LISTEN | {"drops": 3}),
+    ("healthy", 0, LISTEN | {"drops": 30, "recv_q": 63, "send_q": 128}),
+    ("accept-queue", 95, LISTEN | {"drops": 3, "recv_q": 64, "send_q": 128}),
     ("accept-queue", 95, LISTEN | {"drops": 1, "recv_q": 129, "send_q": 128}),
     ("healthy", 0, {"drops": 100}),
     # refused
