@@ -222,6 +222,7 @@ def run_player(arguments: Arguments) -> int:
         reader.tape,
         partial(tracker_of, arguments),
         lead_s(arguments.window_s, arguments.closed_s),
+        arguments.window_s,
         arguments.speed,
         arguments.demo,
     )

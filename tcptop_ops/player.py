@@ -16,6 +16,7 @@ from tcptop_ops.replay import Reader, cannot_close, gap_s, lost, unreadable
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.tape import Playing, Tape, seconds_into
 from tcptop_ops.tracker import BAD_CLOSED_S, Flows, Tracker
+from tcptop_ops.window import sampled
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)
 """Those of the keys; 0: without waiting."""
@@ -32,14 +33,15 @@ CANT_MEASURE = "a recording can't measure what the program costs"
 
 
 def lead_s(window_s: float, closed_s: float) -> float:
-    """So many seconds before a tick tell on it: the window, and how long closed connections stay listed."""
-    return max(window_s, closed_s, BAD_CLOSED_S) + SLACK_S
+    """So many seconds before a tick tell on it: how long closed connections stay listed, and the window before that."""
+    return max(closed_s, BAD_CLOSED_S) + window_s + SLACK_S
 
 
 class Player(Worker):
     """Plays a recording in its thread. What the keys ask for may be asked from another one, at any time.
 
-    ``lead_s``: so much before a place that is entered is read first.
+    ``lead_s``: so much before a place that is entered is read first, from a tick on at which the tracker's window
+    (``window_s``) took a sample when all was played.
     ``lead`` is called for each tick that is read before a place that is entered (what graphs show of the time before),
     and with None when such a lead begins. ``changed``: it stands at its end. ``again``: there it begins anew.
     """
@@ -50,6 +52,7 @@ class Player(Worker):
         tape: Tape,
         tracker: Callable[[], Tracker],
         lead_s: float,
+        window_s: float,
         publish: Callable[[Flows], None],
         *,
         lead: Callable[[Flows | None], None],
@@ -68,6 +71,7 @@ class Player(Worker):
         self._again = again
         self.tape = tape
         self._seconds = seconds_into(tape)
+        self._starts = sampled(self._seconds, window_s)
         self._lock = threading.Lock()
         self._state = Playing(speed=speed)
         self._goal: int | None = None
@@ -241,6 +245,7 @@ class Player(Worker):
         """A fresh tracker, fed with what came before. None where nothing from there on can be read."""
         start = int(np.searchsorted(self._seconds, self._seconds[goal] - self._lead_s))
         start = max(min(start, goal), goal - MOST_LEAD, 0)
+        start = int(self._starts[np.searchsorted(self._starts, start, side="right") - 1])
         self._tracker, self._ahead, self._snapshot = self._new_tracker(), None, None
         self._coming = zip(range(start, len(self.tape)), reader.snapshots(start), strict=False)
         self._lead(None)

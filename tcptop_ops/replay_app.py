@@ -29,12 +29,13 @@ from tcptop_ops.widgets.time_bar import TimeBar
 
 @dataclass(frozen=True)
 class Recording:
-    """What is played. ``reader`` is called in the thread that plays; ``lead_s``: see Player."""
+    """What is played. ``reader`` is called in the thread that plays; ``lead_s`` and ``window_s``: see Player."""
 
     reader: Callable[[], Reader]
     tape: Tape
     tracker: Callable[[], Tracker]
     lead_s: float
+    window_s: float
     speed: float = 1.0
     again: bool = False
 
@@ -87,6 +88,7 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
             played.tape,
             played.tracker,
             played.lead_s,
+            played.window_s,
             publish,
             lead=self._lead,
             changed=lambda: self.post_message(self.Stopped()),

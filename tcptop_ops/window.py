@@ -92,3 +92,12 @@ class Window:
         number = self._taken - len(self._samples)
         theirs = self._first[sample.slots] <= number
         words(self.oldest)[sample.slots[theirs]] = words(sample.counters)[theirs]
+
+
+def sampled(times_s: NDArray[np.float64], seconds: float) -> NDArray[np.intp]:
+    """At which of these ticks a window of so many seconds that saw all of them took its samples."""
+    found: list[int] = []
+    for at, now_s in enumerate(times_s.tolist()):
+        if not found or now_s - times_s[found[-1]] >= seconds / (SAMPLES - 1) - _SLACK_S:
+            found.append(at)
+    return np.array(found, np.intp)
