@@ -41,6 +41,9 @@ BURST_S = 10.0
 TIMES_USUAL = 5.0
 """So many timeouts within so many seconds, and so many times as many as in the minutes before, are a burst."""
 
+LEARN_S = 60.0
+"""Before that nothing is usual."""
+
 AFTERMATH_S = 10.0
 """What happens next belongs to it."""
 
@@ -156,10 +159,11 @@ class Alarm:
             self._trigger.mask(rows, flows).any() for rows in (flows.live, flows.closed)
         ):
             return f"matched: {self._trigger.text}"
+        if now_s - self._ticks[0][0] < LEARN_S:
+            return ""
         late = sum(count for at_s, count in self._ticks if at_s > now_s - BURST_S)
         early = sum(count for at_s, count in self._ticks if at_s <= now_s - BURST_S)
-        before_s = max(now_s - BURST_S - self._ticks[0][0], BURST_S)
-        usual = early * BURST_S / before_s
+        usual = early * BURST_S / (now_s - BURST_S - self._ticks[0][0])
         return f"{late} timeouts within {BURST_S:.0f} s" if late >= max(BURST, TIMES_USUAL * usual) else ""
 
 

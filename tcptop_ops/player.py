@@ -126,8 +126,11 @@ class Player(Worker):
     def skip(self, seconds: float) -> None:
         """So many seconds on, or back: at least a tick."""
         at = self.state.at
-        to = int(np.searchsorted(self._seconds, self._seconds[at] + seconds))
-        self.go(max(to, at + 1) if seconds > 0 else min(to, at - 1))
+        wanted = self._seconds[at] + seconds
+        if seconds > 0:
+            self.go(max(int(np.searchsorted(self._seconds, wanted)), at + 1))
+        else:
+            self.go(min(int(np.searchsorted(self._seconds, wanted, side="right")) - 1, at - 1))
 
     def go(self, at: int) -> None:
         """To this place, as far as there is one."""
