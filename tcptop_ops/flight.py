@@ -33,7 +33,7 @@ KEY_EVERY = 60
 MOST_ROWS = 30_000
 """Sockets beyond which nothing is kept: a copy of the rows alone would take 17 MB, and a frame half a tick."""
 
-SHARE = 0.05
+SHARE = 0.01
 """Of a core, at most: where a frame takes longer, fewer ticks are kept."""
 
 BURST = 20
