@@ -134,7 +134,7 @@ def test_bash_leaves_files_to_readline() -> None:
 
 
 def fish_offers(line: str) -> list[str]:
-    script = f"source {DOCS / manual.FILE_NAMES['fish']}; complete -C '{line}'"
+    script = f"source '{DOCS / manual.FILE_NAMES['fish']}'; complete -C '{line}'"
     command = [tool("fish"), "--no-config", "-c", script]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S)
     assert ran.stderr == ""

@@ -106,8 +106,10 @@ def playing(path: Path, **options: Any) -> Iterator[tuple[Player, Played]]:
         reader.close()
 
 
-def linear(path: Path) -> list[Flows]:
-    with closing(ReplaySource(str(path), 0.0)) as source:
+@pytest.fixture(scope="module")
+def linear(recorded: Path) -> list[Flows]:
+    """What linear play shows, tick by tick."""
+    with closing(ReplaySource(str(recorded), 0.0)) as source:
         beat = Beat(source, Tracker(20.0, 5.0), Clock())
         return [beat.tick() for _ in range(TICKS)]
 
@@ -134,10 +136,9 @@ def test_the_time_of_a_tape_never_goes_back() -> None:
     assert seconds_into(tape([0] * 3, [nan, nan, nan])).tolist() == [0, 1, 2]
 
 
-def test_trouble_is_what_was_sent_again(recorded: Path) -> None:
+def test_trouble_is_what_was_sent_again(recorded: Path, linear: list[Flows]) -> None:
     with closing(Reader(str(recorded))) as reader:
-        flows = linear(recorded)
-        wanted = [one.totals.retrans_segs + 10 * one.totals.rto_events for one in flows]
+        wanted = [one.totals.retrans_segs + 10 * one.totals.rto_events for one in linear]
         assert reader.tape.trouble.tolist() == wanted
         assert max(wanted) > 0
 
@@ -231,7 +232,7 @@ def test_of_many_wishes_the_last_one_counts(recorded: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 30, KEY_EVERY, KEY_EVERY + 1, 150, TICKS - 1])
-def test_a_jump_shows_what_linear_play_shows(recorded: Path, place: int) -> None:
+def test_a_jump_shows_what_linear_play_shows(recorded: Path, linear: list[Flows], place: int) -> None:
     """But for how long a state has lasted, which is known from the lead on."""
 
     def without_state(flows: Flows) -> Any:
@@ -241,7 +242,7 @@ def test_a_jump_shows_what_linear_play_shows(recorded: Path, place: int) -> None
         del told["tick"]
         return told
 
-    wanted = linear(recorded)[place]
+    wanted = linear[place]
     with playing(recorded) as (player, told):
         player.go(TICKS // 2)
         told.until(lambda: told.times[-1] == TICKS // 2)
