@@ -9,6 +9,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +127,23 @@ def cgroup(lab: Lab) -> Path:
 def watch(cgroup: Path) -> Iterator[Watch]:
     with Watch(cgroup) as made:
         yield made
+
+
+@pytest.fixture
+def anybodys() -> Iterator[Path]:
+    """A directory in which the program may write when it has given up root."""
+    with tempfile.TemporaryDirectory(prefix="tct-") as made:
+        Path(made).chmod(0o777)
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Path]:
+    """A cgroup with a connection that loses, and goes on sending as long as the tests of a file last."""
+    with Lab() as lab:
+        cgroup = lab.cgroup("watched")
+        link = lab.link("a", "b", loss_percent=5, offload=False)
+        server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
+        client = lab.client(link.a.ns, "send", 10**12, address=link.b.ipv4, port=server.port, cgroup=cgroup)
+        client.expect("connected")
+        yield cgroup

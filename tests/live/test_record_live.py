@@ -6,8 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,14 +36,6 @@ def load(lab: Lab, cgroup: Path) -> list[Traffic]:
     server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
     options: dict[str, Any] = {"address": link.b.ipv4, "port": server.port, "cgroup": cgroup}
     return [lab.client(link.a.ns, "send", COUNT, **options) for _ in range(4)]
-
-
-@pytest.fixture
-def anybodys() -> Iterator[Path]:
-    """A directory in which the program may write when it has given up root."""
-    with tempfile.TemporaryDirectory(prefix="tct-") as made:
-        Path(made).chmod(0o777)
-        yield Path(made)
 
 
 def recorded(path: Path, cgroup: Path) -> tuple[Recorder, Recorded, Beat]:

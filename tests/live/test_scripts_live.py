@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab
 from tests.live.started import ITERATES, ROOT
 from tests.test_schema import validate
 
@@ -33,18 +32,6 @@ def needs_jq() -> None:
         if os.environ.get("TCPTOP_REQUIRE_LIVE") == "1":
             pytest.fail("live tests are required, but: jq is not installed")
         pytest.skip("live: jq is not installed")
-
-
-@pytest.fixture(scope="module")
-def busy() -> Iterator[Path]:
-    """A cgroup with a connection that loses, and goes on sending as long as the tests last."""
-    with Lab() as lab:
-        cgroup = lab.cgroup("watched")
-        link = lab.link("a", "b", loss_percent=5, offload=False)
-        server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
-        client = lab.client(link.a.ns, "send", 10**12, address=link.b.ipv4, port=server.port, cgroup=cgroup)
-        client.expect("connected")
-        yield cgroup
 
 
 def words(cgroup: Path) -> list[str]:

@@ -1,0 +1,130 @@
+"""What README and the pages tell a user to type does what it says: each command, as written, of the real program.
+
+Those of docs/scripts.md are run by test_scripts_live.py, by a shell; queries by test_recording.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tcptop_ops.arguments import read
+from tcptop_ops.demo import PATH as DEMO
+from tcptop_ops.replay import Reader
+from tests.lab import wait_until
+from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
+from tests.live.test_metrics_live import answers, free_port
+from tests.test_docs import PAGES, commands
+
+PATIENCE_S = 30
+ELSEWHERE = {"scripts.md"}
+TYPED = list(dict.fromkeys(each for page in PAGES if page.name not in ELSEWHERE for each in commands(page.read_text())))
+FILE = r"FILE|/tmp/trouble\.tcptop"
+ENDS_BY_ITSELF = ("explain", "print_config", "doctor", "once", "iterations", "record_for", "fail_if")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands here for the files, ports and cgroups of the pages."""
+
+    cgroup: Path
+    file: Path
+    port: int
+
+    def words(self, typed: str) -> list[str]:
+        """What is typed, of this place; a ten minutes' run takes a second."""
+        told = re.sub(FILE, str(self.file), typed)
+        told = re.sub(r"\b(NAME|CAUSE)\b", "loss", told)
+        told = re.sub(r"(192\.0\.2\.7:)?\b9464\b", f"127.0.0.1:{self.port}", told)
+        told = told.replace("/system.slice", str(self.cgroup)).replace("--record-for 10m", "--record-for 1s")
+        words = shlex.split(told)
+        played = "--replay" in words or "--demo" in words
+        return [*words, *([] if played or "--cgroup" in words else ["--cgroup", str(self.cgroup)])]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/metrics"
+
+
+@pytest.fixture
+def place(busy: Path, anybodys: Path) -> Place:
+    return Place(busy, anybodys / "trouble.tcptop", free_port())
+
+
+def ticks_of(path: Path) -> int:
+    with closing(Reader(str(path))) as reader:
+        return len(list(reader.snapshots()))
+
+
+def run_to_its_end(words: list[str], given: argparse.Namespace) -> str:
+    argv = [sys.executable, *PROGRAM, *ITERATES, "-d", "0.2", *words]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    allowed = (0, 4) if given.fail_if else (0,)
+    assert done.returncode in allowed, done.stderr
+    assert done.returncode == 4 or done.stderr == ""
+    return done.stdout
+
+
+def endless(words: list[str], place: Place, given: argparse.Namespace) -> None:
+    """An output that goes on until it is stopped."""
+    argv = [sys.executable, *PROGRAM, *ITERATES, "-d", "0.2", *words]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline()
+            if given.metrics:
+                wait_until(lambda: answers(place.url), PATIENCE_S, "an answer")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+            process.stdout.read()
+
+
+def on_the_screen(words: list[str], place: Place, given: argparse.Namespace) -> None:
+    with started("-d", "0.2", *words) as monitor:
+        monitor.wait_for_picture()
+        if given.metrics:
+            wait_until(lambda: answers(place.url), PATIENCE_S, "an answer")
+        quit_with_q(monitor)
+
+
+def quit_with_q(monitor: Started) -> None:
+    monitor.press("q")
+    assert monitor.process.wait(PATIENCE_S) == 0, monitor.text()[-2000:]
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_command_does_what_it_says(typed: str, place: Place) -> None:
+    words = place.words(typed)
+    given = read(words)
+    if given.replay:
+        shutil.copy(DEMO, place.file)
+    if any(getattr(given, name) for name in ENDS_BY_ITSELF):
+        out = run_to_its_end(words, given)
+        assert out.strip() or given.fail_if
+        if given.json:
+            assert all(json.loads(line)["connections"] for line in out.splitlines())
+    elif given.json or given.csv or given.batch:
+        endless(words, place, given)
+    else:
+        on_the_screen(words, place, given)
+    if given.record and not given.record_if:
+        assert ticks_of(place.file) > 1
+
+
+def test_each_kind_is_told() -> None:
+    """The substitutions above are of words that the pages still use."""
+    for told in ("FILE", "NAME", "CAUSE", "9464", "192.0.2.7:", "/system.slice", "--record-for 10m", "/tmp/trouble"):
+        assert any(told in typed for typed in TYPED), told
