@@ -61,6 +61,9 @@ LINGERING_SCORE = 30.0
 PATIENCE_S = 60.0
 """A process that has not closed what its peer closed so long ago has forgotten it."""
 
+SECOND_S = 0.9
+"""What a tick a second looks back on at least. In less, one packet that was overtaken can be most of what came."""
+
 BLOAT_US = 50_000
 FADED = 5.0
 TWO_PACKETS = 90
@@ -243,7 +246,8 @@ def _tail_loss(case: Case) -> tuple[Mask, Floats]:
 
 def _inbound_loss(case: Case) -> tuple[Mask, Floats]:
     percent = inbound_percent(case.win)
-    return (case.win["ooo_in"] >= 5) & (percent >= 3.0), np.minimum(4.0 * percent, 90.0)
+    seen_enough = (case.win_s >= SECOND_S) | (case.ended > 0)
+    return (case.win["ooo_in"] >= 5) & (percent >= 3.0) & seen_enough, np.minimum(4.0 * percent, 90.0)
 
 
 def queueing_us(sockets: Records) -> Floats:
@@ -398,7 +402,8 @@ RULES: tuple[Cause, ...] = (
     Cause(
         "inbound-loss",
         "the network loses what is received",
-        "segments out of order, 3 % or more of those with data, not counting a tenth or two packets of 64 KB",
+        "segments out of order, 3 % or more of those with data, not counting a tenth or two packets of 64 KB;"
+        " seen for a second, or to its end",
         "look at the path; the sender sees the retransmits",
         "tcp_data_queue_ofo(); RFC 5681 4.2",
         _inbound_loss,

@@ -135,6 +135,8 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("inbound-loss", 12, {"ooo_in": 390, "data_segs_in": 10_000}),
     ("healthy", 0, {"ooo_in": 4, "data_segs_in": 4}),
     ("inbound-loss", 90, {"ooo_in": 5, "data_segs_in": 5}),
+    ("healthy", 0, {"ooo_in": 684, "data_segs_in": 10_000, "win_s": 0.2}),
+    ("inbound-loss", 90, {"ooo_in": 5, "data_segs_in": 5, "win_s": 0.2, "ended": 2}),
     # bufferbloat: 50 ms, ten in flight, half of W
     ("bufferbloat", 10 + 50 / 30, QUEUED | {"srtt_us": 51_000}),
     ("bufferbloat", 60, QUEUED | {"srtt_us": 9_001_000}),

@@ -80,7 +80,7 @@ def serving(cgroup: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def answers(url: str) -> bool:
-    with suppress(urllib.error.HTTPError):
+    with suppress(urllib.error.URLError):
         return bool(fetch(url))
     return False
 
