@@ -31,7 +31,7 @@ PATIENCE_S = 30
 ELSEWHERE = {"scripts.md"}
 TYPED = list(dict.fromkeys(each for page in PAGES if page.name not in ELSEWHERE for each in commands(page.read_text())))
 FILE = r"FILE|/tmp/trouble\.tcptop"
-ENDS_BY_ITSELF = ("explain", "print_config", "doctor", "once", "iterations", "record_for", "fail_if")
+ENDS_BY_ITSELF = ("explain", "print_config", "doctor", "once", "iterations", "fail_if")
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Place:
     port: int
 
     def words(self, typed: str) -> list[str]:
-        """What is typed, of this place; a ten minutes' run takes a second."""
+        """What is typed, of this place; ten minutes are three ticks."""
         told = re.sub(FILE, str(self.file), typed)
         told = re.sub(r"\b(NAME|CAUSE)\b", "loss", told)
         told = re.sub(r"(192\.0\.2\.7:)?\b9464\b", f"127.0.0.1:{self.port}", told)
-        told = told.replace("/system.slice", str(self.cgroup)).replace("--record-for 10m", "--record-for 1s")
+        told = told.replace("/system.slice", str(self.cgroup)).replace("-n 600", "-n 3")
         words = shlex.split(told)
         played = "--replay" in words or "--demo" in words
         return [*words, *([] if played or "--cgroup" in words else ["--cgroup", str(self.cgroup)])]
@@ -126,5 +126,5 @@ def test_a_command_does_what_it_says(typed: str, place: Place) -> None:
 
 def test_each_kind_is_told() -> None:
     """The substitutions above are of words that the pages still use."""
-    for told in ("FILE", "NAME", "CAUSE", "9464", "192.0.2.7:", "/system.slice", "--record-for 10m", "/tmp/trouble"):
+    for told in ("FILE", "NAME", "CAUSE", "9464", "192.0.2.7:", "/system.slice", "-n 600", "/tmp/trouble"):
         assert any(told in typed for typed in TYPED), told
