@@ -97,6 +97,8 @@ def on_the_screen(words: list[str], place: Place, given: argparse.Namespace) -> 
         monitor.wait_for_picture()
         if given.metrics:
             wait_until(lambda: answers(place.url), PATIENCE_S, "an answer")
+        if given.record and not given.record_if:
+            wait_until(lambda: ticks_of(place.file) > 1, PATIENCE_S, "two ticks in the file")
         quit_with_q(monitor)
 
 
@@ -121,7 +123,7 @@ def test_a_command_does_what_it_says(typed: str, place: Place) -> None:
     else:
         on_the_screen(words, place, given)
     if given.record and not given.record_if:
-        assert ticks_of(place.file) > 1
+        assert ticks_of(place.file) > 1, "what was there is kept at the end"
 
 
 def test_each_kind_is_told() -> None:
