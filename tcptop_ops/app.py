@@ -29,7 +29,7 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
-from tcptop_ops.flight import Alarm, Box, Flight, save
+from tcptop_ops.flight import Alarm, Box, Flight, save, with_tilde
 from tcptop_ops.history import History
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
@@ -72,7 +72,7 @@ SPARK_TICKS = 120
 RENAMING_S = 0.3
 """Between two repaints for the sake of names that came."""
 MOST_SPARED_S = 3.0
-HINT = "first time here?  ? help  / filter  Enter all about a connection  x by retransmits  q quit"
+HINT = "first time here?  ? help  / filter  Enter all about one  x retransmits  q quit"
 COST_S = 5.0
 """So often is the own cost told, unless the line about it is shown."""
 
@@ -729,7 +729,7 @@ class TcptopApp(App[TcptopError]):
             self._notice(error.message)
         else:
             lasted = text.duration(kept[-1].at_s - kept[0].at_s)
-            self._notice(f"{why + ': ' if why else ''}the last {lasted} are in {path}")
+            self._notice(f"saved {with_tilde(path)}: the last {lasted}{', ' + why if why else ''}")
 
     def action_own_cost(self) -> None:
         """What this program costs: measured in the kernel too, while it is shown."""

@@ -7,6 +7,7 @@ and in what it may take of a core.
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 import threading
 import time
@@ -194,6 +195,13 @@ def directory(state: Path | None) -> Path:
 def name(time_s: float, by_itself: bool) -> str:
     """Of a file that is saved at this time, seconds since the epoch."""
     return f"{BY_ITSELF if by_itself else PREFIX}{time.strftime('%Y%m%d-%H%M%S', time.localtime(time_s))}{SUFFIX}"
+
+
+def with_tilde(path: Path) -> str:
+    """As a shell of the user that this has become takes it: short enough for a line."""
+    with suppress(KeyError, ValueError):
+        return f"~/{path.relative_to(pwd.getpwuid(os.geteuid()).pw_dir)}"
+    return str(path)
 
 
 def save(kept: Sequence[Frame], box: Box, by_itself: bool, time_s: float) -> Path:

@@ -23,6 +23,7 @@ from tcptop_ops.columns import Column, find
 from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.endings import ENDS, end_codes
 from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.filters import Filter
 from tcptop_ops.format import storable
 from tcptop_ops.snapshot import STATE_NAMES, Origin, Records, Snapshot
@@ -66,8 +67,8 @@ _TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE tick (
     tick INTEGER PRIMARY KEY, time REAL, is_key INTEGER, interval_s REAL, sockets INTEGER, opened INTEGER,
-    closed INTEGER, time_wait INTEGER, syn_recv INTEGER, retrans_segs INTEGER, rto_events INTEGER,
-    tx_bytes_per_s REAL, rx_bytes_per_s REAL, untracked INTEGER, frame BLOB
+    closed INTEGER, time_wait INTEGER, syn_recv INTEGER, bad INTEGER, score REAL, retrans_segs INTEGER,
+    rto_events INTEGER, tx_bytes_per_s REAL, rx_bytes_per_s REAL, untracked INTEGER, frame BLOB
 );
 CREATE TABLE flow (
     flow INTEGER PRIMARY KEY, cookie INTEGER, first_time REAL, last_time REAL, last_tick INTEGER, is_open INTEGER,
@@ -75,7 +76,8 @@ CREATE TABLE flow (
 );
 CREATE TABLE event (tick INTEGER, flow INTEGER, kind TEXT, count INTEGER, detail TEXT);
 CREATE VIEW ticks AS SELECT tick, strftime('%Y-%m-%dT%H:%M:%fZ', time, 'unixepoch') AS time, interval_s, sockets,
-    opened, closed, time_wait, syn_recv, retrans_segs, rto_events, tx_bytes_per_s, rx_bytes_per_s, untracked FROM tick;
+    opened, closed, time_wait, syn_recv, bad, score, retrans_segs, rto_events, tx_bytes_per_s, rx_bytes_per_s, untracked
+    FROM tick;
 CREATE VIEW flows AS SELECT flow, cookie, strftime('%Y-%m-%dT%H:%M:%fZ', first_time, 'unixepoch') AS first_seen,
     strftime('%Y-%m-%dT%H:%M:%fZ', last_time, 'unixepoch') AS last_seen, is_open,
     {", ".join(column.id for column in COLUMNS)} FROM flow;
@@ -84,7 +86,7 @@ CREATE VIEW events AS SELECT event.tick, strftime('%Y-%m-%dT%H:%M:%fZ', tick.tim
     FROM event LEFT JOIN tick USING (tick) LEFT JOIN flow USING (flow);
 """
 _PUT_FLOW = f"INSERT OR REPLACE INTO flow VALUES ({', '.join('?' * (6 + len(COLUMNS)))})"
-_PUT_TICK = f"INSERT INTO tick VALUES ({', '.join('?' * 15)})"
+_PUT_TICK = f"INSERT INTO tick VALUES ({', '.join('?' * 17)})"
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Writer:
         snapshot, totals = flows.snapshot, flows.totals
         row = (
             *(self._tick, snapshot.time, is_key, flows.seconds, len(snapshot.sockets), totals.opened, totals.closed),
-            *(snapshot.time_wait, snapshot.syn_recv, totals.retrans_segs, totals.rto_events),
+            *(snapshot.time_wait, snapshot.syn_recv, *_bad(flows), totals.retrans_segs, totals.rto_events),
             *(totals.tx_bytes_per_s, totals.rx_bytes_per_s, int(snapshot.counters["untracked"]), frame),
         )
         self._db.execute(_PUT_TICK, [_sql(value) for value in row])
@@ -350,6 +352,13 @@ class Writer:
                 self._db.execute("COMMIT")
                 self._before = None
             self._db.execute("PRAGMA journal_mode = DELETE")
+
+
+def _bad(flows: Flows) -> tuple[int, float]:
+    """How many of the connections that are listed are bad, and the sum of their scores."""
+    scores = np.concatenate([rows.rates["score"] for rows in (flows.live, flows.closed)])
+    bad = scores[scores >= BAD_SCORE]
+    return len(bad), float(bad.sum())
 
 
 def _cannot(path: str, error: Exception) -> Failed:

@@ -16,7 +16,7 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.format import printable
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Over
-from tcptop_ops.tape import TIMEOUT_WEIGHS, Tape
+from tcptop_ops.tape import Tape
 
 SCHEMA = 1
 """That of ``recording``: a newer one is refused."""
@@ -103,19 +103,17 @@ class Reader:
 
     def _read_tape(self) -> Tape:
         """As far as it can be read: what was read before a damaged place is played."""
-        found: list[tuple[int, bool, float, float, float]] = []
+        found: list[tuple[int, bool, float, float]] = []
         with suppress(*TROUBLE):
-            for tick, is_key, *figures in self._db.execute(
-                "SELECT tick, is_key, time, retrans_segs, rto_events FROM tick ORDER BY tick"
-            ):
+            for tick, is_key, *figures in self._db.execute("SELECT tick, is_key, time, score FROM tick ORDER BY tick"):
                 if isinstance(tick, int):
-                    time, retrans, rto = map(_figure, figures)
-                    found.append((tick, bool(is_key), time, retrans, rto))
+                    time, score = map(_figure, figures)
+                    found.append((tick, bool(is_key), time, score))
         if not found:
             raise Failed(f"{self.path} has no ticks", "a recording has some from its first second on")
-        numbers, keys, times, retrans_segs, rto_events = zip(*found, strict=True)
-        trouble = np.nan_to_num(np.array(retrans_segs)) + TIMEOUT_WEIGHS * np.nan_to_num(np.array(rto_events))
-        return Tape(np.array(numbers), np.array(keys), np.array(times), np.maximum(trouble, 0.0))
+        numbers, keys, times, scores = zip(*found, strict=True)
+        trouble = np.maximum(np.nan_to_num(np.array(scores)), 0.0)
+        return Tape(np.array(numbers), np.array(keys), np.array(times), trouble)
 
     @property
     def host(self) -> dict[str, Any]:

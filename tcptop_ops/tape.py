@@ -14,8 +14,8 @@ WORST_MOMENTS = 9
 class Tape:
     """What is known of the ticks of a recording without reading their frames, in their order; aligned.
 
-    ``time``: seconds since the epoch, NaN where it can't be read. ``trouble``: how bad the tick was: the segments that
-    were sent again in it, where a timeout counts for as much as ten of them.
+    ``time``: seconds since the epoch, NaN where it can't be read. ``trouble``: how bad the tick was: the scores of
+    the bad connections that were listed, together.
     """
 
     number: NDArray[np.int64]
@@ -25,9 +25,6 @@ class Tape:
 
     def __len__(self) -> int:
         return len(self.number)
-
-
-TIMEOUT_WEIGHS = 10.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Playing:
 
 
 def worst_moments(tape: Tape) -> list[int]:
-    """The places where most was sent again, the worst first, none close to another; none where all went well."""
+    """The places where most was wrong, the worst first, none close to another; none where all went well."""
     trouble, near = tape.trouble.copy(), max(5, len(tape) // 20)
     found: list[int] = []
     while len(found) < WORST_MOMENTS and len(trouble) and trouble.max() > 0:

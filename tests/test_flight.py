@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -20,7 +21,7 @@ from tcptop_ops.app import TcptopApp
 from tcptop_ops.arguments import parse
 from tcptop_ops.errors import Failed, Usage
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.flight import Alarm, Box, Flight, Frame, save
+from tcptop_ops.flight import Alarm, Box, Flight, Frame, save, with_tilde
 from tcptop_ops.poller import Beat, Clock, polled
 from tcptop_ops.recording import Writer
 from tcptop_ops.replay import Reader
@@ -238,6 +239,13 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_path_below_home_is_said_as_short_as_a_shell_takes_it() -> None:
+    home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    assert with_tilde(home / "a" / "b.tcptop") == "~/a/b.tcptop"
+    assert with_tilde(home.parent / f"{home.name}2" / "b.tcptop") == f"{home}2/b.tcptop"
+    assert with_tilde(Path("/tmp/b.tcptop")) == "/tmp/b.tcptop"
+
+
 # --- the screen
 
 
@@ -251,9 +259,9 @@ async def test_a_key_saves_and_tells_where(tmp_path: Path) -> None:
         for _ in range(3):
             await next_tick(pilot)
         await pilot.press("R")
-        await until(pilot, lambda: "the last" in text_of(app)[2] or "cannot" in text_of(app)[2])
+        await until(pilot, lambda: "saved" in text_of(app)[2] or "cannot" in text_of(app)[2])
         [path] = [tmp_path / name for name in os.listdir(tmp_path)]
-        assert f"the last 3.00s are in {path}"[:100] in text_of(app)[2]
+        assert f"saved {path}: the last 3.00s"[:100] in text_of(app)[2]
     with closing(Reader(str(path))) as reader:
         assert len(reader.tape) == 4
 
@@ -272,7 +280,8 @@ async def test_an_alarm_saves_by_itself(tmp_path: Path) -> None:
     async with app.run_test(size=(160, 30)) as pilot:
         await next_tick(pilot)
         await next_tick(pilot)
-        await until(pilot, lambda: "matched: port = 7777: the last" in text_of(app)[2])
+        await until(pilot, lambda: "saved" in text_of(app)[2])
+        assert "the last 12s, matched: port = 7777" in text_of(app)[2]
     [name] = os.listdir(tmp_path)
     assert name.startswith(flight.BY_ITSELF)
 

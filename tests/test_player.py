@@ -136,10 +136,11 @@ def test_the_time_of_a_tape_never_goes_back() -> None:
     assert seconds_into(tape([0] * 3, [nan, nan, nan])).tolist() == [0, 1, 2]
 
 
-def test_trouble_is_what_was_sent_again(recorded: Path, linear: list[Flows]) -> None:
+def test_trouble_is_the_scores_of_what_was_bad(recorded: Path, linear: list[Flows]) -> None:
     with closing(Reader(str(recorded))) as reader:
-        wanted = [one.totals.retrans_segs + 10 * one.totals.rto_events for one in linear]
-        assert reader.tape.trouble.tolist() == wanted
+        scores = [np.concatenate([one.live.rates["score"], one.closed.rates["score"]]) for one in linear]
+        wanted = [float(score[score >= 10].sum()) for score in scores]
+        assert reader.tape.trouble.tolist() == pytest.approx(wanted)
         assert max(wanted) > 0
 
 
@@ -147,11 +148,13 @@ def test_figures_that_are_none_are_no_trouble(recorded: Path, tmp_path: Path) ->
     path = tmp_path / "r"
     path.write_bytes(recorded.read_bytes())
     with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE tick SET time = 'x', retrans_segs = x'00', rto_events = 9e99 WHERE tick = 5")
+        db.execute("UPDATE tick SET time = 'x', score = x'00' WHERE tick = 5")
+        db.execute("UPDATE tick SET score = 9e99 WHERE tick = 6")
+        db.execute("UPDATE tick SET score = -1 WHERE tick = 7")
         db.commit()
     with closing(Reader(str(path))) as reader:
         assert np.isnan(reader.tape.time[5])
-        assert reader.tape.trouble[5] == 0
+        assert reader.tape.trouble[[5, 6, 7]].tolist() == [0, 0, 0]
 
 
 # --- playing

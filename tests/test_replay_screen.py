@@ -252,7 +252,7 @@ def tape(trouble: list[float]) -> Tape:
 
 
 def test_each_cell_is_as_much_time_and_shows_its_worst_tick() -> None:
-    found = track(tape([0, 0, 9, 0, 0, 0, 99, 0, 0, 0]), 5)
+    found = track(tape([0, 0, 25, 0, 0, 0, 100, 0, 0, 0]), 5)
     assert found.first.tolist() == [0, 2, 4, 6, 8]
     assert found.trouble.round(2).tolist() == [0.0, 0.5, 0.0, 1.0, 0.0]
     assert track(tape([5]), 8).trouble.max() == 1.0

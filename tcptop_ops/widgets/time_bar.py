@@ -26,13 +26,13 @@ class Track:
 
 
 def track(tape: Tape, cells: int) -> Track:
-    """Each cell is as much time as any other; trouble by its logarithm, so that a few segments are seen too."""
+    """Each cell is as much time as any other; trouble by its root, so that one bad connection is seen beside fifty."""
     seconds = seconds_into(tape)
     share = seconds / seconds[-1] if seconds[-1] > 0 else np.zeros(len(tape))
     cell = np.minimum((share * cells).astype(np.intp), cells - 1)
     first = np.searchsorted(cell, np.arange(cells))
     worst = np.zeros(cells)
-    np.maximum.at(worst, cell, np.log1p(tape.trouble))
+    np.maximum.at(worst, cell, np.sqrt(tape.trouble))
     top = worst.max()
     return Track(np.minimum(first, len(tape) - 1), worst / top if top > 0 else worst)
 
