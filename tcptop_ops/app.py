@@ -401,6 +401,10 @@ class TcptopApp(App[TcptopError]):
             self._full_at = time.monotonic()
             self._held_back.enter_context(self.batch_update())
 
+    def on_terminal_gone(self) -> None:
+        """End, as SIGHUP would have it."""
+        self._quit()
+
     def on_terminal_drained(self) -> None:
         """Go on; with ticks only after as long again, so that half of a slow line is left for what keys draw."""
         if self._slow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -106,8 +107,42 @@ class Writer(WriterThread):
         self.join(LAST_WORDS_S)
 
 
+class Hangup:
+    """Calls ``gone``, in a thread, when one of these terminals is. SIGHUP does not tell everybody.
+
+    It goes to the session whose controlling terminal it was: not to what runs below ``su -c``, which begins a session
+    without one (tty_vhangup(), __tty_hangup_session_signal()).
+    """
+
+    def __init__(self, fds: set[int], gone: Callable[[], None]) -> None:
+        self._gone = gone
+        self._over, self._close_to_end = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        self._poll = select.poll()
+        for fd in fds:
+            self._poll.register(fd, 0)  # POLLHUP comes unasked
+        self._poll.register(self._over, 0)
+        self._thread = threading.Thread(target=self._wait, name="hangup", daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        found = dict(self._poll.poll())
+        if self._over not in found and any(event & (select.POLLHUP | select.POLLERR) for event in found.values()):
+            self._gone()
+
+    def close(self) -> None:
+        """Look no more. Not from its own thread."""
+        os.close(self._close_to_end)
+        self._thread.join()
+        os.close(self._over)
+
+
 class Terminal(LinuxDriver):
-    """A driver whose output can be slower than what is drawn."""
+    """A driver whose output can be slower than what is drawn, and that tells when the terminal is gone."""
+
+    _hangup: Hangup | None = None
+
+    class Gone(Message):
+        """Nobody sees this any more."""
 
     class Full(Message):
         """More waits than is worth drawing on."""
@@ -127,9 +162,20 @@ class Terminal(LinuxDriver):
             self._writer_thread.stop()
             self._writer_thread = Writer(self._file, self._tell_full, self._tell_drained)
             self._writer_thread.start()
+            self._hangup = Hangup({self.fileno, self._file.fileno()}, self._tell_gone)
+
+    def stop_application_mode(self) -> None:
+        """As Textual does."""
+        if self._hangup is not None:
+            self._hangup.close()
+            self._hangup = None
+        super().stop_application_mode()
 
     def _tell_full(self) -> None:
         self._app.post_message(self.Full())
+
+    def _tell_gone(self) -> None:
+        self._app.post_message(self.Gone())
 
     def _tell_drained(self) -> None:
         self._app.post_message(self.Drained())

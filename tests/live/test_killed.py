@@ -190,6 +190,27 @@ def test_the_terminal_is_as_before(cgroup: Path, number: int) -> None:
         assert b"Traceback" not in monitor.written
 
 
+@pytest.mark.parametrize(("options", "shown"), [((), "s win"), (("--batch",), "sockets"), (("--csv",), "time,")])
+def test_a_terminal_that_is_gone_without_a_signal_ends_it(
+    cgroup: Path, load: Traffic, options: tuple[str, ...], shown: str
+) -> None:
+    """Below ``su -c`` it is in a session without a controlling terminal: nobody sends SIGHUP."""
+    monitor = Started("--cgroup", str(cgroup), *options, before=("setsid", "--wait"))
+    try:
+        monitor.wait_for(shown)
+        [pid] = children(monitor.pid)
+        pids = [*family(monitor), *children(pid)]
+        assert len(pids) == 3
+        assert os.getsid(pid) == pid
+        monitor.close_terminal()
+        wait_until(lambda: gone(pids, cgroup), SOON, "the end of all")
+    finally:
+        for pid in filter(alive, children(monitor.pid)):
+            os.kill(pid, signal.SIGKILL)
+        monitor.close()
+    wait_until(lambda: given_back(cgroup, load), SOON, "our flags to go")
+
+
 def test_without_its_helper_it_goes_on_and_says_so(cgroup: Path, load: Traffic) -> None:
     with started("--cgroup", str(cgroup)) as monitor:
         monitor.wait_for_picture()
