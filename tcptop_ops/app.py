@@ -342,6 +342,8 @@ class TcptopApp(App[TcptopError]):
         self._newest = view
         if not self._hinted:
             self._hint()
+        elif self._status.notice == HINT and view.flows.findings:
+            self._notice("")
         if self._slow or time.monotonic() < self._spared_until:
             return
         if self._paused:

@@ -211,8 +211,12 @@ def _most_common(
 def _told(all_flows: Flows, flows: _Flows, group: _Group) -> Finding:
     outside, bad = ~group.which, group.which & flows.bad
     rates = np.concatenate([all_flows.live.rates, all_flows.closed.rates])[flows.row]
-    cause = CAUSES[int(np.bincount(rates["cause"][bad], minlength=len(CAUSES)).argmax())].name
+    counts = np.bincount(rates["cause"][bad], minlength=len(CAUSES))
+    first, second = np.argsort(-counts, kind="stable")[:2]
+    cause = CAUSES[int(first)].name
     what, others = _VERBS.get(cause, cause), f"{int((outside & flows.bad).sum())} of them"
+    if counts[second]:
+        what = f"are bad: {counts[first]} {cause}, {counts[second]} {CAUSES[int(second)].name}"
     if cause in ("loss", "tail-loss"):
         what, others = _lose(rates["win"][bad]), _share(rates["win"][outside])
     return Finding(

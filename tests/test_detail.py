@@ -19,6 +19,7 @@ from tcptop_ops.snapshot import (
     SEEN,
     Direction,
     Happening,
+    Origin,
     OwnerKind,
     RetransClass,
     Snapshot,
@@ -184,6 +185,38 @@ async def test_the_finding_can_be_clicked() -> None:
     async with running() as (app, pilot):
         await pilot.click("#summary", offset=(text_of(app)[2].index("[f]") + 1, 2))
         assert "[f] go back" in text_of(app)[2]
+
+
+# Why there is no story
+
+
+class Untold(Watched):
+    """Of what is looked at nothing is told; ``deaf``: nor can it look at anything, as a recording."""
+
+    def __init__(self, origin: Origin, deaf: bool) -> None:
+        rows = [[flow(c, origin=origin, data_segs_out=9 * tick) for c in (1, 2)] for tick in range(12)]
+        super().__init__([snapshot(tick, made) for tick, made in enumerate(rows)])
+        self.deaf = deaf
+
+    def poll(self) -> Snapshot:
+        shot = super().poll()
+        return replace(shot, watched=0 if self.deaf else shot.watched, story=np.zeros(0, HAPPENING))
+
+
+@pytest.mark.parametrize(
+    ("origin", "deaf", "words"),
+    [
+        (Origin.NEW, False, "nothing bad happened since it is looked at"),
+        (Origin.NEW, True, "told from the next tick on; in a recording, of what was looked at"),
+        (Origin.LISTED, False, "not told: only its state is known (origin listed)"),
+        (Origin.LISTED, True, "not told: only its state is known (origin listed)"),
+    ],
+)
+async def test_where_there_is_no_story_it_says_why(origin: Origin, deaf: bool, words: str) -> None:
+    source = Untold(origin, deaf)
+    async with running(source, (160, 50)) as (app, pilot):
+        await looked_at(app, pilot, source)
+        assert words in whole(app)
 
 
 # The story

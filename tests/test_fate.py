@@ -73,6 +73,13 @@ def test_a_process() -> None:
     assert found.filter == "pid = 7"
 
 
+def test_of_several_causes_the_two_most_frequent_are_named() -> None:
+    rows = [flow(number, **fields) for number, fields in enumerate([to("10.2.0.9")] * 6 + ELSEWHERE, 1)]
+    causes = ["dead-peer"] * 3 + ["rto-stall"] * 2 + ["unreachable"]
+    [found] = fate.findings(flows_of(rows, [(cause, 60.0) for cause in causes] + [("healthy", 0.0)] * len(ELSEWHERE)))
+    assert found.text == "6 of 6 flows to 10.2.0.9 are bad: 3 dead-peer, 2 rto-stall; other 10: 0 of them"
+
+
 def test_a_listener() -> None:
     bad = [to(f"10.{n}.{n}.{n}", local=("10.9.9.9", 8080), direction=Direction.IN, netns=5) for n in range(1, 200, 33)]
     good = [to(f"10.{n}.{n}.{n}", local=("10.9.9.9", 22), direction=Direction.IN, netns=5) for n in range(2, 250, 20)]

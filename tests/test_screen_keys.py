@@ -10,8 +10,10 @@ from textual.command import CommandPalette
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
+from tcptop_ops.poller import polled
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot, State
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.column_picker import ColumnPicker
 from tcptop_ops.widgets.detail import DetailScreen
@@ -21,6 +23,7 @@ from tcptop_ops.widgets.themes import THEMES
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import first_words, next_tick, text_of, until
 from tests.test_app import app_of, header, running, top_is
+from tests.test_detail import world
 
 
 def cursor_line(app: TcptopApp) -> str:
@@ -334,6 +337,15 @@ async def test_the_hint_of_the_first_start_comes_once(tmp_path: Path) -> None:
             await pilot.pause()
             assert "first time" not in text_of(app)[2]
     assert (tmp_path / "state" / "started").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_finding_is_worth_more_than_the_hint(tmp_path: Path) -> None:
+    source = FakeSource([world(tick) for tick in range(3)])
+    app = TcptopApp(polled(source, Tracker()), Spec(), delay_s=3600.0, settings=Settings(mark=tmp_path / "started"))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "first time here?" in text_of(app)[2])
+        await next_tick(pilot)
+        assert text_of(app)[2].startswith("! 6 of 6 flows to 10.2.0.")
 
 
 async def test_without_a_place_to_remember_there_is_no_hint(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.history import Series
 from tcptop_ops.namebook import NOBODY, NameBook
-from tcptop_ops.snapshot import HAPPENING, UNKNOWN_U32, OwnerKind, Records
+from tcptop_ops.snapshot import HAPPENING, UNKNOWN_U32, Origin, OwnerKind, Records
 from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets import timeline
 from tcptop_ops.widgets.graphs import Pencil, graph, greatest, time_axis
@@ -65,6 +65,7 @@ class Detail(Page):
         self._gone_s: float | None = None
         self._story: Records = np.zeros(0, HAPPENING)
         self._story_ns = 0
+        self._is_watched = False
         self._names = NOBODY
 
     @property
@@ -83,6 +84,7 @@ class Detail(Page):
         if snapshot.watched == self._cookie and len(snapshot.story):
             self._story = snapshot.story.copy()
         self._story_ns = snapshot.now_ns
+        self._is_watched = snapshot.watched == self._cookie
         self.redraw()
 
     def name_by(self, names: NameBook) -> None:
@@ -101,14 +103,14 @@ class Detail(Page):
         if width < WIDE:
             tall = 6 if height >= TALL else 5
             lines += self._graphs(row, width, tall, 2 if width >= ROOMY else 1)
-            for section in (self._told(width), self._stalls(row, width), _kin(row, width), _options(row, width)):
+            for section in (self._told(row, width), self._stalls(row, width), _kin(row, width), _options(row, width)):
                 lines += section
             return lines + _fields(row, width)
         half = (width - 2 * GAP) // 2
         tall = max((height - len(lines) - 2) // 4, 5) if height < TALL else 8
         left = self._graphs(row, half, tall, 1)
         right: list[Spans] = []
-        for section in (self._told(half), self._stalls(row, half), _kin(row, half), _options(row, half)):
+        for section in (self._told(row, half), self._stalls(row, half), _kin(row, half), _options(row, half)):
             right += section
         return [*lines, *beside(left, right, half + GAP), *_fields(row, width)]
 
@@ -169,10 +171,12 @@ class Detail(Page):
         axis = time_axis(series.ago_s.tolist(), each)
         return [*lines, *(beside([axis], [axis], each) if across == 2 else [axis])]
 
-    def _told(self, width: int) -> list[Spans]:
+    def _told(self, row: Row, width: int) -> list[Spans]:
+        is_listed = int(row.rows.events["origin"][0]) == Origin.LISTED
+        why_none = timeline.LISTED if is_listed else timeline.NOTHING if self._is_watched else timeline.UNASKED
         return [
             heading("STORY", width, "seconds"),
-            *timeline.draw(self._story, self._story_ns, width, HAPPENINGS_SHOWN),
+            *timeline.draw(self._story, self._story_ns, width, HAPPENINGS_SHOWN, why_none),
         ]
 
     def _stalls(self, row: Row, width: int) -> list[Spans]:

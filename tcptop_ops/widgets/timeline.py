@@ -8,13 +8,18 @@ from tcptop_ops.snapshot import Records
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans
 
 NOTHING = "nothing bad happened since it is looked at"
+LISTED = "not told: only its state is known (origin listed)"
+UNASKED = "told from the next tick on; in a recording, of what was looked at"
 
 
-def draw(story: Records, now_ns: int, width: int, most: int) -> list[Spans]:
-    """The newest ``most`` happenings (HAPPENING), the oldest of them first; a line says how many came before."""
+def draw(story: Records, now_ns: int, width: int, most: int, why_none: str = NOTHING) -> list[Spans]:
+    """The newest ``most`` happenings (HAPPENING), the oldest of them first; a line says how many came before.
+
+    ``why_none``: what is said where there are none.
+    """
     told = timeline.lines(story, now_ns)
     if not told:
-        return [(Span(text.shorten(NOTHING, width), "dim"),)]
+        return [(Span(text.shorten(why_none, width), "dim"),)]
     kept = told[-most:]
     lines: list[Spans] = [(Span(f"{len(told) - len(kept)} earlier", "dim"),)] if len(told) > len(kept) else []
     for one in kept:
