@@ -6,7 +6,8 @@
 #
 # TCPTOP_VENV    the virtual environment with the dev extra (default: .venv of the checkout)
 # TCPTOP_CACHE   where kernels and virtme-ng are kept (default: ~/.cache/tcptop-ops)
-# TCPTOP_SCALE   share of the connections in the tests that count to 100,000 (default here: 0.05)
+# TCPTOP_SCALE   share of the connections in the tests that count to 100,000, and of what healthy flows send in bulk
+#                (default here: 0.05)
 # TCPTOP_MINUTES a guest is given so long (default: 60)
 # TCPTOP_KEEP    0: compile in each test anew (default: 1, what was compiled once is kept; see tests/kernels_bcc.py)
 #

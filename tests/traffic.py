@@ -22,6 +22,7 @@ import termios
 import threading
 import time
 
+SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
 CHUNK = bytes(range(256)) * 256  # 64 KiB
 MESSAGE = 2000
 """Bytes: on Ethernet one whole segment and one of 500 to 600 bytes."""
@@ -50,6 +51,8 @@ def new_socket(args: argparse.Namespace) -> socket.socket:
     made = socket.socket(family_of(args.address), socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, args.congestion.encode())
+    if args.pace:
+        made.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, args.pace)
     if args.keepalive:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, args.keepalive)
@@ -237,6 +240,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, default=128)
     parser.add_argument("--then", choices=("hold", "close"), default="hold")
     parser.add_argument("--congestion", default="cubic")
+    parser.add_argument("--pace", type=int, default=0, help="bytes a second at most")
     parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds after each exchange, message or connection")
     parser.add_argument("--comm", help="name of the process")

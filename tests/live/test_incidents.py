@@ -16,6 +16,8 @@ from tests.lab import Lab, Traffic
 from tests.live.terminal import Terminal, terminal
 
 FLOWS = 6
+PACE = 2_000_000
+"""Bytes a second: as fast as it goes is too much work where the machine is an emulated one."""
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def bulk(lab: Lab, cgroup: Path, name: str, loss_percent: float) -> str:
             port=server.port,
             cgroup=cgroup,
             congestion="cubic",
+            pace=PACE,
             comm="backup",
         )
         client.expect("connected")
