@@ -116,7 +116,7 @@ class Hangup:
 
     def __init__(self, fds: set[int], gone: Callable[[], None]) -> None:
         self._gone = gone
-        self._over, self._close_to_end = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        self._over, self._close_to_end = os.pipe()
         self._poll = select.poll()
         for fd in fds:
             self._poll.register(fd, 0)  # POLLHUP comes unasked
