@@ -624,3 +624,25 @@ async def test_a_changed_group_alone_is_painted() -> None:
         assert table.painted == []
         await shown(pilot, in_groups({1: 50, 2: 8, 3: 20}))
         assert set(table.painted) == {2}
+
+
+class Unresized(FlowTable):
+    """Has its place on the screen, and was not told so yet."""
+
+    def on_resize(self, event: events.Resize) -> None:  # type: ignore[override]
+        """Kept from the table."""
+        event.prevent_default()
+
+
+class Hasty(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Unresized(Spec())
+
+
+async def test_a_view_may_come_before_the_first_resize() -> None:
+    async with Hasty().run_test(size=(80, 10)) as pilot:
+        table = pilot.app.query_one(Unresized)
+        table.show(make(Tracker().update(snapshot(0, [flow(1), flow(2)])), Spec()))
+        await pilot.pause()
+        assert len(table.columns) > 4
+        assert text_of(pilot.app)[1].startswith(">")

@@ -124,7 +124,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._view = view
         self._find_cursor(view)
         old, self._spec = self._spec, view.spec
-        if replace(old, filter=None) != replace(view.spec, filter=None):
+        if not self._layout_of or replace(old, filter=None) != replace(view.spec, filter=None):
             self._fit()
         self.set_reactive(FlowTable.virtual_size, Size(total_width(self._layout_of), len(view) + 1))
         self._follow()
