@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from textual import events
-from textual.app import App, ComposeResult
+from textual.actions import ActionParseResult
+from textual.app import ActionError, App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -274,6 +276,32 @@ class TcptopApp(App[TcptopError]):
         self._resolver.close()
         self.poller.stop()
 
+    async def on_event(self, event: events.Event) -> None:
+        """Where there is no room for a picture only the keys that lead out of it do something."""
+        if isinstance(event, events.Key) and self._is_too_small and not self._leads_out(event.key):
+            return
+        await super().on_event(event)
+
+    def _leads_out(self, key: str) -> bool:
+        found = self.screen.active_bindings.get(key)
+        return key == "escape" or (found is not None and found.binding.action.startswith(("quit", "dismiss")))
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual does; a click on a key of what has no longer the focus does nothing."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except ActionError:
+            return False
+
+    @property
+    def _is_too_small(self) -> bool:
+        return self.size.width < LEAST_WIDTH or self.size.height < LEAST_HEIGHT
+
     def on_resize(self, event: events.Resize) -> None:
         """Another height, another frame."""
         for screen in self.screen_stack:
@@ -335,7 +363,7 @@ class TcptopApp(App[TcptopError]):
         """A tick."""
         self._told = False
         view = self._mail
-        if view is None or view is self._newest:
+        if view is None or view is self._newest or not self.screen_stack:  # at the end the screens go first
             return
         self._calls_per_s = _calls_per_s(self._newest, view)
         self._status = self._with_cost(view)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from textual.command import CommandPalette
+from textual.renderables.background_screen import BackgroundScreen
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import DEFAULT, find, parse_list
@@ -18,6 +20,7 @@ from tcptop_ops.view import Spec
 from tcptop_ops.widgets.column_picker import ColumnPicker
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.modal import Menu
 from tcptop_ops.widgets.terminal import Terminal
 from tcptop_ops.widgets.themes import THEMES
 from tests.fakes import FakeSource, flow, snapshot
@@ -365,3 +368,52 @@ async def test_what_has_changed_fits_any_width(width: int, titles: int) -> None:
         assert "mark_retrans" in shown
         assert len(shown) == titles, shown
         assert app.query_one(FlowTable).virtual_size.width <= width
+
+
+# What a monkey found
+
+
+async def test_each_screen_shows_the_one_right_below_it() -> None:
+    """Never each other: that has no end."""
+    app = app_of()
+    async with running(app) as pilot:
+        for key in ("enter", "o", "question_mark"):
+            await pilot.press(key)
+        for size in ((80, 24), (38, 7)):
+            await pilot.resize_terminal(*size)
+            for below, screen in pairwise(app.screen_stack):
+                shown = screen.render()
+                assert not isinstance(shown, BackgroundScreen) or shown.screen is below
+        assert isinstance(app.screen.render(), BackgroundScreen)
+
+
+async def test_a_list_whose_place_is_not_known_turns_no_page() -> None:
+    menu = Menu("a", "b")
+    menu.highlighted = 1
+    menu.action_page_down()
+    menu.action_page_up()
+    assert menu.highlighted == 1
+
+
+async def test_a_click_on_a_key_of_what_has_no_focus_any_more() -> None:
+    app = app_of()
+    async with running(app):
+        app.screen.set_focus(None)
+        assert not await app.run_action("focused.move(1)")
+
+
+async def test_in_a_terminal_that_is_too_small_only_the_ways_out_work() -> None:
+    app = app_of()
+    async with running(app) as pilot:
+        await pilot.resize_terminal(39, 9)
+        for key in ("question_mark", "enter", "g", "slash", "ctrl+p"):
+            await pilot.press(key)
+        assert len(app.screen_stack) == 1
+        await pilot.resize_terminal(80, 24)
+        await pilot.press("question_mark")
+        assert len(app.screen_stack) == 2
+        await pilot.resize_terminal(39, 9)
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+        await pilot.press("q")
+    assert app.return_code == 0

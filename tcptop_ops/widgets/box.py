@@ -9,19 +9,19 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tcptop_ops.elsewhere import Command, Elsewhere
 from tcptop_ops.format import shorten
+from tcptop_ops.widgets.modal import Menu, Over
 
 TITLE_WIDTH = 70
 COPIED = "copied, if the terminal takes OSC 52; Esc closes"
 """The terminal does not say whether it did."""
 
 
-class ElsewhereBox(ModalScreen[None]):
+class ElsewhereBox(Over[None]):
     """The commands, numbered; each in full, so that it can be copied by hand too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,7 +40,7 @@ class ElsewhereBox(ModalScreen[None]):
         options = [Option(_listed(n, one), str(n)) for n, one in enumerate(self._shown.commands, 1)]
         if self._shown.note:
             options.append(Option(Text(self._shown.note), disabled=True))
-        menu = OptionList(*options, id="elsewhere", markup=False)
+        menu = Menu(*options, id="elsewhere", markup=False)
         menu.border_title = shorten(self._title, max(min(TITLE_WIDTH, self.app.size.width - 8), 1))
         menu.border_subtitle = f"1-{len(self._shown.commands)} or Enter copies, Esc closes"
         yield menu
@@ -75,7 +75,7 @@ def _listed(number: int, one: Command) -> Text:
     return Text.assemble((f"{number} {one.tool}\n", "bold"), one.typed)
 
 
-class Question(ModalScreen[bool]):
+class Question(Over[bool]):
     """Asks. Ends with True at ``y``, with False at any other key."""
 
     def __init__(self, title: str, lines: Sequence[str], what_y_does: str) -> None:

@@ -8,13 +8,13 @@ from typing import ClassVar, NamedTuple
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.columns import COLUMNS, Column
 from tcptop_ops.format import shorten
 from tcptop_ops.settings import LEAST_WIDTH, MOST_WIDTH
+from tcptop_ops.widgets.modal import Over
 
 HELP_WIDTH = 48
 
@@ -34,7 +34,7 @@ class Choices(OptionList, inherit_bindings=False):
     ]
 
 
-class ColumnPicker(ModalScreen[Choice | None]):
+class ColumnPicker(Over[Choice | None]):
     """Ends with a choice, or with none. Those shown come first, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

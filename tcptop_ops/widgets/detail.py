@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from tcptop_ops import facts
 from tcptop_ops import format as text
@@ -23,6 +22,7 @@ from tcptop_ops.widgets.graphs import Pencil, graph, greatest, time_axis
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans, flow, piece
+from tcptop_ops.widgets.modal import Over
 from tcptop_ops.widgets.pages import GAP, Page, beside, heading, labelled, wrapped
 from tcptop_ops.widgets.row import NO_THRESHOLDS, Row, Thresholds, who
 
@@ -274,7 +274,7 @@ def _field(row: Row, column: Column, width: int) -> list[Spans]:
     return [lead, *((Span(" " * (NAME + VALUE)), *line) for line in wrapped(column.help, width - NAME - VALUE, "dim"))]
 
 
-class DetailScreen(ModalScreen[None]):
+class DetailScreen(Over[None]):
     """The page, and its keys. Ends when it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,18 +8,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tcptop_ops import explain
 from tcptop_ops.format import shorten
+from tcptop_ops.widgets.modal import Menu, Over
 
 PAGE_WIDTH = 74
 SHORT = 48
 
 
-class ExplainScreen(ModalScreen[None]):
+class ExplainScreen(Over[None]):
     """One page. ``word``: one that has a page."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +58,7 @@ def _styled(page: str) -> Text:
     return found
 
 
-class WordList(ModalScreen[str | None]):
+class WordList(Over[str | None]):
     """Everything that has a page. Ends with the word chosen, or with none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,7 +70,7 @@ class WordList(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The list."""
         words = explain.words()
-        listed = OptionList(*(Option(_line(word), word.name) for word in words), id="words", markup=False)
+        listed = Menu(*(Option(_line(word), word.name) for word in words), id="words", markup=False)
         listed.border_title = "causes, columns, operators"
         listed.border_subtitle = "Enter explains, Esc closes"
         yield listed

@@ -7,16 +7,16 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.groups import KEYS
+from tcptop_ops.widgets.modal import Menu, Over
 
 CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key in KEYS.items()}
 
 
-class GroupMenu(ModalScreen[str | None]):
+class GroupMenu(Over[str | None]):
     """Ends with the key chosen, or with none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -31,9 +31,7 @@ class GroupMenu(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The list."""
-        menu = OptionList(
-            *(Option(_line(*choice), choice[0]) for choice in CHOICES.items()), id="group-menu", markup=False
-        )
+        menu = Menu(*(Option(_line(*choice), choice[0]) for choice in CHOICES.items()), id="group-menu", markup=False)
         menu.border_title = "group by"
         menu.border_subtitle = "Enter groups, Esc closes"
         yield menu

@@ -9,13 +9,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tcptop_ops.columns import Column
 from tcptop_ops.keymap import KEYS, REPLAY_APP
 from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp
+from tcptop_ops.widgets.modal import Over
 
 TOLD = {key.words: key.told for key in (*KEYS, *REPLAY_APP) if key.told}
 """What is too long for the last line."""
@@ -41,7 +41,7 @@ FILTER = (
 )
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Over[None]):
     """Keys, filters, marks and columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Click
 from textual.message import Message
-from textual.screen import ModalScreen
 
 from tcptop_ops import facts
 from tcptop_ops import format as text
@@ -19,6 +18,7 @@ from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
 from tcptop_ops.widgets.lines import Lines, Span, Spans
+from tcptop_ops.widgets.modal import Over
 from tcptop_ops.widgets.pages import heading, labelled
 
 NAME, CALLS, RATE, HERE, FLAG = 22, 7, 6, 7, 8
@@ -150,7 +150,7 @@ def _spoken(operator: Operator, flows: Flows) -> list[str]:
     return found
 
 
-class OperatorsScreen(ModalScreen[None]):
+class OperatorsScreen(Over[None]):
     """The list, and its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

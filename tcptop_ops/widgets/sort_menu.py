@@ -7,17 +7,17 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.format import shorten
+from tcptop_ops.widgets.modal import Menu, Over
 
 HELP_WIDTH = 60
 
 
-class SortMenu(ModalScreen[Column | None]):
+class SortMenu(Over[Column | None]):
     """Ends with the column chosen, or with none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,7 +32,7 @@ class SortMenu(ModalScreen[Column | None]):
 
     def compose(self) -> ComposeResult:
         """The list."""
-        menu = OptionList(*(Option(_line(column), column.id) for column in COLUMNS), id="sort-menu", markup=False)
+        menu = Menu(*(Option(_line(column), column.id) for column in COLUMNS), id="sort-menu", markup=False)
         menu.border_title = "sort by"
         menu.border_subtitle = "Enter sorts, Esc closes"
         yield menu
