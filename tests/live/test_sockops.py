@@ -313,6 +313,8 @@ def test_a_kernel_without_iterators(
         wait_quiet(link.a.ns, client.port)
         row = watch.open(client.port)
         assert (row["bytes_acked"], row["direction"], row["origin"]) == (SENT + 1, "out", "new")
+        wait_until(lambda: watch.open(client.port)["pid"], what="a look at all descriptors")
+        row = watch.open(client.port)
         assert (row["pid"], row["process"]) == (client.pid, "nearside")
         client.tell("close")
         out, into = watch.closed(client.port), watch.closed(server.port)
