@@ -363,7 +363,7 @@ class TcptopApp(App[TcptopError]):
         """A tick."""
         self._told = False
         view = self._mail
-        if view is None or view is self._newest or not self.screen_stack:  # at the end the screens go first
+        if view is None or view is self._newest or not self.is_running:  # at the end the widgets go first
             return
         self._calls_per_s = _calls_per_s(self._newest, view)
         self._status = self._with_cost(view)

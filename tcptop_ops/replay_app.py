@@ -131,7 +131,8 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
 
     def on_replay_app_stopped(self) -> None:
         """It stands at its end."""
-        self._show_bar()
+        if self.is_running:
+            self._show_bar()
 
     # Keys
 

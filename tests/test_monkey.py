@@ -25,7 +25,7 @@ from tests.fakes import FakeSource
 from tests.screens import text_of
 
 EVENINGS = int(os.environ.get("TCPTOP_MONKEY", "2"))
-DEEDS = 100
+DEEDS = 50
 ENDS = {"quit", "save", "save_flight"}
 """What the monkey leaves alone: the end, and files."""
 
