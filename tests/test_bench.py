@@ -78,7 +78,9 @@ def test_what_can_not_be_is_refused(unit: str, values: tuple[float, ...]) -> Non
         figure("it", unit, values)
 
 
-@pytest.mark.parametrize(("unit", "values"), [("ms", (0.0,)), ("ratio", (3.0,)), ("ratio", (0.5, 9.0, 1.0))])
+@pytest.mark.parametrize(
+    ("unit", "values"), [("ms", (0.0,)), ("ratio", (3.0,)), ("ratio", (0.5, 9.0, 1.0)), ("points", (-1.0,))]
+)
 def test_what_can_be_is_not(unit: str, values: tuple[float, ...]) -> None:
     assert figure("it", unit, values).values == values
 

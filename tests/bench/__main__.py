@@ -29,6 +29,7 @@ BENCHMARKS = {
     "shed": "one core busy, as many connections as can be",
     "start": "from the command to the program attached, and to a full screen",
     "program": "the whole program under a terminal: CPU of a tick, memory, idle",
+    "recording": "what --record adds at 10,000 sockets, of which a tenth talk each second",
     "tick": "a tick at 1,000, 10,000 and 100,000 idle sockets, beside ss and psutil",
     "screen": "bytes to the terminal, and its answers",
     "peers": "what traffic keeps beside other tools",

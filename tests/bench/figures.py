@@ -24,7 +24,7 @@ class Figure:
     """One line of the table. ``values``: one for each pair or tick, in ``unit``; ``budget`` in the same."""
 
     what: str
-    unit: str  # ratio, times, ms, us, ns, %, B, MB, /s
+    unit: str  # ratio, times, ms, us, ns, %, points (a difference of %), B, MB, /s
     values: tuple[float, ...]
     budget: float | None = None
 
@@ -72,7 +72,7 @@ def nonsense(one: Figure) -> str | None:
         return "nothing was measured"
     if not all(math.isfinite(value) for value in one.values):
         return f"{one.values} is not a measurement"
-    if min(one.values) < 0:
+    if min(one.values) < 0 and one.unit != "points":
         return f"{min(one.values)} {one.unit} is below zero"
     if one.unit == "ratio" and not LEAST_RATIO < one.median <= MOST_RATIO:
         return f"a ratio of {one.median:.3f}"

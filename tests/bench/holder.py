@@ -1,13 +1,19 @@
-"""Connections that rest: ``python -I holder.py COUNT`` makes so many sockets, a listener and pairs on the loopback.
+"""Connections that are held: ``python -I holder.py COUNT [TALKING]`` makes so many sockets, a listener and pairs.
 
-It says ``ready`` and holds them until the end of its input. Standard library only.
+They are on the loopback. It says ``ready`` and holds them until the end of its input. Each second so many pairs,
+by turns, send a message; without TALKING all rest. Standard library only.
 """
 
 from __future__ import annotations
 
+import itertools
 import resource
+import select
 import socket
 import sys
+import time
+
+MESSAGE = b"x" * 1000
 
 
 def pairs(count: int) -> list[socket.socket]:
@@ -24,11 +30,25 @@ def pairs(count: int) -> list[socket.socket]:
     return held
 
 
+def talk(held: list[socket.socket], each_second: int) -> None:
+    """Evenly, in tenths of a second, until the input ends."""
+    turns = itertools.cycle(zip(held[1::2], held[2::2], strict=True))
+    begun = time.monotonic()
+    for tenth in itertools.count(1):
+        for near, far in itertools.islice(turns, each_second // 10):
+            near.sendall(MESSAGE)
+            far.recv(len(MESSAGE))
+        if select.select([sys.stdin], [], [], max(begun + tenth / 10 - time.monotonic(), 0))[0]:
+            return
+
+
 def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     held = pairs(int(sys.argv[1]) // 2)
     print("ready", len(held), flush=True)
+    if len(sys.argv) > 2:
+        talk(held, int(sys.argv[2]))
     sys.stdin.read()
 
 

@@ -55,10 +55,14 @@ def place() -> Iterator[Place]:
 
 
 class Held:
-    """Idle sockets, in a namespace and a cgroup: as many as ``grow`` was last told."""
+    """Sockets in a namespace and a cgroup: as many as ``grow`` was last told.
 
-    def __init__(self, where: Place) -> None:
+    ``talking``: so many pairs of each holder send a message each second; all others rest.
+    """
+
+    def __init__(self, where: Place, *, talking: int = 0) -> None:
         self._where = where
+        self._words = [str(talking)] if talking else []
         self.count = 0
 
     def grow(self, count: int) -> None:
@@ -66,7 +70,7 @@ class Held:
         making: list[Traffic] = []
         while self.count < count:
             more = min(HELD_EACH, count - self.count)
-            argv = [sys.executable, "-I", str(HOLDER), str(more)]
+            argv = [sys.executable, "-I", str(HOLDER), str(more), *self._words]
             making.append(Traffic(self._where.lab.popen(self._where.ns, argv, cgroup=self._where.cgroup)))
             self.count += more
         for each in making:
