@@ -48,11 +48,11 @@ def recorded(cgroup: Path, seconds: float, directory: Path) -> tuple[float, floa
 
 def measure(setting: Setting) -> Iterator[Line]:
     """The lines of the table."""
-    seconds, without, with_it = setting.of(8, 2), [], []
+    seconds, without, with_it = setting.of(5, 2), [], []
     head = f"{SOCKETS:,} sockets, {2 * TALKING:,} of them talk each second"
     with place() as where, everybodys() as directory:
         Held(where, talking=TALKING).grow(SOCKETS)
-        for _ in range(setting.of(5, 1)):
+        for _ in range(setting.of(3, 1)):
             without.append(share(where.cgroup, seconds))
             with_it.append(recorded(where.cgroup, seconds, directory)[0])
         yield figure(f"{head}: share of a core", "%", without)
