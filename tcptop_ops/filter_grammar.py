@@ -1,13 +1,13 @@
-"""The grammar of the filter language: text to a tree. What the words mean is told by ``filters``.
+"""Parse the filter language into a syntax tree. ``filters`` gives the tree its meaning.
 
-    either      what is joined with ``or``
-    both        what is joined with ``and``, which binds closer
-    not         binds closest; parentheses change the order
-    comparison  FIELD OPERATOR VALUE, the blanks between them may be left out
-    word        a word or a string alone
+    or          joins conditions of which at least one must hold; binds loosest
+    and         joins conditions that must all hold; binds tighter than ``or``
+    not         binds tightest; parentheses override the precedence
+    comparison  FIELD OPERATOR VALUE; the blanks between them are optional
+    word        a single word or quoted string without an operator
 
-A word ends at a blank and at any of ``( ) = ! < > ~ " '``. A string is in double or single quotes; in it a backslash
-stands before a quote or a backslash that is meant, and for itself before anything else. Keywords in any case.
+A word ends at a blank and at any of ``( ) = ! < > ~ " '``. A string is enclosed in double or single quotes; inside it a
+backslash escapes a quote or another backslash and is literal before any other character. Keywords are case-insensitive.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from lark import Lark, Token
 
 LONGEST = 4096
-"""Characters of a filter."""
+"""Maximum length of a filter, in characters."""
 
 DEEPEST = 64
-"""Parentheses in each other: the tree is walked by recursion."""
+"""Maximum nesting depth of parentheses: the tree is walked by recursion."""
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
 EXAMPLE = "for instance: srtt > 20ms and not port = 443"
@@ -51,9 +51,10 @@ STRING: /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/s
 
 
 class FilterError(Usage):
-    """A wrong filter. ``column`` counts characters from 1; behind the last one stands the end."""
+    """A filter that can't be parsed or compiled, with the place of the error and what was expected there."""
 
     def __init__(self, column: int, expected: str, found: str | None, hint: str = "") -> None:
+        """Build the message. ``column`` counts characters from 1; ``found`` is None for the end of the text."""
         self.column = column
         self.expected = expected
         self.found = found
@@ -63,7 +64,7 @@ class FilterError(Usage):
 
 @dataclass(frozen=True)
 class Text:
-    """A word or a string, without its quotes, and the column that it begins at."""
+    """A word or a string without its quotes; ``column`` is where it begins in the filter, from 1."""
 
     value: str
     column: int
@@ -72,7 +73,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``field operator value``."""
+    """``FIELD OPERATOR VALUE``, for example ``srtt > 20ms``."""
 
     field: Text
     operator: Text
@@ -81,21 +82,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Word:
-    """A word alone."""
+    """A word without an operator: a process name, an address or a state."""
 
     text: Text
 
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite. Never of another Not."""
+    """A negated condition. ``inner`` is never itself a Not: double negations are dropped by the parser."""
 
     inner: Node
 
 
 @dataclass(frozen=True)
 class Join:
-    """At least two parts: ``every`` one of them, or any."""
+    """Two or more conditions joined by ``and`` (``every`` is True) or by ``or`` (``every`` is False)."""
 
     every: bool
     parts: tuple[Node, ...]
@@ -105,7 +106,7 @@ Node = Comparison | Word | Not | Join
 
 
 def parse(text: str) -> Node:
-    """The tree of a filter. Raises FilterError."""
+    """Parse a filter into its syntax tree. Raises FilterError."""
     from lark import UnexpectedCharacters, UnexpectedToken
 
     if len(text) > LONGEST:
@@ -113,9 +114,9 @@ def parse(text: str) -> Node:
     try:
         tokens = list(_lark().lex(text))
         _bound_depth(tokens)
-        tree: Node = _lark().parse(text)  # type: ignore[assignment]  # the transformer makes it one
+        tree: Node = _lark().parse(text)  # type: ignore[assignment]  # the transformer returns a Node
     except UnexpectedCharacters as error:
-        start: int = error.pos_in_stream  # type: ignore[assignment]  # lark's classes call it None until it is set
+        start: int = error.pos_in_stream  # type: ignore[assignment]  # lark declares it Optional; it is set when raised
         raise _unclosed_string(text, start) from None
     except UnexpectedToken as error:
         raise _unexpected(text, tokens, error.token) from None
@@ -124,7 +125,7 @@ def parse(text: str) -> Node:
 
 @cache
 def _lark() -> Lark:
-    """Made at the first filter only: importing lark takes 60 ms, the tables 15 ms."""
+    """Build the parser, once per process, at the first filter: importing lark takes 60 ms, its tables 15 ms."""
     from lark import Lark, Token, Transformer
 
     class Build(Transformer[Token, Node]):
@@ -176,13 +177,17 @@ def _bound_depth(tokens: Sequence[Token]) -> None:
 
 
 def _unclosed_string(text: str, start: int) -> FilterError:
-    """All else has a token: a lexer's error is a quote that nothing answers."""
+    """Build the error for an unclosed quote, the only text that the lexer rejects: anything else matches a token."""
     hint = f"the string begins at column {start + 1}; a quote that is meant is written \\{text[start]}"
     return FilterError(len(text) + 1, f"the closing {text[start]}", None, hint)
 
 
 def _unexpected(text: str, tokens: Sequence[Token], at: Token) -> FilterError:
-    """What could have stood there follows from what stands before: the parser's own set knows too little of it."""
+    """Build the error for an unexpected token.
+
+    What was expected is derived from the tokens before it: the set of accepted terminals that lark reports is
+    incomplete.
+    """
     ended = at.type == "$END"
     before = list(tokens) if ended else [t for t in tokens if _column(t) < _column(at)]
     column = len(text) + 1 if ended else _column(at)
@@ -201,7 +206,7 @@ def _expected(before: Sequence[Token]) -> str:
 
 
 def _open(before: Sequence[Token]) -> list[int]:
-    """The columns of the parentheses that are still open."""
+    """Return the columns of the parentheses that are still open, the outermost first."""
     columns: list[int] = []
     for token in before:
         if token.type == "LPAR":

@@ -1,13 +1,15 @@
-"""How long may a regular expression keep ``re`` busy? It backtracks: ``(a+)+$`` takes 2**n steps for n characters.
+"""Bound the time that a regular expression can take, by counting its possible matches before it is used.
 
-Python's ``re`` has no limit of time, holds the interpreter's lock while it runs, and ``(?:){1000000000}`` takes all
-memory. A process chooses its own name, so that a value may well be the worst one. So a pattern is weighed before it is
-used: in how many ways could it match at one place of a value of ``LONGEST_VALUE`` characters, were every character to
-fit everywhere? A repetition of a character has as many ways as it has lengths, a branch the sum, a sequence the
-product, a repeated group the power: repetitions within a repetition are out, and so are more than two unbounded ones
-in a row. What remains is polynomial of a known degree: at most MOST_WAYS tries at each place of a value.
+``re`` backtracks: ``(a+)+$`` takes 2**n steps for n characters. It has no time limit and holds the GIL while it runs,
+and ``(?:){1000000000}`` exhausts memory. Processes choose their own names, so the text may be the worst case.
 
-The pattern is known to be valid: ``re`` has compiled it.
+The bound is the number of ways in which a pattern could match at one position of a value of ``LONGEST_VALUE``
+characters if every character matched everywhere: a repeated character counts the lengths it may have, an alternation
+the sum of its branches, a sequence the product of its parts, a repeated group a power. That rules out a repetition
+inside a repetition, and more than two unbounded repetitions in a sequence. What remains is polynomial: at most
+MOST_WAYS attempts at each position of a value.
+
+Patterns are assumed to be valid: ``re`` has compiled them already.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ from __future__ import annotations
 import re
 
 LONGEST_PATTERN = 256
+"""Maximum length of a pattern, in characters."""
+
 LONGEST_VALUE = 512
-"""Characters; a longer value is cut to it before it is matched."""
+"""Characters of a value that are matched; a longer value is truncated to it."""
 
 MOST_WAYS = 4 * LONGEST_VALUE**2
+"""Maximum number of ways to match at one position: room for two unbounded repetitions."""
+
 
 _COUNTED = re.compile(r"\{(?!\})([0-9]*)(?:(,)([0-9]*))?\}")
 _OPENING = re.compile(
@@ -29,19 +35,22 @@ _SUFFIX = re.compile(r"[?+]?")
 
 
 class TooManyWays(ValueError):
-    """A match might take for ever. ``at``: the character, from 0, where that is known."""
+    """A pattern that could take too long to match."""
 
     def __init__(self, at: int) -> None:
+        """Take the offset of the offending character in the pattern, from 0."""
         super().__init__(at)
         self.at = at
 
 
 def ways(pattern: str) -> int:
-    """In how many ways it could match at one place, at most. Raises TooManyWays."""
+    """Return an upper bound of the number of ways to match at one position. Raises TooManyWays."""
     return _Scan(pattern).alternatives()
 
 
 class _Scan:
+    """A recursive-descent parser of a pattern; each method consumes one construct and returns its number of ways."""
+
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._at = 0
@@ -55,7 +64,7 @@ class _Scan:
         return number
 
     def alternatives(self) -> int:
-        """Up to the closing parenthesis, which is left, or the end."""
+        """Count the ways of an alternation, up to its closing parenthesis (not consumed) or the end."""
         total = self._sequence()
         while self._next() == "|":
             self._at += 1
@@ -75,12 +84,15 @@ class _Scan:
         lengths = most - least + 1
         if not is_group or (least, most) == (1, 1):
             return inner if is_group else self._bounded(lengths)
-        # most >= 21 doublings are over the bound already: the power itself would be a number of megabytes
+        # 21 doublings exceed MOST_WAYS; the full power could be an integer of megabytes
         power = inner ** min(most, MOST_WAYS.bit_length())
         return self._bounded(max(lengths, most) * power)
 
     def _character(self) -> int:
-        """An escape, a class or a character. The digits of \\x41 are characters more: no fewer ways for that."""
+        """Consume an escape, a character class or a character.
+
+        The digits of ``\\x41`` are counted as further characters, which never lowers the count.
+        """
         if self._next() == "[":
             found = _CLASS.match(self._pattern, self._at)
             self._at = found.end() if found else len(self._pattern)
@@ -90,10 +102,10 @@ class _Scan:
 
     def _group(self) -> int:
         opening = _OPENING.match(self._pattern, self._at)
-        if opening is None:  # not reached: a parenthesis alone matches
+        if opening is None:  # never reached: _OPENING matches any opening parenthesis
             raise TooManyWays(self._at)
         self._at = opening.end()
-        if "x" in (opening["flags"] or ""):  # blanks and comments would mean something else from here on
+        if "x" in (opening["flags"] or ""):  # (?x) changes what blanks mean, which is not parsed here
             raise TooManyWays(self._at - 1)
         has_body = opening["same"] is None and opening["comment"] is None
         has_body = has_body and not (opening["flags"] and not opening["rest"])
@@ -102,7 +114,7 @@ class _Scan:
         return inner
 
     def _quantifier(self) -> tuple[int, int]:
-        """How often, at least and at most."""
+        """Consume a quantifier, if there is one. Return the least and the greatest number of repetitions."""
         simple = {"*": (0, LONGEST_VALUE), "+": (1, LONGEST_VALUE), "?": (0, 1)}.get(self._next())
         counted = None if simple else _COUNTED.match(self._pattern, self._at)
         if simple is None and counted is None:
@@ -114,7 +126,10 @@ class _Scan:
         return found
 
     def _counts(self, counted: re.Match[str] | None) -> tuple[int, int]:
-        """{m}, {m,}, {,n} or {m,n}; larger ones than a value is long are refused: an empty group repeats as often."""
+        """Return the bounds of ``{m}``, ``{m,}``, ``{,n}`` or ``{m,n}``.
+
+        Raises TooManyWays above LONGEST_VALUE: an empty group would be repeated that often.
+        """
         low, comma, high = counted.groups() if counted else ("", "", "")
         least = int(low or 0)
         most = least if not comma else int(high) if high else max(LONGEST_VALUE, least)

@@ -1,7 +1,7 @@
-"""The values of the filter language: units, addresses, prefixes and patterns as people write them.
+"""Parse the values of the filter language: numbers with units, addresses, prefixes and patterns.
 
-Each reader takes the text and returns the value in the unit of its column; a text that is none raises Misread, which
-says what was expected and, where that can be guessed, what was meant.
+Each reader takes the text and returns the value in the unit of its column. A text that is not a valid value raises
+Misread, which says what was expected and, if it can be guessed, what was meant.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from tcptop_ops.filter_patterns import LONGEST_PATTERN, TooManyWays, ways
 
 MAPPED = 0xFFFF << 32
-"""An IPv4 address is ::ffff:a.b.c.d, as the kernel's own records have it."""
+"""The bits of ``::ffff:0:0/96``. Addresses are stored as in the kernel's records: IPv4 as IPv4-mapped IPv6."""
 
 
 class Misread(ValueError):
-    """``expected``: what the text should have been. ``at``: the character of it, from 0, that is wrong."""
+    """A text that is not a valid value of its column."""
 
     def __init__(self, expected: str, hint: str = "", at: int = 0) -> None:
+        """Take what was ``expected``, a ``hint``, and the offset of the offending character, from 0 (``at``)."""
         super().__init__(expected)
         self.expected = expected
         self.hint = hint
@@ -38,7 +39,7 @@ _SCALED = re.compile(r"(?i:([kmgtp]?)(i?))(B|[bB]it|b)?(/s|ps)?")
 
 
 def _number(text: str, expected: str, hint: str = "") -> tuple[Fraction, str]:
-    """The number at the start, exact, and what follows it."""
+    """Return the number at the start of a text, exactly, and the text behind it. Raises Misread."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise Misread(expected, hint)
@@ -46,7 +47,10 @@ def _number(text: str, expected: str, hint: str = "") -> tuple[Fraction, str]:
 
 
 def time_in(column_us: int, bare: bool) -> Callable[[str], float]:
-    """A time, in units of ``column_us`` microseconds. ``bare``: a number alone is in the column's own unit."""
+    """Return a reader of times, whose result is in units of ``column_us`` microseconds.
+
+    ``bare``: whether a number without a unit is accepted, as one in the column's own unit. Zero never needs a unit.
+    """
     expected = "a number with a unit of time (us, ms, s, m, h)"
 
     def read(text: str) -> float:
@@ -63,7 +67,7 @@ def time_in(column_us: int, bare: bool) -> Callable[[str], float]:
 
 
 def percentage(text: str) -> float:
-    """``2``, ``0.5%``."""
+    """Read a percentage such as ``2`` or ``0.5%``. Raises Misread."""
     expected = "a percentage such as 2 or 0.5%"
     number, unit = _number(text, expected)
     if unit not in ("", "%"):
@@ -72,7 +76,10 @@ def percentage(text: str) -> float:
 
 
 def _scaled(expected: str, units: tuple[str, ...], per_s: bool) -> Callable[[str], float]:
-    """A number with a prefix (k, M, Gi ...) and one of these units; with ``/s`` or not where it is a rate."""
+    """Return a reader of numbers with an SI or binary prefix (k, M, Gi, ...) and one of ``units``.
+
+    ``per_s``: whether ``/s`` or ``ps`` may follow. A value in bits is converted to bytes.
+    """
 
     def read(text: str) -> float:
         number, unit = _number(text, expected)
@@ -83,7 +90,7 @@ def _scaled(expected: str, units: tuple[str, ...], per_s: bool) -> Callable[[str
         if measure == "b" and "B" in units:
             if found[4] != "ps" or "bit" not in units:
                 raise Misread(expected, "b may be bits or bytes: write B" + (" or bit" if "bit" in units else ""))
-            measure = "bit"  # Mbps is megabits wherever it is written
+            measure = "bit"  # "b" is ambiguous except in Mbps, which always means megabits
         if measure not in ("", *units):
             raise Misread(expected)
         factor = (1024 if found[2] else 1000) ** _PREFIXES[found[1].lower()]
@@ -99,7 +106,7 @@ bytes_per_s = _scaled("a rate such as 500kB/s or 10Mbit/s", ("B", "bit"), per_s=
 
 
 def whole(most: int, expected: str) -> Callable[[str], int]:
-    """A number that is a name: digits alone, at most ``most``."""
+    """Return a reader of non-negative integers, digits only, that are at most ``most``."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,20}", text) or int(text) > most:
@@ -113,7 +120,7 @@ port = whole(65535, "a port, 0 to 65535")
 
 
 def one_of(names: tuple[str, ...], synonyms: dict[str, str] | None = None) -> Callable[[str], str]:
-    """One of a few names, or another word for it; in any case."""
+    """Return a case-insensitive reader of ``names`` and of ``synonyms`` (a lower-case synonym to its name)."""
     known = {name.lower(): name for name in names} | (synonyms or {})
 
     def read(text: str) -> str:
@@ -128,14 +135,18 @@ def one_of(names: tuple[str, ...], synonyms: dict[str, str] | None = None) -> Ca
 
 @dataclass(frozen=True)
 class Place:
-    """Addresses that begin with the same bits, and a port. ``mask`` 0: any address; ``any_family``: ``*``."""
+    """An address prefix, and a port where one is given.
+
+    ``bits`` and ``mask`` are 128-bit numbers (IPv4 as IPv4-mapped IPv6); ``mask`` 0 matches any address. ``scope`` is
+    an interface index, None for any; ``port`` None matches any port.
+    """
 
     bits: int = 0
     mask: int = 0
     scope: int | None = None
     port: int | None = None
-    only_v6: bool = False  # a short IPv6 prefix that would take in the mapped addresses of IPv4
-    unspecified: bool = False  # 0.0.0.0 and ::, which the screen shows as *
+    only_v6: bool = False  # an IPv6 prefix shorter than /96 may contain ::ffff:0:0/96, but is not meant to match IPv4
+    unspecified: bool = False  # match 0.0.0.0 and ::, which the screen shows as *
 
 
 _ADDRESS = re.compile(r"([0-9A-Fa-f:.]+)(?:%([0-9]{1,9}))?(?:/([0-9]{1,3}))?")
@@ -143,7 +154,10 @@ _ENDPOINT = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>\*|[0-9.]*))(?::(?P<port
 
 
 def address(text: str) -> Place:
-    """An address, a prefix, or ``*``. Host bits of a prefix are ignored; a scope is an interface's number."""
+    """Read an address, a prefix, or ``*`` (the unspecified address). Raises Misread.
+
+    Host bits of a prefix are ignored. A scope (``fe80::1%2``) is an interface index.
+    """
     if text == "*":
         return Place(unspecified=True)
     expected = "an address or a prefix such as 10.0.0.0/8"
@@ -172,7 +186,11 @@ def _address_hint(text: str) -> str:
 
 
 def endpoint(text: str) -> Place:
-    """An address and a port: ``10.0.0.1:443``, ``[::1]:443``, ``:443``, ``*:22``; or an address or a prefix alone."""
+    """Read an address with a port, or an address or a prefix without one. Raises Misread.
+
+    Examples: ``10.0.0.1:443``, ``[::1]:443``, ``:443`` (any address), ``*:22`` (the unspecified address),
+    ``10.0.0.0/8``.
+    """
     expected = "an address and a port such as 10.0.0.1:443"
     found = _ENDPOINT.fullmatch(text)
     if found is None or (found["v4"] and not found["port"]):
@@ -191,12 +209,15 @@ def endpoint(text: str) -> Place:
 
 
 def pattern(text: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """A regular expression of Python's ``re`` that no value can keep busy for long: see ``filter_patterns``."""
+    """Compile a regular expression of Python's ``re``. Raises Misread.
+
+    Expressions whose backtracking could take too long are refused: see ``filter_patterns``.
+    """
     if len(text) > LONGEST_PATTERN:
         raise Misread(f"a regular expression of at most {LONGEST_PATTERN} characters", "make it shorter")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # FutureWarning for [[: it means what it says
+            warnings.simplefilter("ignore")  # a FutureWarning for "[[" would reach the terminal
             compiled = re.compile(text, re.IGNORECASE if ignore_case else 0)
         ways(text)
     except re.error as error:

@@ -1,27 +1,27 @@
-"""The filter language: text to a mask over rows.
+"""Compile the filter language: text to a function that returns a mask over rows.
 
     srtt > 20ms and not port = 443         FIELD OPERATOR VALUE with = != < <= > >= ~, joined with and, or, not, ( )
-    nginx or :443 or 10.2. or syn-sent     a word alone: a process, an address, a state
+    nginx or :443 or 10.2. or syn-sent     a word without an operator: a process, an address, a state
 
-A field is a column's id or alias, or ``port`` (either end's) or ``host`` (either end's address). What it holds tells
-what it is compared with:
+A field is a column's id or alias, or ``port`` (of either end) or ``host`` (address of either end). The kind of the
+column decides which values it is compared with:
 
-- a time has its unit (us, ms, s, m, h, d), unless the field's own name tells it (``srtt_us > 20000``);
+- a time needs a unit (us, ms, s, m, h, d), unless the field's name already has one (``srtt_us > 20000``);
 - sizes and rates take k, M, G and Ki, Mi, Gi, with B, /s and, for rates, bit: ``1MB/s``, ``10Mbit/s``, ``2GiB``;
-- an address is ``=`` or ``!=`` to an address or a prefix; an endpoint to one with a port too; ``*`` is the unspecified;
-- a state, an end, an origin, a direction or a timer is one of a few names, in any case; a state by its short name too;
-- other text is equal or not, exactly;
-- ``~`` searches a regular expression in any text (in any case, where there are only a few names).
+- an address is ``=`` or ``!=`` an address or a prefix; an endpoint may have a port; ``*`` is the unspecified one;
+- a state, end, origin, direction or timer is one of a few names, case-insensitive; a state may have its short name;
+- other text is compared exactly;
+- ``~`` searches a regular expression in text (case-insensitive for columns that hold one of a few names).
 
-Null is not comparable: any comparison with it is false, ``!=`` too; so ``not`` of one is true. ``not process ~ .``
-finds the rows of which no process is known. ``port`` and ``host`` match when one end does; with ``!=``, when no end is
+Null does not compare: any comparison with it is false, ``!=`` included, so ``not`` of one is true. ``not process ~ .``
+finds the rows whose process is unknown. ``port`` and ``host`` match if either end does; with ``!=``, if neither end is
 equal.
 
-A word alone matches, in any case: part of the process's name, the whole state, or an address: ``:443`` and
-``10.0.0.1:443`` that port of either end, ``10.0.0.1`` and ``10.0.0.0/8`` either address, anything else its first
-characters.
+A word without an operator matches, case-insensitively, part of the process name, the whole state, or an address:
+``:443`` and ``10.0.0.1:443`` match that port of either end, ``10.0.0.1`` and ``10.0.0.0/8`` either address, and
+anything else the beginning of either address.
 
-No loop runs over rows: text is looked at once for each value that occurs.
+No Python loop runs over rows: text is tested once per distinct value.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "end": ENDS[1:],
     "timer": ("retransmit", "keepalive", "time-wait", "persist", "probe", "reorder"),
 }
-"""Columns that hold one of a few names."""
+"""Columns that hold one of a few names, and those names."""
 
 ADDRESSES = ("laddr", "raddr")
 ENDPOINTS = ("local", "peer")
@@ -84,28 +84,28 @@ IDENTITIES = ("cookie", "netns", "inode")
 EITHER = {"port": ("lport", "rport"), "host": ADDRESSES}
 SIZES = ("bytes_acked", "bytes_received", "mss", "snd_wnd", "rcv_wnd", "notsent", "recv_q", "send_q")
 FIELDS = (*BY_NAME, *EITHER)
-"""All that may stand before an operator."""
+"""Every name that may stand before an operator."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows are wanted. ``text`` is what was written."""
+    """A compiled filter. ``text`` is its source; two filters with the same text are equal."""
 
     text: str
     _test: Test = field(compare=False, repr=False)
 
     def mask(self, rows: Rows, flows: Flows) -> Mask:
-        """True for each row that matches."""
+        """Return whether each row matches, as ``NDArray[np.bool_]``, one element per row."""
         return self._test(rows, flows) if len(rows) else np.zeros(0, np.bool_)
 
 
 def compile(text: str) -> Filter:
-    """The filter of this text. Raises FilterError."""
+    """Compile a filter. Raises FilterError."""
     return Filter(text, _compiled(parse(text)))
 
 
 def of_pids(pids: tuple[int, ...]) -> Filter:
-    """The rows of these processes."""
+    """Return the filter of the rows whose socket is held by one of these processes (``--pid``)."""
     read = find("pid").read
     return Filter(
         " or ".join(f"pid = {pid}" for pid in pids), lambda rows, flows: np.isin(read(rows, flows), np.array(pids))
@@ -113,11 +113,11 @@ def of_pids(pids: tuple[int, ...]) -> Filter:
 
 
 def both(first: Filter, second: Filter) -> Filter:
-    """The rows that match the one and the other."""
+    """Return the filter of the rows that match both filters."""
     return Filter(f"({first.text}) and ({second.text})", _joined(True, (first.mask, second.mask)))
 
 
-# --- the tree
+# --- Syntax tree to test
 
 
 def _compiled(node: Node) -> Test:
@@ -154,14 +154,14 @@ def _field(written: Text) -> str:
 
 
 def _known(column: Column, test: Test) -> Test:
-    """Null throughout where the source can't tell the column."""
+    """Wrap a test to match no row while the source can't provide the column (``Snapshot.missing``)."""
     return lambda rows, flows: (
         np.zeros(len(rows), np.bool_) if column.id in flows.snapshot.missing else test(rows, flows)
     )
 
 
 def _either(node: Comparison, ends: list[Column]) -> Test:
-    """One end matches; with ``!=``, an end is known and none is equal."""
+    """Test both ends: one of them must match; with ``!=``, one end must be known and none equal."""
     if node.operator.value != "!=":
         return _joined(False, tuple(_known(end, _of_column(node, end)) for end in ends))
     equal = Comparison(node.field, Text("=", node.operator.column), node.value)
@@ -196,7 +196,7 @@ def _value(written: Text, read: Callable[[str], Any]) -> Any:
         raise FilterError(written.column + at, error.expected, written.value, error.hint) from None
 
 
-# --- numbers
+# --- Columns of numbers
 
 
 def _on_numbers(node: Comparison, column: Column) -> Test:
@@ -212,13 +212,16 @@ def _on_numbers(node: Comparison, column: Column) -> Test:
 
 
 def _unless_zero(found: NDArray[np.uint64], compare: Compare, wanted: np.uint64) -> Mask:
-    """Of an identity 0 is null."""
+    """Compare identities, of which 0 is null and never matches."""
     mask: Mask = compare(found, wanted) & (found != 0)
     return mask
 
 
 def number_reader(column: Column, written: str) -> Callable[[str], float]:
-    """What reads a value of this column: the end of its id tells the unit. ``written``: the name that was used."""
+    """Return the parser of values for a column of numbers; the suffix of its id gives the unit.
+
+    ``written`` is the field's name in the filter: ``srtt_us`` allows a number without a unit, ``srtt`` does not.
+    """
     id = column.id
     if id in ("lport", "rport"):
         return values.port
@@ -234,7 +237,7 @@ def number_reader(column: Column, written: str) -> Callable[[str], float]:
     return values.size if id in SIZES else values.count
 
 
-# --- text
+# --- Columns of text
 
 
 def _on_text(node: Comparison, column: Column) -> Test:
@@ -257,10 +260,10 @@ def _on_text(node: Comparison, column: Column) -> Test:
 
 
 def _encoded(text: str) -> bytes:
-    """As the kernel holds it: the bytes of a command line that are no UTF-8 come back as they were."""
+    """Encode text as the kernel holds it: bytes of the command line that are not UTF-8 are restored unchanged."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair, which no terminal sends
+    except UnicodeEncodeError:  # a lone surrogate outside U+DC80..U+DCFF, which no command line contains
         return text.encode("utf-8", "replace")
 
 
@@ -274,11 +277,14 @@ def _searched(column: Column, pattern: re.Pattern[str]) -> Test:
 
 @lru_cache(1 << 17)
 def _plain(id: str, value: bytes) -> str:
-    """A value as JSON has it. Kept: the same 100,000 addresses come every tick, and cost 2 us each."""
+    """Return a value as JSON shows it.
+
+    Cached: the same 100,000 addresses recur every tick, and formatting one takes 2 us.
+    """
     return BY_NAME[id].plain(value) or ""
 
 
-# --- addresses
+# --- Columns of addresses
 
 
 def _on_places(node: Comparison, column: Column) -> Test:
@@ -290,7 +296,7 @@ def _on_places(node: Comparison, column: Column) -> Test:
 
 
 def _at(column: Column, place: Place) -> Test:
-    """The address of this column, 16 + 2 + 4 bytes, is at this place. It is never null."""
+    """Test whether the address of this column (16 + 2 + 4 bytes, never null) is within a place."""
 
     def test(rows: Rows, flows: Flows) -> Mask:
         ends = Ends(column.read(rows, flows))
@@ -304,7 +310,7 @@ def _at(column: Column, place: Place) -> Test:
     return test
 
 
-# --- a word alone
+# --- Words without an operator
 
 
 def _word(node: Word) -> Test:
@@ -331,7 +337,7 @@ def _process_with(text: str) -> Test:
 
 
 def _addresses_like(text: str) -> list[Test]:
-    """The tests of both ends; none where no address can look so."""
+    """Return the tests of both ends; an empty list if no address can begin with this text."""
     columns = [find(name) for name in ADDRESSES]
     for read in (values.address, values.endpoint) if text != "*" and not text.endswith("::") else ():
         try:
@@ -349,7 +355,7 @@ def _addresses_like(text: str) -> list[Test]:
 
 
 def _v4_beginning(column: Column, text: str) -> Test:
-    """Whole octets, then the first digits of one: as the text of the address would tell, without making it."""
+    """Compare whole octets, then the leading digits of the last one, without formatting any address."""
     *octets, last = text.split(".")
     tables = [np.array([str(n) == octet for n in range(256)]) for octet in octets]
     tables += [np.array([str(n).startswith(last) for n in range(256)])] if last else []
@@ -365,7 +371,7 @@ def _v4_beginning(column: Column, text: str) -> Test:
 
 
 def _v6_beginning(column: Column, text: str) -> Test:
-    """Text, since ``::`` stands anywhere; of the addresses that are not mapped IPv4."""
+    """Compare the formatted text, because ``::`` may stand anywhere; IPv4-mapped addresses never match."""
 
     def test(rows: Rows, flows: Flows) -> Mask:
         ends = Ends(column.read(rows, flows))
