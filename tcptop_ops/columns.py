@@ -1,6 +1,7 @@
-"""THE table of columns: what each is called, means, reads, and how it prints. The screen and every output use it.
+"""Define the table of columns: id, title, meaning, how each is read and how it is formatted.
 
-``read`` (see ``readers``) gives one value a row; ``show`` makes the text of one cell, ``plain`` the JSON value.
+The screen and every output use this table alone. A column's ``read`` (see ``readers``) returns one value per row;
+``show`` formats one value for a cell, ``plain`` converts it to a JSON value.
 """
 
 from __future__ import annotations
@@ -33,16 +34,22 @@ SHORT_STATES = {
     "LISTEN": "LISTN",
     "CLOSING": "CLSNG",
 }
+"""State names of ss, and their form in a cell: at most five characters."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a group's value is made of those of its connections, nulls left out (``groups``).
+    """How the value of a group is computed from those of its connections; nulls are left out. See ``groups``.
 
-    ``sum``; ``mean``: each connection counts once; ``least``; ``greatest``; ``same``: what all have, null where they
-    differ; ``worst``: that of the connection with the worst score; ``share``: 100 times the sum of ``part`` by that of
-    ``whole``, at most ``most``, null where the whole is less than ``enough``. Of other rules ``part`` is read in place
-    of the column, if it is given; of a sum, where any connection has one.
+    ``how`` is one of:
+
+    - ``sum``, ``mean`` (every connection has the same weight), ``least``, ``greatest``
+    - ``same``: the value that all have in common; null where they differ
+    - ``worst``: the value of the connection with the highest score
+    - ``share``: 100 * sum(``part``) / sum(``whole``), at most ``most``; null while the whole is less than ``enough``
+
+    With ``same`` and ``sum``, ``part`` replaces the column's own reader if it is given; with ``sum``, only in groups of
+    which at least one connection has a value of it.
     """
 
     how: Literal["sum", "mean", "least", "greatest", "same", "worst", "share"]
@@ -58,7 +65,11 @@ SAME, WORST = Rule("same"), Rule("worst")
 
 @dataclass(frozen=True)
 class Column:
-    """One column. ``width``: characters on the screen; ``falling``: sorting starts with the greatest."""
+    """One column of the table.
+
+    ``width``: characters on the screen; ``falling``: whether sorting begins with the greatest value; ``alias``: a
+    second name for filters and options; ``right``: whether cells are right-aligned, as those of numbers are.
+    """
 
     id: str
     title: str
@@ -70,22 +81,28 @@ class Column:
     alias: str = ""
     right: bool = True
     falling: bool = True
-    severity: tuple[float, float] | None = None  # from where a value is a warning, and bad
-    step: Callable[[Values], Values] | None = None  # see ``seen``; none: each value looks different
-    screen_only: bool = False  # it means nothing in an output
+    severity: tuple[float, float] | None = None  # thresholds: a warning from the first, bad from the second
+    step: Callable[[Values], Values] | None = None  # rounds values for ``seen``; None: cells show values exactly
+    screen_only: bool = False  # left out of outputs
     group: Rule = SAME
 
     def seen(self, values: Values) -> Values:
-        """The values as far as the eye can tell them apart: what rows are sorted by must not differ unseen."""
+        """Round values to what a cell can show, so that rows are not sorted by differences that nobody sees.
+
+        Only columns with a ``step`` function and float64 values are rounded; others are returned unchanged.
+        """
         return values if self.step is None or values.dtype.kind != "f" else self.step(values)
 
     @property
     def is_number(self) -> bool:
-        """Whether its values have a size: those of words and identities have none."""
+        """Whether its values are quantities: words and identities (cookie, netns, inode) are not."""
         return self.right and self.show is not _show_id
 
     def level(self, value: Any, severity: tuple[float, float] | None = None) -> int:
-        """0 nothing, 1 a warning, 2 bad, -1 zero or null: to be dimmed. ``severity``: in place of the usual one."""
+        """Return the severity of a value: 0 none, 1 a warning, 2 bad, -1 zero or null (drawn dimmed).
+
+        ``severity``: the user's thresholds (warning, bad), in place of the column's own.
+        """
         if isinstance(value, bytes):
             return 0 if value else -1
         if math.isnan(value) or value == 0:
@@ -96,11 +113,14 @@ class Column:
         return int(value >= limits[0]) + int(value >= limits[1])
 
     def show_of_group(self, value: Any) -> str:
-        """A group's value: a dash for what its connections do not have in common."""
+        """Format a group's value; a dash where its connections have no value in common."""
         return text.DASH if value == b"" else self.show(value)
 
     def level_of_group(self, value: Any, severity: tuple[float, float] | None = None) -> int:
-        """The same: what is much for a connection says nothing of the sum over many."""
+        """Return the severity of a group's value, as ``level``.
+
+        A sum is never a warning: the thresholds are meant for one connection.
+        """
         level = self.level(value, severity)
         return min(level, 0) if self.group.how == "sum" else level
 
@@ -122,7 +142,7 @@ def _decoded(value: bytes) -> str | None:
 
 
 def _show_address(packed: bytes) -> str:
-    if not packed:  # of a group that has several
+    if not packed:  # a group whose connections have different addresses
         return text.DASH
     scope = int.from_bytes(packed[18:22], "big")
     device = text.printable(packed[22:37].rstrip(b"\0")) or str(scope)
@@ -168,7 +188,7 @@ def _show_word(name: bytes) -> str:
 
 
 def _show_exact(value: float) -> str:
-    """A number that is a name: never rounded."""
+    """Format a number that is an identifier: never rounded or abbreviated."""
     return f"{value:.0f}"
 
 
@@ -223,12 +243,18 @@ def _identity(id: str, title: str, width: int, help: str, part: str, name: str) 
 
 
 def _of_connections(name: str) -> Rule:
-    """The sum of a field that means something else for listeners: theirs only where there is nothing else."""
+    """Return the rule that sums a field which means something else for listeners.
+
+    The listeners' values are summed only in a group that has no connection.
+    """
     return Rule("sum", part=read.connected(name))
 
 
 def _same_address(side: str) -> Rule:
-    """What is read has the port too, and the device that the socket is bound to."""
+    """Return the rule that compares addresses alone: what ``readers.endpoint`` packs has the port and the device too.
+
+    The scope and the device are kept for link-local addresses only, which are ambiguous without them.
+    """
     whole = read.endpoint(side)
 
     def address_alone(rows: Rows, flows: Flows) -> Values:
@@ -243,7 +269,11 @@ def _same_address(side: str) -> Rule:
 
 
 def _own_half_open(rows: Rows, flows: Flows) -> Values:
-    """Handshakes of a listener that shares its port (SO_REUSEPORT): each tells those of all, and has its part."""
+    """Return each listener's share of the handshakes at its port (float64, NaN for rows that don't listen).
+
+    Listeners that share a port by SO_REUSEPORT all report the handshakes of the port; dividing by their number makes
+    the sum over a group right.
+    """
     values = read.syn_recv(rows, flows)
     listens = np.flatnonzero(~np.isnan(values))
     if len(listens):
@@ -253,7 +283,7 @@ def _own_half_open(rows: Rows, flows: Flows) -> Values:
 
 
 def _observed_us(rows: Rows, _: Flows) -> Values:
-    """The window of each row; of a listener none."""
+    """Return the length of each row's window in microseconds: the denominator of shares of time."""
     window: Values = 1e6 * rows.rates["win_s"].astype(np.float64)
     return window
 
@@ -667,15 +697,17 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 OUTPUT: tuple[Column, ...] = tuple(column for column in COLUMNS if not column.screen_only)
-"""Those of every output."""
+"""The columns of --json, --csv and --batch: all but those that only the screen has."""
 
 GROUP: Column = replace(COLUMNS[-1], id="group", title="GROUP", width=20, right=False, help="what is put together")
-"""The first column of a table of groups: their names, and how many connections each has, which is its value."""
+"""The first column of a table of groups: their titles. Its value is the number of connections."""
 
 BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
+"""Columns by id and by alias."""
+
 
 DEFAULT = ("score", "cause", "process", "peer", "state", "srtt_us", "retrans_win", "retrans_pct", "rto_win")
-"""What 80 columns hold; wider screens add ``WIDER`` in this order for as long as there is room."""
+"""Ids of the columns that fit into 80 characters; wider screens add those of ``WIDER`` in order while there is room."""
 
 WIDER = (
     "pid",
@@ -707,13 +739,13 @@ SINCE_MARK = (
     "mark_received",
     "mark_srtt_us",
 )
-"""Instead of the default set, while there is a mark."""
+"""Ids of the columns that replace the default set while there is a mark."""
 
 DEFAULT_SORT = "score"
 
 
 def find(name: str) -> Column:
-    """The column of this id or alias. Raises Usage."""
+    """Return the column with this id or alias. Raises Usage."""
     column = BY_NAME.get(name)
     if column is None:
         near = get_close_matches(name, BY_NAME, 1)
@@ -724,7 +756,7 @@ def find(name: str) -> Column:
 
 
 def parse_list(spec: str, default: Iterable[str] = DEFAULT) -> tuple[Column, ...]:
-    """``--columns``: ids or aliases; "all"; "+id" and "-id" change the default set. Raises Usage."""
+    """Parse ``--columns``: ids or aliases, "all", or changes of ``default`` as "+id" and "-id". Raises Usage."""
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
         raise Usage("no columns given", "for instance: --columns process,peer,srtt")
@@ -745,7 +777,10 @@ def parse_list(spec: str, default: Iterable[str] = DEFAULT) -> tuple[Column, ...
 
 
 def parse_sort(spec: str) -> tuple[Column, bool]:
-    """``--sort COLUMN[:asc|:desc]``: the column, and whether the greatest comes first. Raises Usage."""
+    """Parse ``--sort COLUMN[:asc|:desc]``. Raises Usage.
+
+    Return the column, and whether the greatest value comes first (without ``asc`` or ``desc``: as the column has it).
+    """
     name, _, way = spec.partition(":")
     column = find(name)
     if way not in ("", "asc", "desc"):

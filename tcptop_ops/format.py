@@ -1,4 +1,4 @@
-"""Values to text: compact, steady in width, ASCII only."""
+"""Format values as text: compact, of bounded width, ASCII only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ UNKNOWN = "?"
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 MOST_DAYS = 9999
+"""The greatest number of days that is shown; longer durations are capped to it."""
 
 
 def si(value: float) -> str:
-    """A count, a size or a rate in at most four characters, SI units: ``0``, ``999``, ``1.2k``, ``34M``.
+    """Format a count, size or rate in at most four characters with an SI prefix: ``0``, ``999``, ``1.2k``, ``34M``.
 
-    A minus sign comes on top; what is beyond a 64-bit counter is ``inf``.
+    A minus sign comes in addition. Values beyond 64-bit counters become ``inf``, NaN becomes ``?``.
     """
     if math.isnan(value):
         return UNKNOWN
@@ -32,7 +33,7 @@ def si(value: float) -> str:
 
 
 def seen_si(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values as ``si`` shows them: what it can't tell apart is equal here."""
+    """Round values to what ``si`` shows: values with the same text become equal."""
     size = np.abs(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = 1000.0 ** np.clip(np.floor(np.log10(np.where(size > 0, size, 1.0)) / 3), 0, len(_SI) - 1)
@@ -45,12 +46,12 @@ _DURATION_STEPS = np.array([1e-6, 1e-4, 1e-3, 1e-2, 1.0, 60.0, 3600.0, 86400.0])
 
 
 def seen_duration(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times as ``duration`` shows them."""
+    """Round times, in seconds, to what ``duration`` shows."""
     return _stepped(seconds, _DURATION_STEPS[np.searchsorted(_DURATION_EDGES, seconds, "right")])
 
 
 def seen_percent(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The percentages as ``percent`` shows them."""
+    """Round percentages to what ``percent`` shows."""
     return _stepped(values, np.where(values < 99.95, 0.1, 1.0))
 
 
@@ -60,9 +61,9 @@ def _stepped(values: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[
 
 
 def duration(seconds: float) -> str:
-    """A time in at most five characters: ``31us``, ``4.2ms``, ``1.20s``, ``95s``, ``12m``, ``32h``, ``9d``.
+    """Format a time in at most five characters: ``31us``, ``4.2ms``, ``1.20s``, ``95s``, ``12m``, ``32h``, ``9d``.
 
-    A negative one, which two clocks may make, is ``0``.
+    A negative time, which two different clocks may yield, becomes ``0``; NaN becomes ``?``.
     """
     if math.isnan(seconds):
         return UNKNOWN
@@ -89,7 +90,10 @@ def _long_duration(seconds: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A percentage in at most four characters, one decimal below 100; never below 0."""
+    """Format a percentage in at most four characters, with one decimal below 100.
+
+    Negative values become 0, NaN ``?``.
+    """
     if math.isnan(value):
         return UNKNOWN
     if value < 99.95:
@@ -98,18 +102,21 @@ def percent(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A whole number, in full as long as it has at most five digits. A minus sign comes on top."""
+    """Format an integer in full up to five digits, beyond that as ``si``.
+
+    A minus sign comes in addition; NaN becomes ``?``.
+    """
     if math.isnan(value):
         return UNKNOWN
     return f"{value:.0f}" if abs(value) < 99999.5 else si(value)
 
 
 def printable(text: bytes | str) -> str:
-    """Text from outside, harmless in a terminal and as wide as it is long: printable ASCII alone.
+    """Make untrusted text safe for a terminal: printable ASCII only, so that its width is its length.
 
-    Everything else is told by its number, so that two names seldom look the same: ``\\x1b`` a control character or a
-    byte that is no UTF-8 (also one that Python has as half a surrogate pair), ``\\u202e`` and ``\\U0001f600`` any
-    other. A backslash is left alone, since systemd's own names have many.
+    Other characters are escaped by number, so that two different names rarely look the same: ``\\x1b`` for control
+    characters and for bytes that are not UTF-8 (surrogateescape), ``\\u202e`` and ``\\U0001f600`` for the rest. A
+    backslash is not escaped: systemd's own names contain many.
     """
     decoded = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
     if decoded.isascii() and decoded.isprintable():
@@ -118,7 +125,7 @@ def printable(text: bytes | str) -> str:
 
 
 def _escaped(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape, PEP 383
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, decoded by surrogateescape (PEP 383)
         return f"\\x{code & 0xFF:02x}"
     if code < 0x80:
         return f"\\x{code:02x}"
@@ -126,12 +133,12 @@ def _escaped(code: int) -> str:
 
 
 def storable(text: str) -> str:
-    """Text that every reader of UTF-8 and JSON takes: half a surrogate pair, a byte that was no UTF-8, is U+FFFD."""
+    """Replace lone surrogates (bytes that were not UTF-8) by U+FFFD: any reader of UTF-8 or JSON accepts the result."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def address(packed: bytes, scope: str = "") -> str:
-    """16 bytes of an address as people write it: IPv4-mapped as IPv4, all zeros as ``*``, a scope behind ``%``."""
+    """Format a 16-byte address: IPv4-mapped as IPv4, the unspecified address as ``*``, an IPv6 scope behind ``%``."""
     packed = packed.ljust(16, b"\0")
     if packed.startswith(b"\0" * 10 + b"\xff\xff"):
         return "*" if packed.endswith(b"\0\0\0\0") else str(ipaddress.IPv4Address(packed[12:]))
@@ -141,17 +148,17 @@ def address(packed: bytes, scope: str = "") -> str:
 
 
 def endpoint(addr: str, port: int | str) -> str:
-    """Address and port, IPv6 in brackets."""
+    """Join an address and a port, with an IPv6 address in brackets. Port 0 or "" becomes ``*``."""
     return f"[{addr}]:{port or '*'}" if ":" in addr else f"{addr}:{port or '*'}"
 
 
 def shorten(text: str, width: int) -> str:
-    """At most ``width`` characters; what is cut at the end is shown by a ``~``."""
+    """Truncate text to ``width`` characters, with ``~`` at the end if anything was cut."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "~" * (width > 0)
 
 
 def shorten_middle(text: str, width: int) -> str:
-    """At most ``width`` characters, cut in the middle: the end of an address (its port) is what tells it apart."""
+    """Truncate text to ``width`` characters by replacing its middle with ``~``: the port of an address is kept."""
     if len(text) <= width:
         return text
     tail = max(width * 2 // 3, 0)

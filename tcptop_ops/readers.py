@@ -1,6 +1,7 @@
-"""What each column reads: one value a row, over whole arrays.
+"""Read the columns' values from whole arrays: a reader takes Rows and Flows and returns one value per row.
 
-Numbers are float64 with NaN for null; names bytes, empty for null; endpoints bytes that sort like the address.
+Numbers are float64 with NaN for null; names are bytes with b"" for null; endpoints are bytes that sort by address.
+Identities (cookie, netns, inode) are uint64 with 0 for null.
 """
 
 from __future__ import annotations
@@ -27,30 +28,35 @@ from tcptop_ops.snapshot import (
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
 LONGEST_NAME = 512
-"""Bytes: one cgroup with a path of 4096 would make all rows as long."""
+"""Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
 
 Values = NDArray[Any]
+"""One value per row: float64, bytes (``S``) or uint64."""
+
 Reader = Callable[[Rows, Flows], Values]
 
 
 def floats(values: Values) -> NDArray[np.float64]:
+    """Return values as float64."""
     return values.astype(np.float64)
 
 
 def unless(values: Values, null: int) -> NDArray[np.float64]:
+    """Return values as float64, with NaN where they equal ``null``."""
     found = floats(values)
     found[values == null] = np.nan
     return found
 
 
 def socket(name: str, null: int | None = None) -> Reader:
+    """Return a reader of a SOCKET field as float64; NaN where it equals ``null``, if that is given."""
     if null is None:
         return lambda rows, _: floats(rows.sockets[name])
     return lambda rows, _: unless(rows.sockets[name], null)
 
 
 def connected(name: str, null: int | None = None) -> Reader:
-    """A field that means nothing for a listener."""
+    """Return a reader of a SOCKET field as float64, with NaN for listeners, which use the field for something else."""
     read = socket(name, null)
 
     def connected(rows: Rows, flows: Flows) -> Values:
@@ -62,7 +68,7 @@ def connected(name: str, null: int | None = None) -> Reader:
 
 
 def listening(name: str) -> Reader:
-    """A field that only a listener has."""
+    """Return a reader of a SOCKET field as float64, with NaN for rows that don't listen."""
     read = socket(name)
 
     def listening(rows: Rows, flows: Flows) -> Values:
@@ -74,6 +80,8 @@ def listening(name: str) -> Reader:
 
 
 def rate(name: str) -> Reader:
+    """Return a reader of a rate (a field of RATES); NaN for listeners and in the first tick, which has no rates."""
+
     def rate(rows: Rows, flows: Flows) -> Values:
         values = rows.rates[name].copy()
         values[rows.sockets["state"] == State.LISTEN] = np.nan
@@ -83,7 +91,7 @@ def rate(name: str) -> Reader:
 
 
 def syn_recv(rows: Rows, flows: Flows) -> Values:
-    """Of a listener: handshakes that wait for the last ACK, to its port in its namespace."""
+    """Return the handshakes that wait for the last ACK at each listener's port and namespace; NaN for other rows."""
     listens = rows.sockets["state"] == State.LISTEN
     values = np.full(len(rows), np.nan)
     ports, counts = np.unique(bound_to(flows.snapshot.half_open), return_counts=True)
@@ -97,6 +105,8 @@ def syn_recv(rows: Rows, flows: Flows) -> Values:
 
 
 def win(name: str) -> Reader:
+    """Return a reader of a counter's increase within the recent window; NaN for listeners."""
+
     def win(rows: Rows, _: Flows) -> Values:
         values = floats(rows.rates["win"][name])
         values[rows.sockets["state"] == State.LISTEN] = np.nan
@@ -106,10 +116,12 @@ def win(name: str) -> Reader:
 
 
 def since_mark(name: str) -> Reader:
+    """Return a reader of the increase of a value (``mark.MARKED``) since the mark; NaN where there is none."""
     return lambda rows, flows: mark.since(flows.mark, rows, name)
 
 
 def retrans_pct(rows: Rows, _: Flows) -> Values:
+    """Return retransmitted segments as a percentage of the data segments sent in the window; NaN below 20 of them."""
     sent = floats(rows.rates["win"]["data_segs_out"])
     sent[sent < 20] = np.nan
     share: Values = 100.0 * rows.rates["win"]["retrans_segs"] / sent
@@ -117,7 +129,11 @@ def retrans_pct(rows: Rows, _: Flows) -> Values:
 
 
 def share(part: str, whole: str | None) -> Reader:
-    """A time within W as a percentage of ``whole`` in W, or of W itself. Null where there is nothing to divide by."""
+    """Return a reader of a time within the window as a percentage, at most 100.
+
+    ``part`` and ``whole`` are counters in microseconds; ``whole`` None is the window's own length. NaN for listeners
+    and where the whole is 0.
+    """
 
     def share(rows: Rows, _: Flows) -> Values:
         win = rows.rates["win"]
@@ -129,14 +145,14 @@ def share(part: str, whole: str | None) -> Reader:
 
 
 def delivery(rows: Rows, _: Flows) -> Values:
-    """tcp_compute_delivery_rate(), net/ipv4/tcp.c."""
+    """Return the delivery rate in bytes/s, as tcp_compute_delivery_rate() (net/ipv4/tcp.c); NaN before a sample."""
     interval = unless(rows.sockets["rate_interval_us"], 0)
     rate: Values = floats(rows.sockets["rate_delivered"]) * rows.sockets["mss"] * 1e6 / interval
     return rate
 
 
 def age(rows: Rows, flows: Flows) -> Values:
-    """Known only where the birth was seen; a closed row's age stands still."""
+    """Return the age in seconds, up to the end for closed rows; NaN where the connection's start was not seen."""
     until = flows.snapshot.now_ns if rows.endings is None else rows.endings["end_ns"]
     age = (until - floats(rows.events["first_ns"])) / 1e9
     age[rows.events["origin"] != Origin.NEW] = np.nan
@@ -144,56 +160,68 @@ def age(rows: Rows, flows: Flows) -> Values:
 
 
 def idle(rows: Rows, _: Flows) -> Values:
+    """Return seconds since data was last sent or received; NaN for listeners, in SYN-SENT, and if not known."""
     sent, received = rows.sockets["last_sent_us"], rows.sockets["last_received_us"]
     idle = np.minimum(sent, received) / 1e6
     unknown = (sent == UNKNOWN_U32) & (received == UNKNOWN_U32)
-    unknown |= np.isin(rows.sockets["state"], (State.LISTEN, State.SYN_SENT))  # nothing was sent yet
+    unknown |= np.isin(rows.sockets["state"], (State.LISTEN, State.SYN_SENT))  # no data has been sent in these states
     return np.where(unknown, np.nan, idle)
 
 
 def closed_s(rows: Rows, flows: Flows) -> Values:
+    """Return seconds since the connection closed; NaN for live rows."""
     if rows.endings is None:
         return np.full(len(rows), np.nan)
     return (flows.snapshot.now_ns - floats(rows.endings["end_ns"])) / 1e9
 
 
 def score(rows: Rows, _: Flows) -> Values:
+    """Return the score, 0 to 100; NaN where there is no verdict yet."""
     return floats(rows.rates["score"])
 
 
 def cause(rows: Rows, _: Flows) -> Values:
+    """Return the name of the cause (``diagnosis.CAUSES``) as bytes."""
     names: Values = diagnosis.NAMES[rows.rates["cause"]]
     return names
 
 
 def limit(rows: Rows, _: Flows) -> Values:
+    """Return the name of what limits the connection (``diagnosis.LIMITS``) as bytes; b"" for nothing."""
     names: Values = diagnosis.LIMIT_NAMES[rows.rates["limit"]]
     return names
 
 
 def stall_ms(rows: Rows, _: Flows) -> Values:
+    """Return milliseconds lost to timeouts and zero windows so far; NaN for listeners."""
     values = rows.rates["stall_us"] / 1e3
     values[rows.sockets["state"] == State.LISTEN] = np.nan
     return values
 
 
 def connect_ms(rows: Rows, _: Flows) -> Values:
+    """Return milliseconds from connect() to established, or to the failure; NaN where that was not seen."""
     return unless(rows.events["connect_us"], 0) / 1e3
 
 
 def last_rtt(rows: Rows, _: Flows) -> Values:
-    """The RACK state's newest sample (tcp_rack_advance); before the first, that of RTT_CB."""
+    """Return the newest RTT sample in microseconds; NaN before the first.
+
+    It is that of the RACK state (tcp_rack_advance()); before the first one, that of RTT_CB.
+    """
     rack = rows.sockets["last_rtt_us"]
     return unless(np.where(rack == 0, rows.events["last_rtt_us"], rack), 0)
 
 
 def ssthresh(rows: Rows, flows: Flows) -> Values:
+    """Return the slow-start threshold in segments; NaN for listeners and while it is infinite."""
     values = connected("ssthresh")(rows, flows)
     values[values >= INFINITE_SSTHRESH] = np.nan
     return values
 
 
 def rto_total(rows: Rows, _: Flows) -> Values:
+    """Return the retransmission timeouts in total; NaN for listeners."""
     values = floats(rto_events(rows.sockets, rows.events))
     values[rows.sockets["state"] == State.LISTEN] = np.nan
     return values
@@ -205,9 +233,10 @@ _ENDPOINT = np.dtype(
 
 
 def endpoint(side: str) -> Reader:
-    """Address, port, and the device that a link-local one belongs to, as bytes that sort by address first.
+    """Return a reader of the endpoint on ``side`` ("l" or "r") as bytes that sort by address first.
 
-    The last byte is never zero: numpy drops those at the end.
+    Layout: 16 bytes of address (IPv4-mapped), 2 of port, 4 of scope (interface index), 15 of device name, and a byte 1:
+    numpy strips trailing zeros from ``S`` values.
     """
 
     def endpoint(rows: Rows, flows: Flows) -> Values:
@@ -224,13 +253,13 @@ def endpoint(side: str) -> Reader:
 
 
 def peer(rows: Rows, flows: Flows) -> Values:
-    """The other end; of a listener, its own."""
+    """Return the remote endpoint; for a listener, its local one."""
     remote, local = endpoint("r")(rows, flows), endpoint("l")(rows, flows)
     return np.where(rows.sockets["state"] == State.LISTEN, local, remote)
 
 
 def family(rows: Rows, _: Flows) -> Values:
-    """4 or 6: what the packets are; IPv4-mapped is 4."""
+    """Return the IP version of the packets, 4.0 or 6.0; an IPv4-mapped address counts as 4."""
     raddr, laddr = rows.sockets["raddr"], rows.sockets["laddr"]
     mapped = ((raddr[:, 10] == 0xFF) & (raddr[:, 11] == 0xFF)) | ((laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF))
     high = raddr[:, :10].any(axis=1) | laddr[:, :10].any(axis=1)
@@ -252,61 +281,75 @@ _TIMERS = _labels({1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "persist"
 
 
 def state(rows: Rows, _: Flows) -> Values:
+    """Return the TCP state as ss names it, as bytes; b"" for an unknown one."""
     return np.take(_STATES, rows.sockets["state"] & 15)
 
 
 def direction(rows: Rows, _: Flows) -> Values:
+    """Return ``out``, ``in`` or ``listen`` as bytes; b"" where it is not known who opened the connection."""
     listens = rows.sockets["state"] == State.LISTEN
     return np.take(_DIRECTIONS, np.where(listens, Direction.LISTEN, rows.events["direction"] & 3))
 
 
 def origin(rows: Rows, _: Flows) -> Values:
+    """Return ``new``, ``adopted`` or ``listed`` as bytes (``snapshot.Origin``)."""
     names: Values = _ORIGINS[np.minimum(rows.events["origin"], 2)]
     return names
 
 
 def timer(rows: Rows, _: Flows) -> Values:
+    """Return the name of the socket's pending timer as bytes; b"" for none."""
     names: Values = _TIMERS[np.minimum(rows.sockets["timer"], 6)]
     return names
 
 
 def owner(rows: Rows, _: Flows) -> Values:
+    """Return how the process is known (``snapshot.OwnerKind``) as bytes; b"" where it is not."""
     names: Values = _OWNERS[np.minimum(rows.owners["how"], 4)]
     return names
 
 
 def end(rows: Rows, _: Flows) -> Values:
+    """Return how each connection ended (``endings.ENDS``) as bytes; b"" for live rows."""
     return np.zeros(len(rows), "S12") if rows.endings is None else end_names(rows.sockets, rows.events, rows.endings)
 
 
 def _named(ids: NDArray[np.generic], names: Mapping[int, str]) -> Values:
-    """The name of each number, as bytes; empty where it has none. One look-up for each number that occurs."""
+    """Return the name of each number as bytes, truncated to LONGEST_NAME; b"" where it has none.
+
+    Names are looked up once per distinct number.
+    """
     unique, inverse = np.unique(ids, return_inverse=True)
     table = [names.get(int(number), "").encode("utf-8", "surrogateescape")[:LONGEST_NAME] for number in unique]
     return np.array(table or [b""], "S")[inverse] if len(ids) else np.zeros(0, "S1")
 
 
 def user(rows: Rows, flows: Flows) -> Values:
+    """Return the name of the user that created the socket, as bytes; b"" where the uid has no name."""
     return _named(rows.sockets["uid"], flows.snapshot.users)
 
 
 def cgroup(rows: Rows, flows: Flows) -> Values:
-    """The socket's own cgroup; where the kernel does not tell, that of the task which made it."""
+    """Return the path of the socket's cgroup as bytes; b"" where it is not known."""
     return _named(cgroup_ids(rows), flows.snapshot.cgroups)
 
 
 def service(rows: Rows, flows: Flows) -> Values:
+    """Return the service, container or pod of the socket's cgroup as bytes (see ``services``)."""
     ids = cgroup_ids(rows)
     paths = flows.snapshot.cgroups
     return _named(ids, {number: service_of(paths.get(number, "")) for number in np.unique(ids).tolist()})
 
 
 def cgroup_ids(rows: Rows) -> NDArray[np.uint64]:
-    """Of the socket's own cgroup, else of that of the task which made it."""
+    """Return the id of the socket's cgroup; failing that, of the task that created the socket; 0 if unknown."""
     own: NDArray[np.uint64] = rows.sockets["cgroup_id"]
     return np.where(own == 0, rows.events["cgroup_id"], own)
 
 
 def unsigned(part: str, name: str) -> Reader:
-    """A 64-bit identity, kept exact; 0 for null."""
+    """Return a reader of a 64-bit identity as uint64, exact where float64 would not be; 0 is null.
+
+    ``part`` is the array of Rows that has the field, such as "sockets".
+    """
     return lambda rows, _: getattr(rows, part)[name].astype(np.uint64)

@@ -1,6 +1,6 @@
-"""The path of a cgroup to the service, container or pod that it stands for. Pure.
+"""Derive the service, container or pod from the path of a cgroup. Pure.
 
-The layouts are those that the managers document: systemd (systemd.unit(5), names escaped as in systemd-escape(1)),
+Recognised layouts, as documented by the managers: systemd (systemd.unit(5), names escaped as by systemd-escape(1)),
 Docker and Podman with the systemd or the cgroupfs driver, CRI (containerd, CRI-O) below Kubernetes' kubepods, LXC.
 """
 
@@ -25,9 +25,9 @@ _UNIT = re.compile(r"(?P<name>[^/]+)\.(?:service|scope|socket|mount|swap)$")
 
 @lru_cache(maxsize=4096)
 def service_of(path: str) -> str:
-    """``nginx``, ``docker:3f2a90b1c4d5``, ``pod:8a6f9c2e/3f2a90b1c4d5``; the path itself where it says nothing else.
+    """Return the name that a cgroup path stands for; the path itself if no layout matches; "" for the root cgroup.
 
-    Empty for the root, which stands for nothing.
+    Examples: ``nginx``, ``docker:3f2a90b1c4d5``, ``pod:8a6f9c2e/3f2a90b1c4d5``.
     """
     if path in ("", "/"):
         return ""
@@ -44,7 +44,7 @@ def service_of(path: str) -> str:
 
 
 def _unit(path: str) -> str:
-    """The innermost systemd unit; a delegated service may have cgroups of its own below it."""
+    """Return the name of the innermost systemd unit: a delegated service may have cgroups of its own below it."""
     for part in reversed(path.split("/")):
         if found := _UNIT.match(part):
             return _unescape(found["name"])
