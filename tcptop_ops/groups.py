@@ -1,10 +1,10 @@
-"""Connections put together: by process, remote address or network, local port, control group, or state. Pure.
+"""Group connections by process, remote address or network, local port, cgroup, or state. Pure.
 
-What the connections of a group have in common is a row of 64-bit words, which sort as it does. Rows are put together by
-a hash of the words, and the outcome is checked: two keys that meet in one hash stay two groups. The hash is the group's
-identity too, a negative number (a cookie never is), the same from tick to tick.
+What the connections of a group have in common, its key, is a row of uint64 words that sort in the key's order. Rows are
+grouped by a hash of their words; the result is checked, so that keys with equal hashes remain separate groups. The hash
+is also the group's identity: a negative number (cookies never are), equal from tick to tick.
 
-How a group's value is made of its connections' is the column's own rule: ``columns.Rule``.
+How a group's value is computed from those of its connections is the column's rule: ``columns.Rule``.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys
 from tcptop_ops.tracker import Flows, Rows
 
 Words = NDArray[np.uint64]
-"""What rows have in common: a row of numbers for each."""
+"""The keys of rows: uint64, shape (rows, words per key)."""
 
 NOT_KNOWN = "(not known)"
 LISTENERS = "(listeners)"
 LABEL_WORDS = 4
+"""Words of a cgroup's label that keys are sorted by: 32 bytes."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A way to put rows together. ``title`` and ``condition``: of one of the rows (Rows of length 1).
+    """A way to group rows.
 
-    ``narrows``: the column that the condition is about; none where no filter can say what the group is.
+    ``words`` returns the keys of rows. ``title`` and ``condition`` take one row of the group (Rows of length 1):
+    ``condition`` is a filter of column ``narrows`` that selects the group. ``narrows`` is "" if no filter can.
     """
 
     what: str
@@ -47,10 +49,10 @@ class Key:
     title: Callable[[Rows, Flows], str]
     narrows: str = ""
     condition: Callable[[Rows, Flows], str] = lambda _rows, _flows: ""
-    ends_tell: bool = False  # titles differ at their ends rather than at their beginnings
+    ends_tell: bool = False  # shorten titles in the middle: their ends tell them apart
 
 
-# The process: all that have one name, such as a server's workers
+# By the name of the process, so that the workers of a server are one group
 
 
 def _process_words(rows: Rows, _: Flows) -> Words:
@@ -68,13 +70,13 @@ def _process_condition(rows: Rows, _: Flows) -> str:
 
 
 def _quoted(name: str) -> str:
-    """As the filter language reads it."""
+    """Quote a name for the filter language, if it needs quotes."""
     if name.replace("-", "").replace("_", "").isalnum() and name.lower() not in ("and", "or", "not"):
         return name
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-# The remote address; a link-local one belongs to a device of a namespace. Listeners have none
+# By remote address; a link-local one is unique only within a device and namespace. Listeners are a group of their own
 
 
 def _halves(sockets: Records) -> Words:
@@ -119,7 +121,7 @@ def _net_title(rows: Rows, flows: Flows) -> str:
 
 
 def _net(rows: Rows, scope: str) -> str:
-    """The /24 or the /64 that the remote address is in. ``scope``: with its ``%``, or empty."""
+    """Return the /24 or the /64 of the remote address. ``scope``: "%" and the interface, or ""."""
     packed = rows.sockets["raddr"][0].tobytes()
     if packed.startswith(b"\0" * 10 + b"\xff\xff"):
         return f"{ipaddress.IPv4Address(packed[12:15] + bytes(1))}/24"
@@ -146,11 +148,14 @@ def _scope(packed: bytes, sockets: Records) -> str:
     return f"%{sockets['ifindex'][0]}" if is_link_local and sockets["ifindex"][0] else ""
 
 
-# The port of the service: the local one of a server's connections, the remote one of a client's
+# By the port of the service: the local port of incoming connections, the remote port of outgoing ones
 
 
 def _goes_out(rows: Rows, flows: Flows) -> NDArray[np.bool_]:
-    """Opened from here. Of one met in the middle of its life that is not told: nothing listens on its local port."""
+    """Return whether each connection was opened by this host, as ``NDArray[np.bool_]``.
+
+    A connection adopted in the middle of its life counts as outgoing if nothing listens on its local port.
+    """
     sockets, direction = rows.sockets, rows.events["direction"]
     live = flows.live.sockets
     doors = np.unique(bound_to(live[live["state"] == State.LISTEN]))
@@ -176,7 +181,7 @@ def _port_title(rows: Rows, flows: Flows) -> str:
     return f"-> :{port}" if out else f":{port}"
 
 
-# The control group: the service or container that it stands for, else its path
+# By the service or container of the cgroup; if it stands for none, by its path
 
 
 def _cgroup_label(number: int, flows: Flows) -> bytes:
@@ -185,7 +190,7 @@ def _cgroup_label(number: int, flows: Flows) -> bytes:
 
 
 def _cgroup_words(rows: Rows, flows: Flows) -> Words:
-    """The beginning of the label, by which it is sorted, and a digest of all of it."""
+    """Return the beginning of each row's label, which sorts it, and a digest of the whole label."""
     ids = cgroup_ids(rows)
     occurring = distinct(ids)
     table = np.zeros((len(occurring), LABEL_WORDS + 1), "u8")
@@ -201,7 +206,7 @@ def _cgroup_title(rows: Rows, flows: Flows) -> str:
     return text.printable(_cgroup_label(int(cgroup_ids(rows)[0]), flows)) or NOT_KNOWN
 
 
-# The state
+# By TCP state
 
 
 def _state_words(rows: Rows, _: Flows) -> Words:
@@ -222,17 +227,18 @@ KEYS: dict[str, Key] = {
     "cgroup": Key("service, container or control group", _cgroup_words, _cgroup_title, ends_tell=True),
     "state": Key("TCP state", _state_words, _state_title),
 }
-"""By what rows can be put together; ``none`` apart. The names are those of ``settings.GROUPS``."""
+"""The ways to group, by name. With ``none``, which means no grouping, the names are those of ``settings.GROUPS``."""
 
 
-# Rows to groups
+# Grouping, and the values of groups
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of some rows. Group g has the rows ``members[starts[g]:starts[g + 1]]`` (of all rows, live first).
+    """The groups of some rows.
 
-    ``identities``: negative; ``by_key``: the groups in the order of what they have in common.
+    Rows are indices into all rows of the flows, the live ones first. Group g has the rows ``members[starts[g]:starts[g
+    + 1]]``. ``identities`` are negative, one per group; ``by_key`` lists the groups in the order of their keys.
     """
 
     flows: Flows
@@ -244,34 +250,35 @@ class Groups:
     _made: dict[str, Values] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
+        """Return the number of groups."""
         return len(self.starts)
 
     @cached_property
     def counts(self) -> NDArray[np.intp]:
-        """Rows of each group."""
+        """The number of rows of each group."""
         return np.diff(np.append(self.starts, len(self.members)))
 
     def rows(self, group: int) -> NDArray[np.intp]:
-        """The rows of a group."""
+        """Return the rows of a group, as indices into all rows."""
         stop = self.starts[group + 1] if group + 1 < len(self) else len(self.members)
         return self.members[self.starts[group] : stop]
 
     def with_identity(self, identity: int) -> int | None:
-        """The group of this identity."""
+        """Return the group with this identity, or None."""
         found = np.flatnonzero(self.identities == identity)
         return int(found[0]) if len(found) else None
 
     def holding(self, row: int) -> int | None:
-        """The group that this row is in; None for one that the filter hides."""
+        """Return the group that contains this row; None for a row that the view hides."""
         at = np.flatnonzero(self.members == row)
         return int(np.searchsorted(self.starts, at[0], "right")) - 1 if len(at) else None
 
     def title(self, group: int) -> str:
-        """What its rows have in common, as people write it; printable ASCII."""
+        """Return what the rows of a group have in common, in printable ASCII."""
         return KEYS[self.key].title(self._one(group), self.flows)
 
     def condition(self, group: int, column: str) -> str:
-        """The filter of this column that shows its rows; empty where none does."""
+        """Return a filter of this column that selects the group's rows; "" if there is none."""
         key = KEYS[self.key]
         return key.condition(self._one(group), self.flows) if key.narrows == column else ""
 
@@ -279,20 +286,23 @@ class Groups:
         return row_of(self.flows, int(self.members[self.starts[group]]))
 
     def is_closed(self, group: int) -> bool:
-        """Whether all its rows have ended."""
+        """Return whether all connections of a group have ended."""
         return bool((self.rows(group) >= len(self.flows.live)).all())
 
     def column(self, column: Column) -> Values:
-        """A column's value for each group, by its rule. Made once: a tick is drawn more often than it is told."""
+        """Return a column's value for each group, computed by its rule.
+
+        Cached: a view is drawn more than once per tick.
+        """
         if column.id not in self._made:
             self._made[column.id] = _RULES[column.group.how](self, column, column.group)
         return self._made[column.id]
 
     def _values(self, read: Reader) -> Values:
-        """Of each row, aligned with ``members``."""
+        """Read one value per row, aligned with ``members``."""
         return np.take(self.flows.column(read), self.members)
 
-    # The rules. NaN, the null of numbers, takes no part
+    # One method per ``Rule.how``; NaN (null) is left out
 
     def _sum(self, column: Column, rule: Rule) -> Values:
         total = self._summed(self._values(rule.part or column.read))
@@ -342,7 +352,10 @@ class Groups:
 
     @cached_property
     def worst_rows(self) -> NDArray[np.intp]:
-        """The row of each group with the worst score; of several, one with the cause that tells most."""
+        """The row with the highest score of each group, as an index into all rows.
+
+        Of several with that score it is the one whose cause has the highest precedence: see ``_TELLING``.
+        """
         badness = self._values(_badness)
         greatest = np.repeat(np.maximum.reduceat(badness, self.starts), self.counts)
         at = np.flatnonzero(badness == greatest)
@@ -362,20 +375,20 @@ _RULES: dict[str, Callable[[Groups, Column, Rule], Values]] = {
 }
 
 _TELLING = np.array([len(CAUSES) * 2 - n if one.rule is not None else n for n, one in enumerate(CAUSES)])
-"""Of rows with one score the first rule counts, as within a row; where nothing is wrong, who works before who idles."""
+"""Precedence of causes among rows with equal scores: rules in their order, then healthy, then idle, then unknown."""
 
 
 def _badness(rows: Rows, _: Flows) -> Values:
-    """The score as it is seen, then the cause."""
+    """Return the score as it is shown, with the precedence of the cause as the lesser digits."""
     scores = np.rint(np.nan_to_num(rows.rates["score"].astype("f8"), nan=-1.0))
     badness: Values = scores * 1000 + _TELLING[rows.rates["cause"]]
     return badness
 
 
 def put_together(flows: Flows, key: str, which: NDArray[np.intp]) -> Groups:
-    """The groups of these rows (of all rows, the live ones first)."""
+    """Group rows. ``key``: a name of KEYS; ``which``: indices into all rows, the live ones first."""
     read = KEYS[key].words
-    words = np.take(flows.column(read), which, axis=0)  # several times as fast as an index, for rows of words
+    words = np.take(flows.column(read), which, axis=0)  # several times as fast as indexing
     order, starts = _arranged(words)
     firsts = words[order[starts]]
     identities = -1 - (_hashed(firsts) >> np.uint64(1)).astype(np.int64)
@@ -383,19 +396,22 @@ def put_together(flows: Flows, key: str, which: NDArray[np.intp]) -> Groups:
 
 
 def _arranged(words: Words) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """An order in which equal rows stand beside each other, and where each lot of them begins."""
+    """Return an order in which equal rows are adjacent, and the position in it at which each run of them begins."""
     hashes = _hashed(words)
     order = _sorting(hashes)
     starts = _begins(hashes[order][:, None])
     ordered = np.take(words, order, axis=0)
-    if len(_begins(ordered)) > len(starts):  # two had the same hash
+    if len(_begins(ordered)) > len(starts):  # hash collision
         order = np.lexsort(words.T)
         starts = _begins(words[order])
     return order, starts
 
 
 def _sorting(numbers: Words) -> NDArray[np.intp]:
-    """An order in which equal numbers stand beside each other: of 16 bits numpy sorts by digits, in half the time."""
+    """Return an order in which equal numbers are adjacent.
+
+    Four passes over 16-bit digits, for which numpy uses a radix sort, take half the time of one sort of 64-bit numbers.
+    """
     digits = numbers.view("u2").reshape(len(numbers), 4)
     order = np.argsort(digits[:, 0], kind="stable")
     for place in (1, 2, 3):
@@ -404,7 +420,7 @@ def _sorting(numbers: Words) -> NDArray[np.intp]:
 
 
 def _begins(ordered: Words) -> NDArray[np.intp]:
-    """Where a row differs from the one before it."""
+    """Return the positions at which a row differs from the one before it."""
     differs = np.zeros(len(ordered), np.bool_)
     differs[:1] = True
     for column in ordered.T:
@@ -413,7 +429,7 @@ def _begins(ordered: Words) -> NDArray[np.intp]:
 
 
 def _hashed(words: Words) -> Words:
-    """One number for each row of words: each is multiplied by an odd number, and its high bits stirred into the low."""
+    """Return a 64-bit hash of each row of words: multiply by an odd constant, then fold high bits into low ones."""
     found = np.zeros(len(words), "u8")
     for column in words.T:
         found = (found ^ column) * np.uint64(0x9E3779B97F4A7C15)
@@ -422,31 +438,35 @@ def _hashed(words: Words) -> Words:
 
 
 def row_of(flows: Flows, row: int) -> Rows:
-    """One of all rows, as arrays of length 1."""
+    """Return one row, given as an index into all rows, as arrays of length 1."""
     edge = len(flows.live)
     rows, at = (flows.live, row) if row < edge else (flows.closed, row - edge)
     return rows.take(np.arange(at, at + 1))
 
 
-# One group in figures
+# Figures about one group
 
 
 @dataclass(frozen=True)
 class Census:
-    """Who is in a group. ``connections`` has all of them; ``causes``: of the bad ones, the most frequent first."""
+    """What is in a group: counts, and its bad connections.
+
+    ``connections`` counts all rows, listeners and closed ones included. ``causes``: name and count of each cause of the
+    bad rows, the most frequent first.
+    """
 
     connections: int
     listeners: int
     closed: int
     bad: int
     causes: tuple[tuple[str, int], ...]
-    processes: int  # names
-    remotes: int  # addresses
-    worst: tuple[int, ...]  # rows, of the bad ones, the worst first
+    processes: int  # distinct process names
+    remotes: int  # distinct remote addresses
+    worst: tuple[int, ...]  # indices of bad rows, the highest score first
 
 
 def census(groups: Groups, group: int, most: int = 3) -> Census:
-    """Of one group. ``most``: how many of the bad rows are told."""
+    """Count what is in a group. ``most``: maximum length of ``worst``."""
     flows, rows = groups.flows, np.sort(groups.rows(group))
     edge = len(flows.live)
     few = 4 * len(rows) < len(flows)
@@ -477,6 +497,6 @@ def census(groups: Groups, group: int, most: int = 3) -> Census:
 
 
 def _how_many(words: Words) -> int:
-    """Different ones; zeros are none."""
+    """Return the number of distinct keys; keys of zeros alone mean "not known" and are not counted."""
     hashes = _hashed(words[words.any(axis=1)])
     return len(_begins(hashes[_sorting(hashes)][:, None]))

@@ -1,4 +1,4 @@
-"""What is looked at: rows sorted, chosen and put together, columns chosen. Feeds the screen and every output."""
+"""Select, sort and group rows, and choose columns: a View is what the screen draws and what every output prints."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """What to show, and in which order."""
+    """What to show, and in which order. ``falling``: the greatest value first."""
 
     columns: tuple[Column, ...] = field(default_factory=lambda: tuple(find(name) for name in DEFAULT))
     sort: Column = field(default_factory=lambda: find(DEFAULT_SORT))
     falling: bool = True
     show_closed: bool = True
     show_loopback: bool = True
-    widths: Mapping[str, int] = field(default_factory=dict)  # those that the user wants, by column id
-    thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by column id
+    widths: Mapping[str, int] = field(default_factory=dict)  # widths set by the user, by column id
+    thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # set by the user, by column id
     filter: Filter | None = None  # None: every row
-    group: str = "none"  # groups.KEYS
+    group: str = "none"  # a name of groups.KEYS, or "none"
     unfolded: frozenset[int] = frozenset()  # identities of the groups whose connections are shown
 
 
 @dataclass(frozen=True)
 class View:
-    """Rows in their order. ``order`` holds indices into the flows' rows, live ones first; -1 - g is group g.
+    """The rows to show, in order.
 
-    The connections of an unfolded group follow it.
+    ``order``: int array; an entry >= 0 is an index into all rows (live ones first), an entry -1 - g is group g. The
+    connections of an unfolded group follow it.
     """
 
     flows: Flows
@@ -48,15 +49,16 @@ class View:
     groups: Groups | None = None
 
     def __len__(self) -> int:
+        """Return the number of lines: connections and groups that are shown."""
         return len(self.order)
 
     @property
     def connections(self) -> int:
-        """How many there are, in folded groups too."""
+        """The number of connections, including those in folded groups."""
         return len(self.order) if self.groups is None else len(self.groups.members)
 
     def values(self, column: Column, start: int = 0, stop: int | None = None) -> list[Any]:
-        """The raw values of a column, for the rows in this window of the order."""
+        """Return the raw values of a column for the lines ``start`` to ``stop`` of the view; null is NaN, b"" or 0."""
         which = self.order[start:stop]
         if self.groups is None:
             return read_at(self.flows, column, which)
@@ -64,7 +66,7 @@ class View:
         return self._mixed(which, lambda numbers: of_groups[numbers], lambda rows: read_at(self.flows, column, rows))
 
     def cookies(self, start: int = 0, stop: int | None = None) -> list[int]:
-        """The cookies of these rows; of a group its identity, which is negative."""
+        """Return the cookies of these lines; for a group its identity, which is negative."""
         which = self.order[start:stop]
         if self.groups is None:
             return self._cookies(which)
@@ -91,21 +93,22 @@ class View:
         return found
 
     def group_at(self, position: int) -> int | None:
-        """The number of the group at this position; None: a connection is there."""
+        """Return the number of the group at this position; None if a connection is there."""
         entry = int(self.order[position])
         return -1 - entry if entry < 0 else None
 
     def is_closed(self, position: int) -> bool:
-        """Whether the row at this position of the order has ended; of a group, all in it."""
+        """Return whether the connection at this position has ended; for a group, whether all its connections have."""
         number = self.group_at(position)
         if self.groups is not None and number is not None:
             return self.groups.is_closed(number)
         return bool(self.order[position] >= len(self.flows.live))
 
     def position_of(self, cookie: int) -> int | None:
-        """Where a connection stands now, or its group where that is folded; or the group of this identity.
+        """Return the position of a connection, or of its group while that is folded; None if it is not in the view.
 
-        The live one first, where a closed one had the same cookie.
+        A negative ``cookie`` is a group's identity. If a live and a closed connection share a cookie, the live one
+        wins.
         """
         if cookie < 0:
             number = None if self.groups is None else self.groups.with_identity(cookie)
@@ -124,7 +127,7 @@ class View:
 
 
 def read_at(flows: Flows, column: Column, which: NDArray[np.intp]) -> list[Any]:
-    """A column's values at these rows only."""
+    """Return a column's values at these rows only (indices into all rows)."""
     return _gather(flows, which, lambda rows: column.read(rows, flows))
 
 
@@ -141,19 +144,19 @@ def _gather(flows: Flows, which: NDArray[np.intp], read: Any) -> list[Any]:
 
 
 def ranks(values: Values, falling: bool) -> Values:
-    """Keys that sort ascending in the wanted order, nulls last."""
+    """Return keys that sort ascending in the wanted order, nulls last."""
     if values.dtype.kind in "SU":
         _, keys = np.unique(values, return_inverse=True)
         empty = values == values.dtype.type()
         return np.where(empty, np.iinfo(np.intp).max, -keys if falling else keys)
     if values.dtype.kind == "f":
         return -values if falling else values
-    # An identity: 0 is null. Less 1, it wraps to the greatest there is.
+    # An identity (uint64), of which 0 is null: 0 - 1 wraps to the greatest value, so nulls come last.
     return values.max(initial=0) - values if falling else values - 1
 
 
 def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
-    """Indices of all rows in order; ties by cookie, nulls last."""
+    """Return the indices of all rows in order; nulls last, ties by cookie."""
     keys = ranks(column.seen(flows.column(column.read)), falling)
     by_cookie = np.concatenate(
         [flows.by_cookie, len(flows.live) + np.argsort(flows.closed.sockets["cookie"], kind="stable")]
@@ -162,14 +165,14 @@ def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
 
 
 def make(flows: Flows, spec: Spec) -> View:
-    """The view of these flows."""
+    """Build the view of these flows."""
     if spec.group != "none":
         return _grouped(flows, spec)
     return View(flows, spec, _chosen(flows, spec, sort(flows, spec.sort, spec.falling)))
 
 
 def _chosen(flows: Flows, spec: Spec, order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Without the rows that are hidden."""
+    """Drop the rows that are hidden: closed ones, loopback ones, and those that the filter excludes."""
     if not spec.show_closed:
         order = order[order < len(flows.live)]
     if not spec.show_loopback:
@@ -182,7 +185,7 @@ def _chosen(flows: Flows, spec: Spec, order: NDArray[np.intp]) -> NDArray[np.int
 
 
 def _grouped(flows: Flows, spec: Spec) -> View:
-    """Groups in the order of their own values, ties by what they have in common; the rows of the unfolded ones."""
+    """Build a view of groups, sorted by value, ties by key; unfolded groups are followed by their connections."""
     groups = put_together(flows, spec.group, _chosen(flows, spec, np.arange(len(flows))))
     keys = ranks(spec.sort.seen(groups.column(spec.sort)), spec.falling)
     order = groups.by_key[np.argsort(keys[groups.by_key], kind="stable")]
@@ -195,7 +198,7 @@ def _grouped(flows: Flows, spec: Spec) -> View:
 
 
 def _sorted(flows: Flows, spec: Spec, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """These rows, as ``sort`` would have them."""
+    """Sort these rows as ``sort`` does."""
     cookies = np.concatenate([part.sockets["cookie"] for part in (flows.live, flows.closed)])
     rows = rows[np.lexsort((cookies[rows], rows >= len(flows.live)))]
     keys = ranks(spec.sort.seen(flows.column(spec.sort.read)[rows]), spec.falling)
@@ -203,9 +206,9 @@ def _sorted(flows: Flows, spec: Spec, rows: NDArray[np.intp]) -> NDArray[np.intp
 
 
 def worst(view: View) -> int | None:
-    """The position of the row with the highest score, the first of several; none in an empty view.
+    """Return the position of the row with the highest score, the first of several; None in an empty view.
 
-    Of a group and a connection in it, the connection's.
+    A connection is preferred to the group that contains it.
     """
     if not len(view):
         return None
@@ -223,7 +226,10 @@ def worst(view: View) -> int | None:
 
 
 def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes, int]]:
-    """Who keeps a listener (Rows of length 1) in SYN-RECV: addresses (16 bytes) and how often, the greatest first."""
+    """Return who has half-open connections (SYN-RECV) to a listener (Rows of length 1).
+
+    Each is an address (16 bytes) and a count, the greatest first.
+    """
     half_open = flows.snapshot.half_open
     mine = half_open["raddr"][bound_to(half_open) == bound_to(listener.sockets)[0]]
     if not len(mine):
@@ -234,7 +240,7 @@ def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes
 
 
 def row_at(view: View, position: int) -> Rows:
-    """A connection's row, as arrays of length 1. Raises ValueError for a group."""
+    """Return the row of the connection at this position, as arrays of length 1. Raises ValueError for a group."""
     if view.group_at(position) is not None:
         raise ValueError("a group is no connection")
     return row_of(view.flows, int(view.order[position]))
