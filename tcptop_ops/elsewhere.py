@@ -1,4 +1,4 @@
-"""What shows one connection, and nothing else, in other tools: commands of ss and tcpdump, and a filter. Pure."""
+"""Make commands and filters that show exactly one connection in other tools: ss, tcpdump and this program. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from tcptop_ops.snapshot import Records, State
 from tcptop_ops.tracker import Flows, Rows
 
 IN_NAMESPACE = "nsenter --net=/proc/{pid}/ns/net "
-"""util-linux; a shell's word of no special characters."""
+"""A prefix that runs a command in the network namespace of a process (nsenter of util-linux).
+
+It needs no shell quoting.
+"""
 
 _SAME = ("netns", "laddr", "lport", "raddr", "rport")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What shows the connection: the tool's name, and what to type, a line of the shell."""
+    """A command that shows the connection. ``typed`` is a line for a shell, or a filter."""
 
     tool: str
     typed: str
@@ -28,14 +31,17 @@ class Command:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The commands, and what has to be known about them ("" for nothing)."""
+    """The commands, and a note on how to use them ("" for none)."""
 
     commands: tuple[Command, ...]
     note: str
 
 
 def commands(rows: Rows, flows: Flows, own_netns: int) -> Elsewhere:
-    """Of the connection or listener in ``rows`` (of length 1). ``own_netns``: this program's; 0: not known."""
+    """Return the commands for the connection or listener in ``rows`` (Rows of length 1).
+
+    ``own_netns``: inode number of this program's network namespace, 0 if it is not known.
+    """
     socket = rows.sockets[0]
     inside, note = _where(rows, own_netns)
     wanted = filter_text(rows, flows)
@@ -53,7 +59,7 @@ def commands(rows: Rows, flows: Flows, own_netns: int) -> Elsewhere:
 
 
 def _where(rows: Rows, own_netns: int) -> tuple[str, str]:
-    """What enters the connection's network namespace, or why that is not known."""
+    """Return the prefix that enters the connection's network namespace, and a note if no process there is known."""
     netns, pid = int(rows.sockets["netns"][0]), int(rows.owners["pid"][0])
     if not own_netns or not netns or netns == own_netns:
         return "", ""
@@ -63,7 +69,7 @@ def _where(rows: Rows, own_netns: int) -> tuple[str, str]:
 
 
 def has_twins(rows: Rows, flows: Flows) -> bool:
-    """Whether others have the same addresses and ports: listeners with SO_REUSEPORT, or those of two devices."""
+    """Return whether other rows have the same addresses and ports: SO_REUSEPORT listeners, or two devices' sockets."""
     socket, count = rows.sockets[0], 0
     for part in (flows.live, flows.closed):
         same = np.ones(len(part), np.bool_)
@@ -75,9 +81,10 @@ def has_twins(rows: Rows, flows: Flows) -> bool:
 
 
 def _ss(socket: Records, has_twins: bool) -> str:
-    """ss(8), FILTER. An IPv4 address finds mapped ones too, 0.0.0.0 and [::] nothing but themselves; scopes are errors.
+    """Return the ss command (ss(8), FILTER).
 
-    Only what ss prints, by -e, tells twins apart: ``sk:`` is the cookie. -O makes it one line.
+    An IPv4 address matches IPv4-mapped ones too, 0.0.0.0 and [::] only themselves; a scope is a syntax error. Twins
+    differ only in the cookie, ``sk:`` in the output of -e; -O prints one line per socket.
     """
     options = "-tlinH" if socket["state"] == State.LISTEN else "-tinH"
     here, there = _ends(socket)
@@ -88,7 +95,7 @@ def _ss(socket: Records, has_twins: bool) -> str:
 
 
 def _packets(socket: Records) -> str:
-    """pcap-filter(7): both ends; of a listener its port, and its address where it is bound to one."""
+    """Return a capture filter (pcap-filter(7)) of both ends; for a listener its port, and its address if it has one."""
     ends = [("laddr", "lport")] if socket["state"] == State.LISTEN else [("laddr", "lport"), ("raddr", "rport")]
     parts = ["tcp"]
     for address, port in ends:
@@ -98,9 +105,10 @@ def _packets(socket: Records) -> str:
 
 
 def filter_text(rows: Rows, flows: Flows) -> str:
-    """The filter of this program, with the namespace where there are several, and the cookie where that is not enough.
+    """Return a filter of this program that matches this connection only.
 
-    A scope is the device's number: ``[fe80::1%2]:22``.
+    It names the network namespace if there are several, and the cookie if there are twins. A scope is the interface
+    index: ``[fe80::1%2]:22``.
     """
     socket = rows.sockets[0]
     scope = f"%{int(socket['ifindex'])}" if socket["ifindex"] else ""
@@ -115,7 +123,7 @@ def filter_text(rows: Rows, flows: Flows) -> str:
 
 
 def _ends(socket: Records, scope: str = "") -> tuple[str, str]:
-    """Both ends as ``10.0.0.1:443`` and ``[::1]:443``. ``scope``: of link-local addresses."""
+    """Return the local and the remote endpoint as text. ``scope`` is appended to link-local addresses."""
     here, there = (
         text.endpoint(_address(socket[f"{side}addr"], scope), str(int(socket[f"{side}port"]))) for side in "lr"
     )

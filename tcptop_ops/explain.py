@@ -1,4 +1,4 @@
-"""One page about a column, a cause or an operator: for ``--explain`` and for the screen. Pure."""
+"""Make the page about a column, a cause or an operator, for ``--explain`` and for the screen. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tcptop_ops.operators import OPERATORS, Operator
 
 WIDTH = 80
 LABEL = 12
+"""Characters of a page's left column, which holds the labels."""
+
 CAUSE_LABELS = ("told by", "what to do", "in the code", "order", "shared", "see also", "filter")
 LABELS = frozenset((*CAUSE_LABELS, "kernel", "colours", "sort", "arguments", "asked by", "tells", "not seen", "counts"))
 
@@ -58,7 +60,7 @@ KERNEL_FIELDS = {
     "drops": "sk_drops",
     "cc": "icsk_ca_ops->name",
 }
-"""Where the value comes from: struct tcp_info (include/uapi/linux/tcp.h), inet_diag, or the socket itself."""
+"""Where a column's value comes from, by id: struct tcp_info (include/uapi/linux/tcp.h), inet_diag, or the socket."""
 
 MORE = {
     "score": "The severity of the rule that named the cause. It rises at once and halves in ten seconds, so that a"
@@ -121,7 +123,7 @@ RELATED = {
 
 
 class Word(NamedTuple):
-    """Something that has a page: its name, which kind it is, and a few words about it."""
+    """A name that has a page, its kind (cause, column or operator), and a short description."""
 
     name: str
     kind: str
@@ -129,14 +131,17 @@ class Word(NamedTuple):
 
 
 def words() -> list[Word]:
-    """Everything that has a page: causes, columns, operators."""
+    """Return every name that has a page: causes, columns, operators."""
     found = [Word(cause.name, "cause", cause.means) for cause in CAUSES]
     found += [Word(column.id, "column", column.help) for column in COLUMNS]
     return found + [Word(operator.name, "operator", operator.short) for operator in OPERATORS]
 
 
 def page(word: str, width: int = WIDTH) -> str:
-    """The page about a column (id, alias or title), a cause or an operator. Raises Usage for any other word."""
+    """Return the page about a column (id, alias or title), a cause or an operator.
+
+    Raises Usage if ``word`` is none of these.
+    """
     wanted = word.strip()
     cause = diagnosis.find(wanted.lower())
     if cause is not None:

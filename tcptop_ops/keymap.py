@@ -1,4 +1,4 @@
-"""THE table of keys: the screen's bindings, its help, its palette and the configuration file are made from it."""
+"""Define the table of keys: bindings, help, command palette and the settings file are generated from it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Key:
-    """What some keys do. ``id``: what the configuration calls it; ``keys``: their names, separated by commas.
+    """An action and its keys. ``id``: its name in the settings file; ``keys``: Textual's names, separated by commas.
 
-    ``words``: what it does, in as many words as the last line has room for if ``bar``. Those with the same words are
-    one line of the help. ``told``: what the palette says of it, if that is more.
+    ``words``: a short label, shown in the key bar if ``bar`` is set; entries with the same label share a line of the
+    help. ``told``: a longer label for palette and help, "" if there is none. ``priority``: the key works before any
+    widget's.
     """
 
     id: str
@@ -60,6 +61,8 @@ APP: tuple[Key, ...] = (
     Key("delay.shorter", "minus", "delay(-1)", DELAY),
     Key("help", "question_mark,f1", "help", "Help", bar=True, told="Keys, filters, marks, columns"),
 )
+"""Keys of the main screen."""
+
 
 _MOVE = "Down and up"
 _PAGE = "A page down and up"
@@ -75,6 +78,8 @@ TABLE: tuple[Key, ...] = (
     Key("table.right", "right", "sideways(8)", _SIDE),
     Key("table.left", "left", "sideways(-8)", _SIDE),
 )
+"""Keys of the table."""
+
 
 _TICK = "A tick back and on"
 _SKIP = "Ten seconds back and on"
@@ -92,7 +97,7 @@ REPLAY: tuple[Key, ...] = (
     Key("replay.start", "0", "to_start", _ENDS),
     Key("replay.end", "dollar_sign", "to_end", _ENDS),
 )
-"""Those that only a recording has."""
+"""Keys that exist only while a recording is played."""
 
 _SPEED = "Faster or slower"
 MEANT = {
@@ -100,10 +105,13 @@ MEANT = {
     "delay.longer": (_SPEED, ""),
     "delay.shorter": (_SPEED, ""),
 }
-"""What keys of the app are called where a recording is played: by id, ``words`` and ``told``."""
+"""Labels (``words``, ``told``) of app keys that differ while a recording is played, by id."""
 
 REPLAY_APP: tuple[Key, ...] = tuple(
     replace(key, words=MEANT[key.id][0], told=MEANT[key.id][1]) if key.id in MEANT else key for key in APP
 )
+"""The keys of the main screen while a recording is played."""
+
 
 KEYS = APP + TABLE + REPLAY
+"""Every key that the settings file may change."""

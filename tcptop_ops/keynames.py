@@ -1,4 +1,4 @@
-"""The names of keys, as Textual writes them, and the characters that they type. Pure."""
+"""Convert between key names, as Textual spells them, and the characters that the keys type. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SHORTER = {
     "plus_sign": "plus",
     "low_line": "underscore",
 }
-"""Names that Textual writes shorter than Unicode does (``textual.keys.KEY_NAME_REPLACEMENTS``)."""
+"""Names that Textual spells shorter than Unicode (``textual.keys.KEY_NAME_REPLACEMENTS``)."""
 
 MODIFIERS = frozenset({"ctrl", "shift", "alt"})
 
 
 def of_character(character: str) -> str:
-    """The name of the key that types it, as ``textual.keys`` makes it."""
+    """Return the name of the key that types this character, as ``textual.keys`` forms it."""
     if character.isalnum():
         return character
     name = unicodedata.name(character).lower().replace("-", "_").replace(" ", "_")
@@ -30,18 +30,18 @@ def of_character(character: str) -> str:
 
 
 CHARACTERS = {of_character(character): character for character in string.punctuation + " "}
-"""What the keys with a name type: those of ASCII."""
+"""ASCII punctuation and the space, by the name of the key that types it."""
 
 NAMED = frozenset(CHARACTERS) | {
     *("up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete"),
     *("backspace", "tab", "enter", "escape"),
     *(f"f{n}" for n in range(1, 25)),
 }
-"""Keys that have a name rather than a letter."""
+"""Names of the keys that are not letters or digits."""
 
 
 def canonical(key: str) -> str:
-    """A key as Textual names it; it may be given as what it types. Raises Usage where there is none."""
+    """Return a key's name as Textual spells it; a key may be given by the character that it types. Raises Usage."""
     if len(key) == 1:
         if not key.isprintable():
             raise Usage("a key that can't be printed has a name", "for instance: tab, escape, space")
@@ -60,7 +60,7 @@ def canonical(key: str) -> str:
 
 
 def listed(keys: str) -> tuple[str, ...]:
-    """``"q,f10"``: each as Textual names it, once. Raises Usage."""
+    """Return the names in a list such as ``"q,f10"``, as Textual spells them, without duplicates. Raises Usage."""
     names = [name.strip() for name in keys.split(",")]
     if not all(names):
         raise Usage("a key is missing", 'for instance: "q,f10"; the comma itself is called comma')

@@ -1,4 +1,4 @@
-"""Names in place of addresses and ports: a plain mapping that ``names`` fills, and the text that it makes. Pure."""
+"""Show names in place of addresses and ports: a mapping, filled by ``names``, and the text made with it. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import Column, find
 
 Key = bytes | int
-"""Whose name it is: 16 bytes of an address (IPv4 mapped), or a port of TCP."""
+"""What a name belongs to: the 16 bytes of an address (IPv4-mapped), or a TCP port."""
 
 NameBook = Mapping[Key, str]
-"""Names that ``harmless`` has let through; what has none is not in it."""
+"""Names that have passed ``harmless``; a key without a name is absent."""
 
 NOBODY: NameBook = MappingProxyType({})
 
@@ -22,16 +22,17 @@ ENDPOINTS = frozenset({"peer", "local"})
 ADDRESSES = frozenset({"laddr", "raddr"})
 PORTS = frozenset({"lport", "rport"})
 NAMED = ENDPOINTS | ADDRESSES | PORTS
-"""Columns that may show a name."""
+"""Ids of the columns that may show a name."""
 
 LONGEST = 255
-"""Characters of a name: more than DNS can hold (RFC 1035, 2.3.4)."""
+"""Maximum length of a name in characters, which no DNS name exceeds (RFC 1035, 2.3.4)."""
 
 
 def harmless(name: str) -> str:
-    """A name as it may be shown; "" for one that could be taken for something else than a name.
+    """Return a name as it may be shown; "" for one that could be mistaken for something else.
 
-    Whoever owns an address chooses its name: it may steer a terminal, or look like another address and port.
+    Names are untrusted, since whoever owns an address chooses its name: it could contain terminal escapes, or look like
+    another address and port.
     """
     shown = text.printable(name.rstrip("."))
     if not shown or len(shown) > LONGEST or set(shown) & set(" :*") or _looks_like_an_address(shown):
@@ -48,16 +49,16 @@ def _looks_like_an_address(name: str) -> bool:
 
 
 def keys(column: Column, value: Any) -> list[Key]:
-    """Whose names a cell of this column could show."""
+    """Return the keys whose names a cell of this column could show."""
     if column.id in PORTS:
-        return [int(value)] if value > 0 else []  # a NaN is not
+        return [int(value)] if value > 0 else []  # false for NaN
     if column.id not in NAMED:
         return []
     return [*_host(value), *([_port(value)] * (column.id in ENDPOINTS and _port(value) > 0))]
 
 
 def _host(packed: bytes) -> list[Key]:
-    """None for the unspecified address, and for a link-local one: it is somebody else on every link."""
+    """Return the key of an address; an empty list for the unspecified and for link-local ones, which are not unique."""
     address = packed[:16]
     if not any(address[12:] if _is_mapped(address) else address):
         return []
@@ -73,7 +74,7 @@ def _port(packed: bytes) -> int:
 
 
 def shower(column: Column, names: NameBook) -> Callable[[Any], str]:
-    """``Column.show``, with a name wherever one is known."""
+    """Return a formatter like ``Column.show`` that uses names where they are known."""
     if not names or column.id not in NAMED:
         return column.show
     if column.id in PORTS:
@@ -91,6 +92,6 @@ def _endpoint(column: Column, packed: bytes, names: NameBook) -> str:
 
 
 def all_keys(columns: Iterable[Column], values: Callable[[Column], Iterable[Any]]) -> list[Key]:
-    """Whose names these columns could show: each once, column by column, in the order of the rows."""
+    """Return the distinct keys of these columns: column by column, in the order of the rows."""
     named = [column for column in columns if column.id in NAMED]
     return list(dict.fromkeys(key for column in named for value in values(column) for key in keys(column, value)))

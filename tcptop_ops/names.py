@@ -1,6 +1,6 @@
-"""Names of hosts, by reverse DNS, and of services, looked up by a few threads of their own.
+"""Resolve host names (reverse DNS) and service names in background threads.
 
-Nobody waits for a name server: whoever draws takes the names that are known by then, and the numbers for the rest.
+Nothing waits for a name server: callers use the names known so far, and numbers for the rest.
 """
 
 from __future__ import annotations
@@ -18,56 +18,65 @@ from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, showe
 from tcptop_ops.view import View
 
 THREADS = 4
+"""Number of threads that resolve names."""
+
 MOST_WANTED = 512
-"""Names that may wait to be looked up: more than a screen shows."""
+"""Maximum number of names that wait for a lookup: more than a screen shows."""
 
 MOST_KNOWN = 4096
+"""Maximum number of answers that are kept; those not wanted for longest are dropped first."""
+
 KEPT_S, FAILED_KEPT_S = 600.0, 60.0
+"""Seconds that a host's name, and a failed lookup, are kept before they are looked up again."""
+
 FIRST_WAIT_S = 1.0
+"""Seconds that the first tick of an output waits for names."""
+
 DEADLINE_S = 5.0
-"""An answer that takes longer is none: the name server's, not the host's, is what it tells of."""
+"""Seconds after which a late answer is discarded: it is likely to report a failing name server, not a missing name."""
 
 LookUp = Callable[[Key], str]
-"""The name of an address or of a port; "" or OSError where there is none. Called by several threads."""
+"""A function from a key to its name; "" or OSError if there is none. It is called from several threads."""
 
 
 class System:
-    """What this host's resolver says (nsswitch.conf(5)): hosts of its own network namespace, and TCP's services."""
+    """The resolver of this host (nsswitch.conf(5)): hosts as its own network namespace sees them, and TCP services."""
 
     def __init__(self) -> None:
+        """Set up a lock, since getservbyport(3) is not thread-safe."""
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, key: Key) -> str:
-        """See LookUp."""
+        """Look up a name, as ``LookUp`` describes."""
         return self._service(key) if isinstance(key, int) else self._host(key)
 
     def _service(self, port: int) -> str:
-        with self._one_at_a_time:  # getservbyport(3) answers in memory that its next call writes to
+        with self._one_at_a_time:  # getservbyport(3) returns static memory that its next call overwrites
             return socket.getservbyport(port, "tcp")
 
     def _host(self, packed: bytes) -> str:
         address = ipaddress.IPv6Address(packed)
         text = str(address.ipv4_mapped or address).encode()
-        return socket.gethostbyaddr(text)[0]  # type: ignore[arg-type]  # text would be encoded, by a codec imported now
+        return socket.gethostbyaddr(text)[0]  # type: ignore[arg-type]  # bytes, as a str would import the idna codec
 
 
 class Known(NamedTuple):
-    """An answer; "" is one too. ``until``: from then on it is asked for again."""
+    """An answer, "" if there is no name. ``until``: when to ask again, on the resolver's clock."""
 
     name: str
     until: float
 
 
 def _kept_s(key: Key, name: str) -> float:
-    """What a port is called stays as it is while the program runs."""
+    """Return how long an answer is kept, in seconds; a port's name never changes while the program runs."""
     return float("inf") if isinstance(key, int) else KEPT_S if name else FAILED_KEPT_S
 
 
 class Resolver:
-    """Looks up what is wanted now, and keeps what it found. No method waits but ``wait``.
+    """Looks up names that are wanted and keeps the answers. No method but ``wait`` blocks.
 
-    A name that has expired is in the book until the next answer. Threads start when they are first needed, and keep
-    nobody from ending.
+    An expired name stays in the book until the next answer. Threads are started on demand, and are daemons: they do not
+    keep the process alive.
     """
 
     def __init__(
@@ -79,29 +88,34 @@ class Resolver:
         most_known: int = MOST_KNOWN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Set limits. ``look_up`` None is the system's resolver; ``clock`` is monotonic, in seconds."""
         self._look_up = look_up or System()
         self._most_threads, self._most_wanted, self._most_known = threads, most_wanted, most_known
         self._clock = clock
         self._tell: Callable[[], object] = lambda: None
         self._news = threading.Condition()
         self._wanted: OrderedDict[Key, None] = OrderedDict()
-        self._asked: dict[Key, float] = {}  # key -> when an answer is too late
-        self._known: OrderedDict[Key, Known] = OrderedDict()  # what was wanted last, last
+        self._asked: dict[Key, float] = {}  # key -> time after which its answer is discarded
+        self._known: OrderedDict[Key, Known] = OrderedDict()  # most recently wanted last
         self._threads: list[threading.Thread] = []
         self._ended = False
 
     def on_change(self, tell: Callable[[], object]) -> None:
-        """Whom to tell when the book has changed: in any thread, and it must not ask back; never after ``close``."""
+        """Set the callback for changes of the book.
+
+        It is called from any thread, with the lock held, so it must not call this object; it is never called after
+        ``close``.
+        """
         self._tell = tell
 
     @property
     def book(self) -> NameBook:
-        """All names that are known now; it does not change any more."""
+        """A snapshot of all names known now."""
         with self._news:
             return {key: known.name for key, known in self._known.items() if known.name} or NOBODY
 
     def want(self, keys: Iterable[Key]) -> None:
-        """Look these up, as far as they are not known; what was wanted before, and not begun, no longer is."""
+        """Request names; those that are known are not looked up. Earlier requests that have not begun are dropped."""
         now = self._clock()
         with self._news:
             self._wanted.clear()
@@ -125,18 +139,18 @@ class Resolver:
             thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Until all that is wanted is answered, at most this long. True if it is."""
+        """Block until all requests are answered, at most this many seconds. Return whether they are."""
         with self._news:
             return self._news.wait_for(lambda: not self._wanted and not self._asked, seconds)
 
     def close(self) -> None:
-        """End the threads, those that wait for an answer with it, or with the process: at once in any case."""
+        """Stop the threads without waiting: one that waits for an answer ends with it, or with the process."""
         with self._news:
             self._ended = True
             self._wanted.clear()
             self._news.notify_all()
 
-    # In the threads
+    # Run by the threads
 
     def _work(self) -> None:
         while (key := self._next()) is not None:
@@ -165,11 +179,14 @@ class Resolver:
                 self._known.popitem(last=False)
             self._news.notify_all()
             if name != (before.name if before is not None else "") and not self._ended:
-                self._tell()  # with the lock: nobody is told after close()
+                self._tell()  # with the lock held, so that there is no call after close()
 
 
 def for_outputs(resolver: Resolver | None = None) -> Callable[[View], View]:
-    """What gives the columns of a view names, as far as they are known: the first view waits for some, FIRST_WAIT_S."""
+    """Return a function that makes the columns of a view show names, as far as they are known.
+
+    The first view waits for names up to FIRST_WAIT_S; later ones do not wait.
+    """
     resolver = resolver or Resolver(most_wanted=MOST_KNOWN)
     wait_s = FIRST_WAIT_S
 

@@ -1,7 +1,7 @@
-"""The operators of sock_ops (enum in include/uapi/linux/bpf.h), called through tcp_call_bpf() of include/net/tcp.h.
+"""Describe the sock_ops operators (enum in include/uapi/linux/bpf.h; called by tcp_call_bpf() of include/net/tcp.h).
 
-What each is: when the kernel calls, with which arguments and from where (names of functions as of Linux 6.18), and
-what that tells a person. Pure.
+For each: when the kernel calls it, with which arguments and from which functions (names as of Linux 6.18), and
+what a user learns from it. Pure.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tcptop_ops.snapshot import STATE_NAMES
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator. ``flag``: the callback flag that asks for it, "" where it is always called.
+    """One operator.
 
-    ``decode``: the arguments of a call (three numbers) in words, "" where there are none to tell. ``unseen``: why a
-    monitor may wait for it in vain.
+    ``flag``: the callback flag that enables it, "" if it is always called. ``decode``: converts the three arguments of
+    a call to text, "" if they say nothing. ``unseen``: why it may never be called.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Operator:
     tells: str = ""
     unseen: str = ""
     decode: Callable[[Sequence[int]], str] = lambda _: ""
-    retires: bool = False  # per packet: under --callbacks all, its flag goes after a connection's first samples
+    retires: bool = False  # called per packet: --callbacks all clears its flag after a connection's first samples
 
 
 def _us(value: int) -> str:
@@ -217,22 +217,28 @@ OPERATORS: tuple[Operator, ...] = (
         retires=True,
     ),
 )
-"""The fifteen that a monitor counts; kernels from 6.15 on know timestamping ones besides."""
+"""The fifteen operators that this program counts; kernels since 6.15 have further ones, for timestamping."""
 
 BY_NAME = {operator.name.lower(): operator for operator in OPERATORS}
 
 
 def find(name: str) -> Operator | None:
-    """The operator of this name, in either case; without ``_CB`` too, and with the prefix of the kernel's enum."""
+    """Return the operator with this name, or None.
+
+    Case, the prefix ``BPF_SOCK_OPS_`` and the suffix ``_CB`` are optional.
+    """
     plain = name.lower().removeprefix("bpf_sock_ops_")
     return BY_NAME.get(plain) or BY_NAME.get(f"{plain}_cb") or BY_NAME.get(f"tcp_{plain}_cb")
 
 
 def decoded(operator: Operator, args: Sequence[int]) -> str:
-    """The arguments of a call in words."""
+    """Return the arguments of a call as text; "" if they say nothing."""
     return operator.decode([int(value) for value in args])
 
 
 def is_partial(operator: Operator, callbacks_mode: str) -> bool:
-    """Whether its count leaves out packets: its flag retires after a connection's first samples."""
+    """Return whether an operator's count leaves out packets.
+
+    It does if its flag is cleared after a connection's first samples: see ``--callbacks``.
+    """
     return operator.retires and callbacks_mode != "every"

@@ -1,7 +1,7 @@
-"""What the configuration may hold, as plain data; what its file says is read by ``settings_text``.
+"""Define the settings as plain data; ``settings_text`` reads and writes them as TOML.
 
-What the kernel's side is asked for (the cgroup, callbacks, the map, the source) is not in it: what is attached to a
-host must be seen in the command that did it; a file that was written last year is not.
+Options that affect the kernel (cgroup, callbacks, map size, source) are not settings: what is attached to a host should
+be visible in the command that attached it, not hidden in a file.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ HINT = "tcptop-ops --print-config shows what it may hold; --no-config leaves it 
 THEMES = ("auto", "dark", "light", "terminal")
 GROUPS = ("none", "process", "remote", "remote-net", "local-port", "cgroup", "state")
 SECONDS = {"delay": (0.1, 3600.0), "window": (1.0, 86400.0), "closed": (0.0, 3600.0)}
-"""The least and the most of each, here and on the command line."""
+"""Minimum and maximum of each time, for the file and for the command line."""
 
 LEAST_WIDTH, MOST_WIDTH = 3, 60
-"""Characters of a column whose width somebody chose."""
+"""Limits of a column's width set by the user, in characters."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the file says, or leaves as it is. Names are those of the file; ids of columns are never aliases.
+    """The settings: those of the file, and defaults for the rest. Field names are those of the file.
 
-    ``columns`` None: the default set, as wide as the screen. ``thresholds`` and ``keys``: only what is not the default.
-    ``path``: where ``w`` saves; None: nowhere. ``mark``: left at the first start; None: no hint is given then.
+    Columns are always given by id, never by alias. ``columns`` None: the default set, adapted to the screen.
+    ``thresholds`` and ``keys`` hold only what differs from the defaults. ``path``: where ``w`` saves, None for nowhere.
+    ``mark``: a file created at the first start, None if no hint is to be shown.
     """
 
     delay: float = 1.0
@@ -53,7 +54,7 @@ class Settings:
 
 
 def between(name: str, value: float) -> float:
-    """Seconds, within SECONDS. Raises Usage."""
+    """Return seconds as float if they are within SECONDS. Raises Usage."""
     least, most = SECONDS[name]
     if not least <= value <= most:
         raise Usage(
@@ -64,12 +65,12 @@ def between(name: str, value: float) -> float:
 
 
 def said(value: Any) -> str:
-    """What somebody wrote, in an error: not all of it, if it is long."""
+    """Return a user's value for an error message, truncated if it is long."""
     if isinstance(value, bool):
         return str(value).lower()
     return short(f"{value:g}" if isinstance(value, float) else repr(value), 40)
 
 
 def short(text: str, most: int) -> str:
-    """No more than that many characters of it."""
+    """Truncate text to ``most`` characters, with ``~`` behind if anything was cut."""
     return text if len(text) <= most else text[:most] + "~"

@@ -1,4 +1,4 @@
-"""The configuration file: whose it is, where it is, reading and writing it with the rights of that user alone."""
+"""Find, read and write the settings file, with the rights of the user whose file it is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from tcptop_ops.settings import FILE, HINT, Settings
 
 PLACE = f"tcptop-ops/{FILE}"
 MARK = "tcptop-ops/started"
+"""A file in the state directory that exists once the user has started the program."""
+
 MOST_BYTES = 64 << 10
+"""Maximum size of the settings file, in bytes."""
 
 
 def owner() -> User:
-    """Whose settings count: under sudo or doas those of the caller, else those of whoever runs this."""
+    """Return the user whose settings apply: the caller of sudo or doas, otherwise the effective user."""
     if os.geteuid() == 0:
         user = target_user()
         if str(user.uid) in (os.environ.get("SUDO_UID"), os.environ.get("DOAS_UID")):
@@ -30,17 +33,26 @@ def owner() -> User:
 
 
 def where() -> Path | None:
-    """The file, whether it is there or not; None for a user without a home. To be asked before root is given up."""
+    """Return the path of the settings file, whether it exists or not; None for a user without a home directory.
+
+    Call it before root is given up.
+    """
     return _place("XDG_CONFIG_HOME", ".config", PLACE)
 
 
 def where_mark() -> Path | None:
-    """What tells that this user has started the program before. To be asked before root is given up."""
+    """Return the path of the file that records a first start; None for a user without a home directory.
+
+    Call it before root is given up.
+    """
     return _place("XDG_STATE_HOME", ".local/state", MARK)
 
 
 def _place(variable: str, usual: str, name: str) -> Path | None:
-    """Root's environment has no say: ``su`` and ``sudo -E`` leave another user's directories in it."""
+    """Return a path below the XDG directory in ``variable``, or below ``usual`` in the home directory.
+
+    As root the environment is ignored: ``su`` and ``sudo -E`` leave another user's directories in it.
+    """
     if os.geteuid() != 0:
         for named, below in ((variable, ""), ("HOME", usual)):
             if os.path.isabs(directory := os.environ.get(named, "")):
@@ -53,21 +65,21 @@ def _place(variable: str, usual: str, name: str) -> Path | None:
 
 
 def is_first_start(mark: Path | None) -> bool:
-    """Whether this user has not started it before; no longer from now on. False where that can't be remembered."""
+    """Return whether this user has never started the program, and record the start. False if that can't be recorded."""
     if mark is None or (os.geteuid() == 0 and owner().uid != 0):
         return False
     try:
         _make_directories(mark)
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    except OSError:  # it is there; or there is no home to write to
+    except OSError:  # it exists already, or the directory can't be written
         return False
     return True
 
 
 def load(path: Path | None) -> Settings:
-    """What the file says; without one, the defaults. Raises Usage.
+    """Read the settings; without a file, return the defaults. Raises Usage.
 
-    For the main thread, before there are others: it becomes the file's owner for as long as it reads.
+    It takes the identity of the file's owner while it reads, process-wide: call it before other threads are started.
     """
     if path is None:
         return Settings()
@@ -80,16 +92,17 @@ def load(path: Path | None) -> Settings:
         text = None
     if text is None:
         return Settings(path=path)
-    from tcptop_ops.settings_text import parse  # and tomlkit: only where there is a file
+    from tcptop_ops.settings_text import parse  # imports tomlkit, which is needed only if there is a file
 
     return replace(parse(text), path=path)
 
 
 @contextmanager
 def acting_as(user: User) -> Iterator[None]:
-    """With this user's rights, in the whole process (glibc's setxid). Raises OSError where root can't become that user.
+    """Take the identity of a user inside the block, for all threads (glibc's setxid).
 
-    Root would follow a link in somebody's home to what only root may read.
+    As root, opening a file in a user's home would follow a link to files that only root may read. Raises OSError if the
+    identity can't be changed.
     """
     with ExitStack() as undo:
         if os.geteuid() == 0 and user.uid != 0:
@@ -104,7 +117,7 @@ def acting_as(user: User) -> Iterator[None]:
 
 
 def read(path: Path) -> str | None:
-    """The text; None where there is no file. Raises Usage."""
+    """Return the text of the file; None if there is none. Raises Usage if it can't be read or is not UTF-8."""
     try:
         data = _read(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -119,7 +132,7 @@ def read(path: Path) -> str | None:
 
 
 def _read(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a FIFO is not waited for
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # opening a FIFO would block
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise Usage(f"{FILE} is not a regular file", f"it is {path}; --no-config leaves it unread")
@@ -136,12 +149,15 @@ def _read(path: Path) -> bytes:
 
 
 def save(path: Path | None, settings: Settings) -> None:
-    """Change in the file what differs; make it where there is none. Raises Failed: then it is as it was."""
+    """Write the settings that differ from the file; create it if needed.
+
+    Raises Failed, and then the file is unchanged.
+    """
     update(path, {item.name: getattr(settings, item.name) for item in fields(Settings) if item.compare})
 
 
 def update(path: Path | None, changed: Mapping[str, Any]) -> None:
-    """As ``save``, of these settings alone: the others stay as the file has them now."""
+    """Write these settings only, as ``save`` does; the others stay as the file has them now."""
     if path is None:
         raise Failed("settings can't be saved: this user has no home", "")
     if os.geteuid() == 0 and owner().uid != 0:
@@ -162,7 +178,7 @@ def update(path: Path | None, changed: Mapping[str, Any]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """All of it or nothing; a link stays one, and what it leads to is replaced. Raises OSError."""
+    """Replace the file atomically; if the path is a symbolic link, its target is replaced. Raises OSError."""
     _make_directories(path)
     target = os.path.realpath(path)
     directory = os.path.dirname(target)
@@ -178,7 +194,7 @@ def _replace(path: Path, text: str) -> None:
         with suppress(OSError):
             os.unlink(made)
         raise
-    with suppress(OSError):  # it is there, even where a file system can't be told to keep its directory
+    with suppress(OSError):  # the file is written; not every file system can sync a directory
         _sync(directory)
 
 

@@ -1,4 +1,4 @@
-"""The settings file as text: THE table of settings, text to Settings and back; nothing is read or written here."""
+"""Define the table of settings and convert the settings file: TOML text to Settings and back. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tcptop_ops.settings import FILE, GROUPS, HINT, LEAST_WIDTH, MOST_WIDTH, THE
 
 Path_ = tuple[str, ...]
 
-# What a value must be: each check returns it as Settings has it, or raises Usage
+# Checks of values: each returns the value as Settings holds it, or raises Usage
 
 
 def _seconds(name: str) -> Callable[[Any], float]:
@@ -67,7 +67,7 @@ def _columns(value: Any) -> tuple[str, ...] | None:
     return None if chosen == DEFAULT else chosen
 
 
-# Entries of the tables: (id, value), or None for what is as it is anyway
+# Checks of table entries: each returns the id and the value as Settings holds them, or raises Usage
 
 
 def _width(name: str, value: Any) -> tuple[str, int]:
@@ -95,7 +95,7 @@ def _threshold(name: str, value: Any) -> tuple[str, tuple[float, float]]:
 
 
 def _is_finite(value: float) -> bool:
-    """Whether numpy's floats can be compared with it, too."""
+    """Return whether a number can be compared with float64 values without overflow."""
     return abs(value) <= 1e300 if isinstance(value, int) else math.isfinite(value)
 
 
@@ -115,7 +115,7 @@ def _key(name: str, value: Any) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its name, what it means, and its check."""
+    """One setting: its name, its description in the file, and ``check``, which returns its value or raises Usage."""
 
     name: str
     means: str
@@ -124,7 +124,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of settings of one kind; ``check`` takes an entry's name and value."""
+    """A TOML table of settings of one kind.
+
+    ``check`` takes an entry's name and value and returns both, or raises Usage.
+    """
 
     name: str
     means: tuple[str, ...]
@@ -163,11 +166,11 @@ TABLES = (
 )
 
 
-# From text
+# Text to settings
 
 
 def parse(text: str) -> Settings:
-    """What a file of this text says. Raises Usage with the number of the line."""
+    """Parse the text of a settings file. Raises Usage with the number of the line."""
     found = _parsed(text)
     lines = Lines(text)
     known = [item.name for item in (*SETTINGS, *TABLES)]
@@ -207,7 +210,7 @@ def _read_table(table: Table, found: Mapping[str, Any], lines: Lines) -> dict[st
 
 
 def _entries(table: Table, given: Mapping[str, Any], above: Path_ = ()) -> Iterator[tuple[Path_, str, Any]]:
-    """Where each entry is, its name and its value. ``sort.menu`` without quotes is a table in the table to TOML."""
+    """Yield the path, the name and the value of each entry. In TOML ``sort.menu`` without quotes is a nested table."""
     for name, value in given.items():
         if isinstance(value, dict) and table.name == "keys":
             yield from _entries(table, value, (*above, name))
@@ -216,7 +219,7 @@ def _entries(table: Table, given: Mapping[str, Any], above: Path_ = ()) -> Itera
 
 
 def _refuse_shared(read: Mapping[str, str], paths: Mapping[str, Path_], lines: Lines) -> None:
-    """Raises Usage where two would have one key. Those of the table and those of the app are in force together."""
+    """Raise Usage if one key is bound twice: bindings of the table and of the app are active together."""
     owners = {key: name for name, keys in _usual_keys().items() if name not in read for key in keys.split(",")}
     for name, keys in read.items():
         for key in keys.split(","):
@@ -242,7 +245,7 @@ def _usual_thresholds() -> dict[str, tuple[float, float]]:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """The plain values. Raises Usage where it is not TOML."""
+    """Parse TOML to plain values. Raises Usage with the number of the line."""
     import tomlkit
     from tomlkit.exceptions import ParseError, TOMLKitError
 
@@ -256,37 +259,41 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _counted(text: str, line: int) -> int:
-    """A line's number as editors count, of tomlkit's: to that, more than a line feed ends a line."""
+    """Convert tomlkit's line number to that of an editor: tomlkit counts further line separators."""
     return "".join(text.splitlines(keepends=True)[: line - 1]).count("\n") + 1
 
 
 class Lines:
-    """Which line a setting is in. Looked for only where there is an error to tell: tomlkit does not keep it."""
+    """Finds the lines of settings, for error messages.
+
+    It scans the text anew, since tomlkit does not keep line numbers.
+    """
 
     def __init__(self, text: str) -> None:
+        """Take the text of the file, which need not be valid TOML."""
         self._text = text
 
     def wrong(self, path: Path_, message: str, hint: str) -> Usage:
-        """The error of this setting."""
+        """Return the error for the setting at this path, with its line."""
         return Usage(f"{FILE} line {self.of(path)}: {short(message, 160)}", hint or HINT)
 
     @contextmanager
     def telling(self, path: Path_, before: str) -> Iterator[None]:
-        """Errors within are those of this setting."""
+        """Add the setting's line, and ``before`` in front of the message, to a Usage raised inside the block."""
         try:
             yield
         except Usage as error:
             raise self.wrong(path, before + error.message, error.hint) from error
 
     def of(self, path: Path_) -> int:
-        """Where it is told first; where it stands inside another, the line of that."""
+        """Return the first line of the setting at this path; if it is inside an inline table, the line of that."""
         statements = list(_statements(self._text))
         inside = [line for line, there in statements if there[: len(path)] == path]
         around = [(len(there), line) for line, there in statements if path[: len(there)] == there]
         return inside[0] if inside else max(around, default=(0, 1))[1]
 
     def doubled(self) -> int | None:
-        """Where something is told for the second time."""
+        """Return the line that defines something for the second time, or None."""
         seen: set[Path_] = set()
         for line, path in _statements(self._text, arrays=False):
             if path in seen:
@@ -304,7 +311,7 @@ _NAME = re.compile(rf"(?:{_PART.pattern}|[ \t.])*")
 
 
 def _statements(text: str, arrays: bool = True) -> Iterator[tuple[int, Path_]]:
-    """The line of each header and each ``key = value``, and what it is about. ``arrays``: those of tables too."""
+    """Yield the line and the path of each header and each ``key = value``. ``arrays``: include arrays of tables."""
     above: Path_ = ()
     for line, statement in _pieces(text):
         brackets = len(statement) - len(statement.lstrip("["))
@@ -314,11 +321,11 @@ def _statements(text: str, arrays: bool = True) -> Iterator[tuple[int, Path_]]:
         if path and (brackets < 2 or arrays):
             yield line, path if brackets else above + path
         if brackets == 2 and not arrays:
-            return  # what follows an array's table may repeat what another has
+            return  # further tables of an array may repeat keys
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """What stands on a line of its own: with brackets or a long text in it, on several."""
+    """Yield each statement with its first line; one with brackets or a multi-line string spans several lines."""
     depth, start, at_line, line = 0, 0, 1, 1
     for token in _TOKEN.finditer(text):
         found = token.group()
@@ -343,16 +350,19 @@ def _unquoted(part: str) -> str:
         import tomlkit
         from tomlkit.exceptions import TOMLKitError
 
-        with suppress(TOMLKitError):  # where the text as a whole is not TOML, this needn't be
+        with suppress(TOMLKitError):  # the text may be invalid TOML, and so may this part
             return next(iter(tomlkit.parse(f"{part} = 0")))
     return part[1:-1] if part[0] in "\"'" else part
 
 
-# To text
+# Settings to text
 
 
 def edited(text: str, wanted: Settings) -> str:
-    """The text with what it says otherwise changed; comments and order stay. Raises Usage, Failed where it can't be."""
+    """Return the text changed to the wanted settings; comments and order are kept.
+
+    Raises Usage if the text is invalid, and Failed if it can't be edited.
+    """
     import tomlkit
 
     now = parse(text)
@@ -402,7 +412,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def commented_defaults() -> str:
-    """A file that changes nothing and tells what each setting means."""
+    """Return a settings file that changes nothing and describes every setting (``--print-config``)."""
     usual = Settings()
     lines = ["# The settings of tcptop-ops, as they are without this file. The command line beats it."]
     for setting in SETTINGS:
@@ -435,7 +445,7 @@ def _toml(value: Any) -> str:
     return text
 
 
-# Words
+# Helpers for messages
 
 
 def _near(name: Any, names: tuple[str, ...] | list[str]) -> str:

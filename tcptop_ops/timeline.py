@@ -1,4 +1,4 @@
-"""The story of a connection as lines of text: when, seconds before now, and what. Pure."""
+"""Format the recorded events of a connection (HAPPENING rows) as lines: a time relative to now, and a text. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tcptop_ops.columns import SHORT_STATES
 from tcptop_ops.snapshot import STATE_NAMES, UNKNOWN_U32, Happening, Records, RetransClass
 
 TIME_WIDTH = 9
-"""Characters of a time such as ``-192.114``."""
+"""Width of a time such as ``-192.114``, in characters."""
 
 CLASSES = {
     RetransClass.RTO: "timeout",
@@ -25,7 +25,10 @@ GROWN, SHRUNK = "grew", "fell"
 
 
 class Told(NamedTuple):
-    """One happening. ``level`` as of ``Column.level``: 0 nothing, 1 a warning, 2 bad, -1 to be dimmed."""
+    """One event as text.
+
+    ``ago_s``: seconds before now; ``level`` as ``Column.level``: 0 none, 1 a warning, 2 bad, -1 dim.
+    """
 
     ago_s: float
     what: str
@@ -33,16 +36,16 @@ class Told(NamedTuple):
 
     @property
     def when(self) -> str:
-        """``-19.966``: seconds, to the millisecond; beyond three digits as a duration."""
+        """The time as text, such as ``-19.966`` (seconds); from 1000 seconds on as a duration."""
         if self.ago_s < 1000:
             return f"{-max(self.ago_s, 0.0):.3f}"
         return "-" + text.duration(self.ago_s)
 
 
 def lines(story: Records, now_ns: int) -> list[Told]:
-    """HAPPENING rows, the oldest first, as they stood at ``now_ns`` (CLOCK_MONOTONIC)."""
+    """Format HAPPENING rows (the oldest first) as of ``now_ns`` (CLOCK_MONOTONIC)."""
     found = []
-    first_us = 0  # what the first timeout in a row waited
+    first_us = 0  # length of the first timeout in a row
     for happening in story:
         kind = int(happening["kind"])
         if kind == Happening.RTO:
@@ -57,7 +60,7 @@ def lines(story: Records, now_ns: int) -> list[Told]:
 
 
 def waited_before_standing_us(story: Records) -> int:
-    """Of the timeouts that are told, what was waited until the connection stood: for answers to SYNs."""
+    """Return the microseconds spent on timeouts before the connection was established; 0 if it is not in the story."""
     waited = 0
     for happening in story:
         if happening["kind"] == Happening.RTO:
@@ -68,7 +71,7 @@ def waited_before_standing_us(story: Records) -> int:
 
 
 def state_name(number: int) -> str:
-    """A state as the table has it."""
+    """Return the short name of a state, as the table shows it; ``?`` for an unknown number."""
     name = STATE_NAMES.get(number, "?")
     return SHORT_STATES.get(name, name)
 
@@ -90,7 +93,11 @@ def _state(told: Any) -> tuple[str, int]:
 
 
 def _rto(told: Any, first_us: int) -> str:
-    """The early timeouts of a SYN are of one length: only what was doubled is backed off."""
+    """Format a timeout; the back-off is how often its length was doubled.
+
+    It is computed from the first timeout's length: the first timeouts of a SYN are all of one length
+    (net.ipv4.tcp_syn_linear_timeouts).
+    """
     doubled = round(math.log2(int(told["b"]) / first_us)) if first_us and told["b"] else 0
     backed = f", back-off {doubled}" if doubled > 0 else ""
     return f"RTO #{int(told['a'])} {_us(told['b'])}{backed}"
@@ -120,7 +127,7 @@ def _close(told: Any) -> tuple[str, int]:
 
 
 def _adopted(told: Any) -> tuple[str, int]:
-    """The program tells the states that the connection was in since as a mask; the first of them where it is one."""
+    """Format an adoption. Its mask has one bit per state that was seen; a single bit is the state it was found in."""
     mask = int(told["a"])
     alone = mask > 0 and mask & (mask - 1) == 0
     return f"adopted, {state_name(mask.bit_length() - 1)}" if alone else "adopted", -1
