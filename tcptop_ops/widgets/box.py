@@ -1,4 +1,4 @@
-"""Boxes over the table: what shows a connection in other tools, to be copied; a question before something is done."""
+"""Draw boxes over the table: commands that show a connection in other tools, and a question before an action."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tcptop_ops.widgets.modal import Menu, Over
 
 TITLE_WIDTH = 70
 COPIED = "copied, if the terminal takes OSC 52; Esc closes"
-"""The terminal does not say whether it did."""
+"""What is said after a copy: no reply of the terminal tells whether it accepted the OSC 52 sequence."""
 
 
 class ElsewhereBox(Over[None]):
-    """The commands, numbered; each in full, so that it can be copied by hand too."""
+    """A numbered list of commands, each shown in full, so that it can be selected with the mouse too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,y", "dismiss(None)", "Close", id="elsewhere.close"),
@@ -32,11 +32,12 @@ class ElsewhereBox(Over[None]):
     ]
 
     def __init__(self, title: str, shown: Elsewhere) -> None:
+        """Take the border's title, and the commands with their note."""
         super().__init__()
         self._title, self._shown = title, shown
 
     def compose(self) -> ComposeResult:
-        """The list, and below it what has to be known."""
+        """Yield the list of commands, with the note as its last entry, which can't be selected."""
         options = [Option(_listed(n, one), str(n)) for n, one in enumerate(self._shown.commands, 1)]
         if self._shown.note:
             options.append(Option(Text(self._shown.note), disabled=True))
@@ -46,11 +47,11 @@ class ElsewhereBox(Over[None]):
         yield menu
 
     def on_mount(self) -> None:
-        """Start at the top."""
+        """Select the first command."""
         self.query_one(OptionList).highlighted = 0
 
     def action_move(self, way: str) -> None:
-        """As in the table."""
+        """Move the selection "up" or "down"."""
         menu = self.query_one(OptionList)
         if way == "down":
             menu.action_cursor_down()
@@ -58,7 +59,10 @@ class ElsewhereBox(Over[None]):
             menu.action_cursor_up()
 
     def action_copy(self, number: int) -> None:
-        """The command of this number, from 1."""
+        """Copy the command with this number, counted from 1, to the terminal's clipboard.
+
+        Ignore a number that is too great.
+        """
         if number <= len(self._shown.commands):
             menu = self.query_one(OptionList)
             menu.highlighted = number - 1
@@ -66,7 +70,7 @@ class ElsewhereBox(Over[None]):
             menu.border_subtitle = f"{number} {COPIED}"
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter, or a click."""
+        """Copy the command that was selected with Enter or a click."""
         if event.option.id:
             self.action_copy(int(event.option.id))
 
@@ -76,20 +80,21 @@ def _listed(number: int, one: Command) -> Text:
 
 
 class Question(Over[bool]):
-    """Asks. Ends with True at ``y``, with False at any other key."""
+    """A question. Its result is True after the key ``y``, False after any other key."""
 
     def __init__(self, title: str, lines: Sequence[str], what_y_does: str) -> None:
+        """Take the border's title, the lines of the question, and what ``y`` does, for the border."""
         super().__init__()
         self._title, self._lines, self._what_y_does = title, lines, what_y_does
 
     def compose(self) -> ComposeResult:
-        """What is asked, and what the keys do."""
+        """Yield the text, with the meaning of the keys in its border."""
         asked = Static(Text("\n".join(self._lines)), id="question", markup=False)
         asked.border_title = self._title
         asked.border_subtitle = f"y {self._what_y_does}, any other key does not"
         yield asked
 
     def on_key(self, event: events.Key) -> None:
-        """The answer."""
+        """Close with True for ``y``, otherwise with False."""
         event.stop()
         self.dismiss(event.key == "y")

@@ -1,4 +1,4 @@
-"""The visible rows as text: what a line of the table holds, and everything that decides its look."""
+"""Convert the visible rows to text: the cells of a table line, and everything else that decides its look."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tcptop_ops.widgets.fit import Layout
 CUT_IN_THE_MIDDLE = ENDPOINTS | ADDRESSES
 YOU = " *you"
 FOLDED, UNFOLDED, INSIDE = "[+] ", "[-] ", "    "
-"""Before the name of a group, and before that of a connection in it."""
+"""Prefixes of a folded group, of an unfolded one, and of a connection in a group."""
 
 NAME_LEVEL = 3
-"""The level of a group's name: no judgement, but a look of its own."""
+"""The level of a group's title: not a severity, but a style of its own."""
 
 NEW_TICKS = 2
-"""So many ticks a new row is marked."""
+"""Number of ticks for which a new row is marked with "+"."""
 
 SHORT_ENDS = {
     "closed": "close",
@@ -33,26 +33,26 @@ SHORT_ENDS = {
     "unreachable": "unrch",
     "abandoned": "aband",
 }
-"""How a closed row ended, in the width of a state; lower case, so that it can't be taken for one."""
+"""Short forms of ends (``endings.ENDS``), shown in the state column of closed rows; states are in upper case."""
 
 
 class Line(NamedTuple):
-    """One row: padded cells, their levels (``Column.level``), and its marks. Equal lines look the same."""
+    """A table line: padded cells, their levels (``Column.level``) and its mark. Equal lines look the same."""
 
     cells: tuple[str, ...]
     levels: tuple[int, ...]
-    mark: str  # "!" bad, "x" closed, "+" new
+    mark: str  # "!" bad, "x" closed, "+" new, " " otherwise
     closed: bool
     cursor: bool
 
 
 def existing(view: View) -> int:
-    """Rows that there would be without the filter."""
+    """Return the number of rows that the view would have without its filter."""
     return len(view.flows.live) + (len(view.flows.closed) if view.spec.show_closed else 0)
 
 
 def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names: NameBook = NOBODY) -> list[Line]:
-    """The rows from ``start`` to ``stop`` of the view. ``cursor`` is the row of the cursor."""
+    """Format the rows ``start`` to ``stop`` of the view. ``cursor`` is the position of the cursor in it."""
     stop = min(stop, len(view))
     if start >= stop:
         return []
@@ -67,7 +67,7 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
         values = view.values(placed.column, start, stop)
         show = shower(placed.column, names)
         words = [show(value) for value in values]
-        if view.groups is not None:  # what its connections do not have in common is not unknown
+        if view.groups is not None:  # b"" of a group means that its connections differ: a dash, not "?"
             words = [text.DASH if values[at] == b"" and is_group[at] else one for at, one in enumerate(words)]
         shown = [_cell(placed.column, value, one, placed.width) for value, one in zip(values, words, strict=True)]
         if placed.column.id == "process" and view.flows.session:
@@ -75,7 +75,9 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
         if placed.column.id == "state":
             shown = [SHORT_ENDS.get(end, cell).ljust(placed.width) for end, cell in zip(ends, shown, strict=True)]
         texts.append(shown)
-        judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
+        judged = (
+            find("score") if placed.column.id == "cause" else placed.column
+        )  # a cause has the severity of its score
         judged_values = values if judged is placed.column else view.values(judged, start, stop)
         severity = view.spec.thresholds.get(judged.id)
         if view.groups is None:
@@ -94,9 +96,10 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
 
 
 def _heads(view: View, layout: Layout, start: int, stop: int, names: NameBook) -> list[str]:
-    """The cells of GROUP: of a group its name and how many connections it has; of one of these who has it.
+    """Return the cells of the GROUP column: title and count of a group; for a connection in it, what identifies it.
 
-    Where no other column tells a connection's peer, this one does.
+    A connection shows its peer if no other column does, otherwise its process, or its pid where processes are the
+    groups.
     """
     width = next(placed.width for placed in layout if placed.column is GROUP)
     has_peer = any(placed.column.id == "peer" for placed in layout)
@@ -121,7 +124,7 @@ def _head(view: View, groups: Groups, number: int, names: NameBook, width: int) 
 
 
 def _name(view: View, groups: Groups, number: int, names: NameBook, room: int) -> str:
-    """Of a group. That of a remote host stands for its address, where it is known."""
+    """Return a group's title, shortened to ``room``. A known host name replaces a remote address."""
     title = groups.title(number)
     if view.spec.group == "remote" and names:
         value = groups.column(find("raddr"))[number]
@@ -130,7 +133,7 @@ def _name(view: View, groups: Groups, number: int, names: NameBook, room: int) -
 
 
 def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:
-    """A connection of a group."""
+    """Return the text that identifies a connection of a group."""
     if which == "peer":
         return text.shorten_middle(shown, room)
     cell = text.shorten(f"pid {shown}" if which == "pid" else shown, room)
@@ -138,7 +141,7 @@ def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:
 
 
 def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[Key]:
-    """Whose names these rows could show; and the row of the cursor, of which more is shown than its cells."""
+    """Return the keys whose names these rows could show, and those of both ends of the cursor's row for the story."""
     columns = [placed.column for placed in layout if placed.column.id in NAMED]
     columns += [find("raddr")] * (view.spec.group == "remote") + [find("peer")] * (view.groups is not None)
     of_rows = all_keys(columns, lambda column: view.values(column, start, stop))
@@ -147,7 +150,7 @@ def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) ->
 
 
 def _with_session(view: View, start: int, stop: int, shown: list[str]) -> list[str]:
-    """The process names; behind that of the connection over which this is used: ``*you``."""
+    """Append ``*you`` to the process of the connection over which this program is used."""
     cookies = view.cookies(start, stop)
     session = view.flows.session
     return [_signed_for(cell) if cookie == session else cell for cookie, cell in zip(cookies, shown, strict=True)]
@@ -165,10 +168,10 @@ def _cell(column: Column, value: Any, shown: str, width: int) -> str:
 
 
 def _shortened(column: Column, value: Any, shown: str, width: int) -> str:
-    """Nothing that could be read as another value: a cut text has a ``~``, a number too long a ``+`` behind nines."""
+    """Shorten a cell so that it can't be read as another value: text gets a ``~``, a long number is ``999+``."""
     if column.id in CUT_IN_THE_MIDDLE or isinstance(value, int):
         return text.shorten_middle(shown, width)
-    if not column.right or column.id in PORTS:  # a port that is too long has a name
+    if not column.right or column.id in PORTS:  # a port that is too long is a service's name
         return text.shorten(shown, width)
     compact = text.si(value)
     return compact if len(compact) <= width else "9" * (width - 1) + "+"
@@ -181,7 +184,7 @@ def _ends(view: View, start: int, stop: int) -> Sequence[str]:
 
 
 def _fresh(view: View, start: int, stop: int) -> list[bool]:
-    """Which of the rows were born since the mark, or within the last ticks; none of those of the start."""
+    """Return which rows are new: since the mark, or in the last NEW_TICKS; never those of the first tick."""
     if view.flows.mark is not None:
         return _since_mark(view, view.flows.mark, start, stop)
     live = len(view.flows.live)

@@ -1,4 +1,4 @@
-"""The columns: which are shown, in which order, how wide."""
+"""Draw the dialog that chooses columns, their order and their widths."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ HELP_WIDTH = 48
 
 
 class Choice(NamedTuple):
-    """What was chosen: the columns in their order, and widths where they are not the usual ones."""
+    """The chosen columns in order, and the widths, by column id, that differ from the defaults."""
 
     columns: tuple[Column, ...]
     widths: dict[str, int]
 
 
 class Choices(OptionList, inherit_bindings=False):
-    """A list whose Enter is somebody else's. No priority: that would overtake the keys before it."""
+    """A list without the Enter key, which the dialog binds itself.
+
+    A priority binding would not do: it would be handled before keys that were pressed earlier.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         found for found in OptionList.BINDINGS if isinstance(found, Binding) and "enter" not in found.key
@@ -35,7 +38,7 @@ class Choices(OptionList, inherit_bindings=False):
 
 
 class ColumnPicker(Over[Choice | None]):
-    """Ends with a choice, or with none. Those shown come first, in their order."""
+    """A dialog whose result is a Choice, or None if it is left. Shown columns come first, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,C,f2", "dismiss(None)", "Close", id="columns.close"),
@@ -51,6 +54,7 @@ class ColumnPicker(Over[Choice | None]):
     ]
 
     def __init__(self, shown: Sequence[Column], widths: Mapping[str, int], default: Sequence[Column]) -> None:
+        """Take the columns shown now, the widths that the user has set, and the columns to which ``r`` resets."""
         super().__init__()
         self._default = tuple(default)
         self._set(shown, widths)
@@ -61,14 +65,14 @@ class ColumnPicker(Over[Choice | None]):
         self._widths = dict(widths)
 
     def compose(self) -> ComposeResult:
-        """The list."""
+        """Yield the empty list."""
         menu = Choices(id="column-picker", markup=False)
         menu.border_title = "columns"
         menu.border_subtitle = "Spc shows, < > move, + - width, r as at first, Enter takes, Esc leaves"
         yield menu
 
     def on_mount(self) -> None:
-        """Fill it."""
+        """Fill the list and select its first column."""
         self._fill(0)
 
     @property
@@ -94,26 +98,26 @@ class ColumnPicker(Over[Choice | None]):
         return self._menu.highlighted or 0
 
     def action_move(self, way: str) -> None:
-        """As in the table."""
+        """Move the selection "up" or "down"."""
         if way == "down":
             self._menu.action_cursor_down()
         else:
             self._menu.action_cursor_up()
 
     def action_show_or_hide(self) -> None:
-        """Show it, or hide it."""
+        """Show the selected column, or hide it."""
         self._shown ^= {self._order[self._at]}
         self._redraw()
 
     def action_carry(self, steps: int) -> None:
-        """Earlier or later."""
+        """Move the selected column by this many places; a negative number moves it up (left in the table)."""
         at, to = self._at, self._at + steps
         if 0 <= to < len(self._order):
             self._order[at], self._order[to] = self._order[to], self._order[at]
             self._fill(to)
 
     def action_widen(self, characters: int) -> None:
-        """Wider or narrower."""
+        """Change the selected column's width by this many characters, within LEAST_WIDTH and MOST_WIDTH."""
         column = self._order[self._at]
         width = min(max(self._widths.get(column.id, column.width) + characters, LEAST_WIDTH), MOST_WIDTH)
         self._widths[column.id] = width
@@ -122,7 +126,7 @@ class ColumnPicker(Over[Choice | None]):
         self._redraw()
 
     def action_reset(self) -> None:
-        """The default set."""
+        """Restore the default columns and widths."""
         self._set(self._default, {})
         self._fill(0)
 
@@ -131,11 +135,11 @@ class ColumnPicker(Over[Choice | None]):
         self._menu.replace_option_prompt(column.id, self._line(column))
 
     def action_take(self) -> None:
-        """These it shall be; none at all are none chosen."""
+        """Close with the choice; with None if no column is shown."""
         columns = tuple(column for column in self._order if column in self._shown)
         self.dismiss(Choice(columns, self._widths) if columns else None)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click shows or hides."""
+        """Show or hide the column that was clicked."""
         event.stop()
         self.action_show_or_hide()

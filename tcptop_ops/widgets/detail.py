@@ -1,4 +1,4 @@
-"""One connection on the whole screen: verdict, graphs, story, what it cost, who shares it, every field."""
+"""Draw the page of one connection: verdict, graphs, story, stalls, related connections, options and every column."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from tcptop_ops.widgets.pages import GAP, Page, beside, heading, labelled, wrapp
 from tcptop_ops.widgets.row import NO_THRESHOLDS, Row, Thresholds, who
 
 WIDE = 120
-"""Width from which there are two columns."""
+"""Width from which graphs and texts are side by side, in characters."""
 
 ROOMY, TALL = 64, 40
+"""Width from which there is room for two graphs side by side, and height from which graphs are higher."""
+
 HAPPENINGS_SHOWN = 14
 LABEL = 14
 NAME, VALUE = 21, 10
-"""Characters of a field's name, and of a value that leaves room beside it for what it means."""
+"""Width of a field's name, and of a value short enough to have its description beside it, in characters."""
 
 GROUPS: tuple[tuple[str, str, str], ...] = (
     ("WHO", "cookie", "uid"),
@@ -43,21 +45,25 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ("WINDOW", "cwnd", "drops"),
     ("FLOW", "bytes_acked", "sndbuf_limited_pct"),
 )
-"""Title, first and last column."""
+"""Sections of the list of columns: title, first and last column (in the order of COLUMNS)."""
 
 ReadSeries = Callable[[int, int, float], Series]
-"""Cookie, how many ticks, up to when (CLOCK_MONOTONIC, seconds)."""
+"""Returns the graphs' data of a connection: takes its cookie, the number of ticks, and the latest time.
+
+The time is CLOCK_MONOTONIC in seconds.
+"""
 
 Somaxconn = Callable[[int], int | None]
-"""Of a network namespace, where it is known."""
+"""Returns net.core.somaxconn of a network namespace (inode number); None if it is not known."""
 
 
 class Detail(Page):
-    """The page of one connection, found by its cookie in each tick; what is gone stays as it was last."""
+    """The page of one connection, found by its cookie in each tick. Once it is gone, the page keeps its last state."""
 
     def __init__(
         self, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: Pencil, thresholds: Thresholds
     ) -> None:
+        """Take the connection's cookie, sources of further data, characters of graphs, and the user's thresholds."""
         super().__init__(id="detail")
         self._thresholds = thresholds
         self._cookie, self._series, self._somaxconn, self._drawn = cookie, series, somaxconn, drawn
@@ -70,11 +76,11 @@ class Detail(Page):
 
     @property
     def row(self) -> Row | None:
-        """What is shown."""
+        """The row that is shown; None before the first ``show``, and if the connection was never found."""
         return self._row
 
     def show(self, flows: Flows) -> None:
-        """Another tick."""
+        """Update the page from a tick."""
         snapshot = flows.snapshot
         found = Row.of_cookie(flows, self._cookie, self._thresholds)
         if found is not None:
@@ -88,12 +94,12 @@ class Detail(Page):
         self.redraw()
 
     def name_by(self, names: NameBook) -> None:
-        """From now on show these names of its ends."""
+        """Show these names of its ends from now on."""
         self._names = names
         self.redraw()
 
     def make_page(self, width: int, height: int) -> list[Spans]:
-        """All of it."""
+        """Build all lines of the page; it is in two columns from WIDE characters on."""
         row = self._row
         if row is None:
             return [(Span("this connection is gone", "dim"),)]
@@ -242,7 +248,7 @@ def _options(row: Row, width: int) -> list[Spans]:
 
 
 def _fields(row: Row, width: int) -> list[Spans]:
-    """Every column with what it means; two beside each other where there is room."""
+    """List every column with its description; in two columns if there is room."""
     across = 2 if width >= WIDE else 1
     each = (width - GAP * (across - 1)) // across
     lines: list[Spans] = []
@@ -258,7 +264,7 @@ def _fields(row: Row, width: int) -> list[Spans]:
 
 
 def _field(row: Row, column: Column, width: int) -> list[Spans]:
-    """Name, value, and what it means, over as many lines as it takes."""
+    """Return a column's name, value and description, wrapped to the width."""
     value, level = text.shorten(row.shown(column.id), max(width - NAME, 1)), row.level(column.id)
     lead = (
         Span(text.shorten(column.alias or column.id, NAME - 1).ljust(NAME), "dim"),
@@ -275,7 +281,7 @@ def _field(row: Row, column: Column, width: int) -> list[Spans]:
 
 
 class DetailScreen(Over[None]):
-    """The page, and its keys. Ends when it is left."""
+    """The screen of the page and its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss(None)", "Back", id="detail.close"),
@@ -301,41 +307,42 @@ class DetailScreen(Over[None]):
         drawn: Pencil,
         thresholds: Thresholds = NO_THRESHOLDS,
     ) -> None:
+        """Take the tick to show first; the rest is passed to ``Detail``."""
         super().__init__()
         self._flows = flows
         self._page = Detail(cookie, series, somaxconn, drawn, thresholds)
 
     def compose(self) -> ComposeResult:
-        """The page above the keys."""
+        """Yield the page and the key bar."""
         yield self._page
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """What is known now."""
+        """Show the first tick and the keys."""
         self._page.show(self._flows)
         self.query_one(KeyBar).show(listed(self.active_bindings))
 
     def show(self, flows: Flows) -> None:
-        """Another tick."""
+        """Update the page from a tick."""
         self._page.show(flows)
 
     def name_by(self, names: NameBook) -> None:
-        """From now on show these names."""
+        """Show these names from now on."""
         self._page.name_by(names)
 
     @property
     def row(self) -> Row | None:
-        """What is shown."""
+        """The row that is shown, or None."""
         return self._page.row
 
     def action_scroll(self, lines: int) -> None:
-        """As in the table."""
+        """Scroll down by this many lines; up if negative."""
         self._page.scroll_lines(lines)
 
     def action_page(self, pages: int) -> None:
-        """A screenful."""
+        """Scroll down by this many screens; up if negative."""
         self._page.scroll_lines(pages * max(self._page.size.height - 1, 1))
 
     def action_top(self) -> None:
-        """To the first line."""
+        """Scroll to the first line."""
         self._page.scroll_to_top()

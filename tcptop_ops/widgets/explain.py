@@ -1,4 +1,4 @@
-"""The pages of ``--explain`` on the screen: one page, and the list of all of them."""
+"""Show the pages of ``--explain``: a screen with one page, and a list of all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = 48
 
 
 class ExplainScreen(Over[None]):
-    """One page. ``word``: one that has a page."""
+    """The screen of one page."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,e", "dismiss(None)", "Close", id="explain.close"),
@@ -29,11 +29,12 @@ class ExplainScreen(Over[None]):
     ]
 
     def __init__(self, word: str) -> None:
+        """Take the name of a column, a cause or an operator; ``compose`` raises Usage for any other."""
         super().__init__()
         self._word = word
 
     def compose(self) -> ComposeResult:
-        """One scrolling text."""
+        """Yield the page as one scrollable text, with its title in the border."""
         width = max(min(PAGE_WIDTH, self.app.size.width - 4), 20)
         title, _, rest = explain.page(self._word, width).partition("\n")
         with VerticalScroll(id="explain") as box:
@@ -42,12 +43,12 @@ class ExplainScreen(Over[None]):
             yield Static(_styled(rest.partition("\n")[2].strip("\n")), id="explain-text", markup=False)
 
     def action_scroll(self, lines: int) -> None:
-        """As in the table."""
+        """Scroll down by this many lines; up if negative."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
 def _styled(page: str) -> Text:
-    """Labels in bold: a line that is no continuation and has blanks behind its first words."""
+    """Set the labels of a page in bold. A line has a label if its left column holds one of ``explain.LABELS``."""
     found = Text()
     for line in page.split("\n"):
         label = line[: explain.LABEL]
@@ -59,7 +60,7 @@ def _styled(page: str) -> Text:
 
 
 class WordList(Over[str | None]):
-    """Everything that has a page. Ends with the word chosen, or with none."""
+    """The list of all pages. Enter opens the selected page above the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "Close", id="words.close"),
@@ -68,7 +69,7 @@ class WordList(Over[str | None]):
     ]
 
     def compose(self) -> ComposeResult:
-        """The list."""
+        """Yield the list: causes, columns, operators."""
         words = explain.words()
         listed = Menu(*(Option(_line(word), word.name) for word in words), id="words", markup=False)
         listed.border_title = "causes, columns, operators"
@@ -76,11 +77,11 @@ class WordList(Over[str | None]):
         yield listed
 
     def on_mount(self) -> None:
-        """Start at the top."""
+        """Select the first entry."""
         self.query_one(OptionList).highlighted = 0
 
     def action_move(self, way: str) -> None:
-        """As in the table."""
+        """Move the selection "up" or "down"."""
         listed = self.query_one(OptionList)
         if way == "down":
             listed.action_cursor_down()
@@ -88,7 +89,7 @@ class WordList(Over[str | None]):
             listed.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Chosen: its page opens above the list."""
+        """Open the page of the selected entry, above the list."""
         if event.option.id:
             self.app.push_screen(ExplainScreen(event.option.id))
 

@@ -1,4 +1,4 @@
-"""The filter bar: a line to write a filter in, and below it what is wrong with it, at its place."""
+"""Draw the filter bar: an input line and, below it, a message that points at the error in it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 PROMPT = "/"
 EXAMPLE = "for instance: srtt > 20ms and not port = 443"
 REMEMBERED = 100
-"""Filters in the history."""
+"""Maximum number of filters in the history."""
 
 
 class FilterInput(Input, inherit_bindings=False):
-    """One line of text, with the keys that leave it and that walk the history.
+    """An input line with keys that leave the bar and that walk through the history.
 
-    Its cursor does not blink: that would cost bytes to the terminal twice a second.
+    Its cursor does not blink, which would send bytes to the terminal twice a second.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -42,53 +42,58 @@ class FilterInput(Input, inherit_bindings=False):
     ]
 
     class Key(Message):
-        """A key that is not about the text. ``steps``: through the history; else the bar is left, kept or not."""
+        """A key that does not edit the text.
+
+        ``steps``: so many steps through the history; if 0, the bar is left, and ``keep`` says whether the filter stays.
+        """
 
         def __init__(self, *, steps: int = 0, keep: bool = False) -> None:
+            """Take the steps through the history, or 0 and whether the filter is kept."""
             super().__init__()
             self.steps = steps
             self.keep = keep
 
     def validate_value(self, value: str) -> str:
-        """A pasted control character would steer the terminal: a blank takes its place."""
+        """Replace control characters by blanks: pasted ones would otherwise reach the terminal."""
         return "".join(c if c.isprintable() else " " for c in value)
 
     def on_resize(self) -> None:
-        """The cursor stays in sight."""
+        """Scroll the cursor into view."""
         behind = cell_len(self.value[: self.cursor_position])
         self.scroll_to_region(Region(behind, 0, 1, 1), force=True, animate=False)
 
     def action_keep(self) -> None:
-        """Enter."""
+        """Ask to close the bar and keep the filter (Enter)."""
         self.post_message(self.Key(keep=True))
 
     def action_undo(self) -> None:
-        """Escape."""
+        """Ask to close the bar and restore the previous filter (Escape)."""
         self.post_message(self.Key())
 
     def action_walk(self, steps: int) -> None:
-        """Up and down."""
+        """Ask for an older (-1) or a newer (1) filter of the history (Up, Down)."""
         self.post_message(self.Key(steps=steps))
 
     def action_stay(self) -> None:
-        """There is no other place to go to."""
+        """Ignore Tab, which would otherwise move the focus to another widget."""
 
 
 class Remark(Lines):
-    """The line under the text."""
+    """The line below the input: a hint, or an error message with a caret at its place."""
 
     def __init__(self, *, id: str | None = None) -> None:
+        """Set up an empty line."""
         super().__init__(id=id)
         self._messages: Sequence[str] = ()
         self._at: int | None = None
 
     def show(self, messages: Sequence[str], at: int | None = None) -> None:
-        """Show the first message that fits; with a place, beside a caret there, as a warning."""
+        """Show the first message that fits. With a place (a cell, from 0) it is an error, with a caret at that cell."""
         self._messages, self._at = messages, at
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """One line."""
+        """Return one line: nothing, a hint, or a caret and a message."""
         if not self._messages:
             return [()]
         if self._at is None:
@@ -97,7 +102,7 @@ class Remark(Lines):
 
 
 class FilterBar(Container):
-    """Hidden until it is opened. While one writes it tells each filter that can be read; nobody has to press Enter."""
+    """The bar, hidden until it is opened. Each valid text takes effect while it is typed, without Enter."""
 
     DEFAULT_CSS = """
     FilterBar {
@@ -111,20 +116,26 @@ class FilterBar(Container):
     """
 
     class Changed(Message):
-        """What is written is this filter; None: nothing is written."""
+        """The text is valid and means ``filter``; None if it is empty."""
 
         def __init__(self, filter: Filter | None) -> None:
+            """Take the filter, None for an empty text."""
             super().__init__()
             self.filter = filter
 
     class Left(Message):
-        """The bar is closed. ``keep``: the last filter that was told is wanted; else the one from before."""
+        """The bar was closed.
+
+        ``keep``: whether the last filter of ``Changed`` stays; if not, the previous one is restored.
+        """
 
         def __init__(self, *, keep: bool) -> None:
+            """Take whether the filter is kept."""
             super().__init__()
             self.keep = keep
 
     def __init__(self, *, id: str | None = None) -> None:
+        """Set up a closed bar with an empty history."""
         super().__init__(id=id)
         self._present: Filter | None = None
         self._history: list[str] = []
@@ -132,14 +143,14 @@ class FilterBar(Container):
         self._step = 0
 
     def compose(self) -> ComposeResult:
-        """The text, and the remark on it."""
+        """Yield the prompt and the input, and the remark below them."""
         with Horizontal():
             yield Static(PROMPT, markup=False)
             yield FilterInput(select_on_focus=False, compact=True)
         yield Remark()
 
     def on_mount(self) -> None:
-        """The caret moves with the text."""
+        """Let the caret of the remark follow the input when that scrolls."""
         self._input.cursor_blink = False
         self.watch(self._input, "scroll_x", self._scrolled, init=False)
 
@@ -149,15 +160,15 @@ class FilterBar(Container):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is on the screen."""
+        """Whether the bar is shown."""
         return bool(self.display)
 
     def remember(self, written: str) -> None:
-        """Put a filter at the end of the history, and only there."""
+        """Append a filter to the history, removing an earlier copy of it."""
         self._history = [*(old for old in self._history if old != written), written][-REMEMBERED:]
 
     def open(self, present: Filter | None) -> None:
-        """Begin with the filter in force."""
+        """Show the bar with the text of the filter in force, and import the parser in a thread meanwhile."""
         self._present = present
         now = present.text if present is not None else ""
         self._walk = [*(old for old in self._history if old != now), now]
@@ -168,7 +179,7 @@ class FilterBar(Container):
         self.run_worker(_warm_up, thread=True)
 
     def focus_text(self) -> None:
-        """Whatever is typed goes there."""
+        """Give the focus to the input."""
         self.screen.set_focus(self._input, scroll_visible=False)
 
     def _write(self, value: str) -> None:
@@ -177,13 +188,13 @@ class FilterBar(Container):
         self._remark()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """A letter more or less."""
+        """Post Changed if the text is valid."""
         event.stop()
         if self.is_open and self._remark():
             self.post_message(self.Changed(self._read()))
 
     def on_filter_input_key(self, event: FilterInput.Key) -> None:
-        """Leave, or another filter of the history."""
+        """Close the bar, or show another filter of the history. An invalid text can't be kept: the bar stays open."""
         event.stop()
         if not self.is_open:
             return
@@ -191,7 +202,7 @@ class FilterBar(Container):
             self._go(event.steps)
         elif not event.keep:
             self._leave(keep=False)
-        elif self._remark():  # what can't be read stays to be mended
+        elif self._remark():  # an invalid text stays in the bar to be corrected
             self.post_message(self.Changed(self._read()))
             self._leave(keep=True)
 
@@ -206,7 +217,7 @@ class FilterBar(Container):
         self._write(self._walk[self._step])
 
     def _read(self) -> Filter | None:
-        """The filter that is written. Raises FilterError."""
+        """Compile the text; return None if it is empty. Raises FilterError."""
         written = self._input.value
         if not written.strip():
             return None
@@ -220,7 +231,7 @@ class FilterBar(Container):
         self._remark()
 
     def _remark(self) -> bool:
-        """Say what is wrong with the text; whether nothing is."""
+        """Show the error in the text, if there is one. Return whether it is valid."""
         from tcptop_ops.filter_grammar import FilterError
 
         remark = self.query_one(Remark)
@@ -235,14 +246,17 @@ class FilterBar(Container):
 
 
 def _messages(error: FilterError) -> list[str]:
-    """With the hint and without. The caret shows what was found, and where."""
+    """Return the message with the hint, and without. The caret shows what was found, and where."""
     expected = text.printable(f"expected {error.expected}")
     hint = "" if error.hint.startswith("for instance") else text.printable(error.hint)
     return [f"{expected}; {hint}", expected] if hint else [expected]
 
 
 def pointed(messages: Sequence[str], at: int, width: int) -> str:
-    """A caret in this cell, and the first of the messages that fits, right of it or left; the last one is cut."""
+    """Return a line with a caret in cell ``at`` and the first message that fits to the right or left of it.
+
+    If none fits, the last one is truncated.
+    """
     at = min(max(at, 0), max(width - 1, 0))
     right, left = width - at - 2, at - 1
     for message in messages:
@@ -256,14 +270,14 @@ def pointed(messages: Sequence[str], at: int, width: int) -> str:
 
 
 def _warm_up() -> None:
-    """The parser takes 75 ms to import and to make: better while the first letter is on its way than after it."""
+    """Import and build the parser, which takes 75 ms, before the first character is typed."""
     from tcptop_ops import filters
 
     filters.compile("x")
 
 
 def joined(present: Filter | None, condition: str) -> Filter:
-    """The rows of the present filter for which the condition holds too. One that it already has is not added again."""
+    """Return the filter of the rows that match the present filter and a condition, which is not added twice."""
     from tcptop_ops import filters
     from tcptop_ops.filter_grammar import Join, parse
 
@@ -276,12 +290,12 @@ def joined(present: Filter | None, condition: str) -> Filter:
             return present
         either = isinstance(tree, Join) and not tree.every
         return filters.compile(f"({present.text}) and {condition}" if either else f"{present.text} and {condition}")
-    except filters.FilterError:  # the text would be too long, or too deep
+    except filters.FilterError:  # the joined text is too long, or its parentheses too deep
         return filters.both(present, added)
 
 
 def _conditions(node: Node) -> frozenset[tuple[str, str, str]]:
-    """The comparisons that all its rows pass."""
+    """Return the comparisons (field, operator, value) that are required of every row."""
     from tcptop_ops.filter_grammar import Comparison, Join
 
     if isinstance(node, Comparison):

@@ -1,4 +1,4 @@
-"""Which columns fit into a width, and how wide each one gets. Pure."""
+"""Choose which columns fit into a width, and how wide each becomes. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from tcptop_ops.columns import DEFAULT, GROUP, SINCE_MARK, WIDER, Column, find
 
 GUTTER = 2
-"""Characters left of the first column: the cursor's and the mark's."""
+"""Characters left of the first column: the cursor and the mark of a row."""
 
 NARROW = ("process", "peer", "score", "cause", "retrans_win", "state", "srtt_us", "rto_win", "retrans_pct")
-"""The default columns, the most telling first: what stays where not even they fit."""
+"""The default columns, the most important first: those kept where not all of them fit."""
 
 NARROW_GROUPS = ("score", "retrans_win", "cause", "peer", "srtt_us", "retrans_pct", "rto_win", "state")
-"""The same behind GROUP, which takes the place of the process: it names those of a group's connections."""
+"""As NARROW, for a table of groups. There is no process: GROUP shows that of a group's connections."""
 
 
 NARROW_MARK = (
@@ -29,12 +29,12 @@ NARROW_MARK = (
     "state",
     "mark_srtt_us",
 )
-"""The same of those that are shown while there is a mark."""
+"""As NARROW, for the columns that are shown while there is a mark."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """How wide a column of text may be: at the least, where there is room to choose, and at the most."""
+    """Widths of a column: minimum, preferred (if there is room), and maximum."""
 
     least: int
     ease: int
@@ -42,10 +42,10 @@ class Stretch:
 
 
 LEAST_TEXT = 12
-"""What a column of text shrinks to where there is no room for its own width."""
+"""Minimum width of text columns that have no entry in STRETCH, unless they are narrower anyway."""
 
 EAGER = ("group", "cause", "peer", "process")
-"""These grow before others do, in this order."""
+"""Ids of the columns that are widened first, in this order."""
 
 STRETCH = {
     "group": Stretch(20, 24, 48),
@@ -57,12 +57,15 @@ STRETCH = {
     "raddr": Stretch(12, 15, 39),
     "cgroup": Stretch(12, 24, 60),
 }
-"""``peer`` at the most: the longest IPv6 address and port. A process name of the kernel's has 15 characters."""
+"""Widths of some columns, by id.
+
+The maximum of ``peer`` holds the longest IPv6 address and port; a process name in the kernel has at most 15 characters.
+"""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A column at its place: the first of its characters, counted from the gutter's end."""
+    """A column and its place: ``x`` is its first character, counted from the end of the gutter."""
 
     column: Column
     x: int
@@ -74,7 +77,7 @@ Fixed = Mapping[str, int]
 
 
 def total_width(layout: Layout) -> int:
-    """Characters of the whole line, gutter included."""
+    """Return the width of a line in characters, gutter included."""
     return GUTTER + (layout[-1].x + layout[-1].width if layout else 0)
 
 
@@ -85,9 +88,9 @@ def fit(
     widths: Mapping[str, int] | None = None,
     grouped: bool = False,
 ) -> Layout:
-    """The default columns adapt to the width; any others are those that the user asked for, whatever the width is.
+    """Lay out the columns. The default ones are chosen to fit the width; any others are all shown and may scroll.
 
-    ``widths``: those that the user wants, by id. ``grouped``: GROUP stands before them.
+    ``widths``: set by the user, by column id. ``grouped``: put GROUP before them.
     """
     fixed = widths or {}
     if tuple(columns) == tuple(find(name) for name in SINCE_MARK):
@@ -100,12 +103,15 @@ def fit(
 
 
 def at(layout: Layout, x: int) -> Column | None:
-    """The column at this character, counted like ``Placed.x``; the space before a column is its own."""
+    """Return the column at this character (counted as ``Placed.x``), or None.
+
+    The space before a column belongs to it.
+    """
     return next((p.column for p in layout if p.x - 1 <= x < p.x + p.width), None)
 
 
 def _choose(sort: Column, fixed: Fixed, width: int, grouped: bool) -> list[Column]:
-    """The default set, or what fits of it; with more room, more columns. What the rows are sorted by is shown."""
+    """Return the default columns, fewer or more as the width allows. The sort column is included."""
     default = [find(name) for name in DEFAULT if not grouped or name != "process"]
     default = [GROUP, *default] if grouped else default
     shown = sort in default or (grouped and sort.id == "connections")
@@ -133,7 +139,7 @@ def _fewer(sort: Column, fixed: Fixed, width: int, wanted: list[Column], grouped
 
 
 def _telling(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> list[Column]:
-    """Of those of a mark as many as fit: what has changed since first."""
+    """Return the columns of a mark that fit, dropping the least important ones first."""
     kept: list[Column] = []
     for column in map(find, NARROW_MARK):
         if not kept or _needed([*kept, column], sort, fixed, _least) <= width:
@@ -142,7 +148,7 @@ def _telling(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) 
 
 
 def _stretch(column: Column, sort: Column, fixed: Fixed) -> Stretch:
-    """Numbers never shrink. The sort's column is one wider where its mark finds no room beside the title."""
+    """Return a column's widths. Numbers never shrink; the sort column leaves room for its arrow behind the title."""
     if column.id in fixed:
         return Stretch(fixed[column.id], fixed[column.id], fixed[column.id])
     if column.id in STRETCH:
@@ -164,7 +170,7 @@ def _needed(columns: Sequence[Column], sort: Column, fixed: Fixed, measure: Call
 
 
 def _grow(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> Layout:
-    """Hand out what is left over: first up to ``ease``, then up to ``most``; whose and with whom come first."""
+    """Lay out columns and distribute spare width: up to ``ease`` first, then up to ``most``, EAGER columns first."""
     widths = {column.id: _stretch(column, sort, fixed).least for column in columns}
     spare = width - _needed(columns, sort, fixed, _least)
     eager = sorted(columns, key=lambda column: EAGER.index(column.id) if column.id in EAGER else len(EAGER))

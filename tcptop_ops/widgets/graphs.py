@@ -1,4 +1,7 @@
-"""Series of numbers as text: sparklines, and graphs with axes. A character a value, the newest at the right."""
+"""Draw series of numbers as text: sparklines, and graphs with axes.
+
+One character per value, the newest at the right.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from tcptop_ops.widgets.lines import Span, Spans
 
 @dataclass(frozen=True)
 class Pencil:
-    """What is drawn with: ``levels`` from nothing to full, and the axis."""
+    """Characters to draw with. ``levels``: from empty to full; ``axis`` and ``floor``: the lines of a graph."""
 
     levels: str
     axis: str
@@ -22,21 +25,21 @@ BLOCKS = Pencil(" ▁▂▃▄▅▆▇█", "│", "─")
 ASCII = Pencil(" .-=#", "|", "-")
 
 SCALE = 6
-"""Characters left of the axis."""
+"""Characters left of a graph's vertical axis."""
 
 
 def pencil(encoding: str | None) -> Pencil:
-    """The one that a terminal of this encoding can show."""
+    """Return the characters that a terminal with this encoding can show."""
     return BLOCKS if "utf" in (encoding or "").lower() else ASCII
 
 
 def greatest(values: Sequence[float]) -> float:
-    """NaN where nothing is known."""
+    """Return the greatest value, ignoring NaN; NaN if there is none."""
     return max((v for v in values if not math.isnan(v)), default=float("nan"))
 
 
 def spark(values: Sequence[float], width: int, drawn: Pencil) -> str:
-    """The last values in one line; what is known has a mark, even a zero, and what is not is blank."""
+    """Draw the last ``width`` values as one line; zero has a mark, NaN is blank."""
     last = list(values[-width:])
     top = greatest(last)
     return "".join(_mark(value, top, drawn) for value in last).rjust(width)
@@ -52,7 +55,7 @@ def _mark(value: float, top: float, drawn: Pencil) -> str:
 
 
 def rows(values: Sequence[float], width: int, height: int, drawn: Pencil) -> list[str]:
-    """An area ``height`` lines high, the topmost line first; the greatest value fills it."""
+    """Draw the last ``width`` values as an area of ``height`` lines, the top one first. The greatest value fills it."""
     last = list(values[-width:])
     top, most = greatest(last), len(drawn.levels) - 1
     filled = [_filled(value, top, height * most) for value in last]
@@ -77,9 +80,9 @@ def graph(
     drawn: Pencil,
     role: str = "graph",
 ) -> list[Spans]:
-    """A title with the newest and the greatest value, then the area with its scale, then the floor.
+    """Draw a title with the newest and the greatest value, an area with its scale, and the base line.
 
-    ``size``: all of it, at least 20 by 4.
+    ``show`` formats a value; ``size`` is the width and height of the whole, at least 20 by 4.
     """
     width, height = size
     room = width - SCALE - 1
@@ -98,7 +101,10 @@ def graph(
 
 
 def time_axis(ago_s: Sequence[float], width: int) -> Spans:
-    """What stands under a graph of this width: when its first and its last value were."""
+    """Return the line below a graph of this width: the times of its first and last value.
+
+    ``ago_s``: seconds before now.
+    """
     room = width - SCALE - 1
     last = list(ago_s[-room:])
     if not last:

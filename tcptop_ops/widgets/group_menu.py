@@ -1,4 +1,4 @@
-"""The menu of groups: what rows can be put together by."""
+"""Draw the menu of ways to group rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key 
 
 
 class GroupMenu(Over[str | None]):
-    """Ends with the key chosen, or with none."""
+    """A menu whose result is the name of a way to group (``groups.KEYS`` or ``none``); None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,g,f5", "dismiss(None)", "Close", id="group.close"),
@@ -26,22 +26,23 @@ class GroupMenu(Over[str | None]):
     ]
 
     def __init__(self, current: str) -> None:
+        """Take the name of the grouping in force."""
         super().__init__()
         self._current = current
 
     def compose(self) -> ComposeResult:
-        """The list."""
+        """Yield the list of ways to group."""
         menu = Menu(*(Option(_line(*choice), choice[0]) for choice in CHOICES.items()), id="group-menu", markup=False)
         menu.border_title = "group by"
         menu.border_subtitle = "Enter groups, Esc closes"
         yield menu
 
     def on_mount(self) -> None:
-        """Start at the key in force."""
+        """Select the grouping in force."""
         self.query_one(OptionList).highlighted = list(CHOICES).index(self._current)
 
     def action_move(self, way: str) -> None:
-        """As in the table."""
+        """Move the selection "up" or "down"."""
         menu = self.query_one(OptionList)
         if way == "down":
             menu.action_cursor_down()
@@ -49,7 +50,7 @@ class GroupMenu(Over[str | None]):
             menu.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Chosen."""
+        """Close with the selected name."""
         self.dismiss(event.option.id)
 
 
