@@ -1,6 +1,6 @@
-"""Make the pictures again: python -m screenshots.make. They are the same each time: the host in them is made up.
+"""Draw the screenshots again: ``python -m screenshots.make``. The host in them is invented, so that they never differ.
 
-``--check`` compares them with those that are here instead, and names those that differ.
+``--check`` compares them with the files instead, and prints the names of those that differ.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
     "help": ((100, 40), ("question_mark",)),
     "light": ((100, 30), ()),
 }
-"""Size, and the keys pressed when the last second is on the screen."""
+"""Size in cells, and the keys to press once the last second is on the screen, by name of the file."""
 
 
 class Pictured(TcptopApp):
-    """The app, at no cost."""
+    """The app, with a constant for its own cost."""
 
     CSS_PATH = str(Path(tcptop_ops.app.__file__).with_name("app.tcss"))
 
@@ -51,7 +51,7 @@ class Pictured(TcptopApp):
 
 
 async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
-    """Wait until this tick is on the screen."""
+    """Wait until the tick with this number is on the screen. Raises SystemExit if the app has ended."""
     while app.shown is None or app.shown.flows.tick < number:
         if app.return_code is not None:
             raise SystemExit(f"it ended: {app.return_value}")
@@ -59,14 +59,14 @@ async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
 
 
 async def draw(size: Size, keys: tuple[str, ...], light: bool) -> str:
-    """One picture, an SVG."""
+    """Return one screenshot as SVG. ``size``: width and height in cells."""
     settings = Settings(theme="light" if light else "dark")
     app = Pictured(polled(Scene, Tracker()), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
     app._sshds = frozenset({SSHD})
     async with app.run_test(size=size) as pilot:
         await tick(app, pilot, 0)
         for number in range(1, SECONDS + 1):
-            if number == SECONDS and keys[-2:] == ("j", "enter"):  # its story is told from the next tick on
+            if number == SECONDS and keys[-2:] == ("j", "enter"):  # its story is recorded from the next tick on
                 await pilot.press(*keys)
                 await pilot.pause()
                 keys = ()
@@ -82,7 +82,7 @@ KEY_NAMES = {" ": "space", "%": "percent_sign", ">": "greater_than_sign", "/": "
 
 
 def main() -> int:
-    """Exit status 0: all pictures were made, or are as they were."""
+    """Draw or check all screenshots. Return the exit status: 1 if ``--check`` found a difference, otherwise 0."""
     differ = []
     for name, (size, keys) in PICTURES.items():
         drawn, path = asyncio.run(draw(size, keys, name == "light")), HERE / f"{name}.svg"

@@ -1,7 +1,7 @@
-"""A host made up for the pictures: 40 connections for 40 seconds, the same each time.
+"""Simulate the host of the screenshots: 27 sockets for 40 seconds, the same each time.
 
-A lossy path to one subnet, a listener that accepts too slowly, a client that nobody answers, an established
-connection that waits for timeouts, and a healthy rest.
+It has a path to one subnet that loses packets, a listener whose accept queue overflows, a client that nobody answers, a
+connection that stalls on timeouts, and healthy ones.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from tests.fakes import BOOT_NS, flow, snapshot
 
 SECONDS = 40
 STALLED, YOU = 7, 40
+"""Cookies of the stalled connection and of the SSH session over which the program is used."""
+
 SSHD = 1022
 UP_S = 100_000
 START_NS = BOOT_NS + UP_S * 1_000_000_000
 BEGAN_S = 21
-"""When the path became bad."""
+"""The second at which the path begins to lose packets."""
 
 LOSSY: tuple[tuple[str, int, str], ...] = (
     ("10.2.0.14", 5432, "postgres"),
@@ -43,17 +45,17 @@ CGROUPS = {1: "/system.slice/nginx.service", 2: "/system.slice/postgresql.servic
 
 
 def wave(second: int, cookie: int, around: float, share: float = 0.2) -> int:
-    """Something that goes up and down, other for each connection."""
+    """Return a value that oscillates around ``around`` by ``share``, with a period that depends on the cookie."""
     return int(around * (1 + share * math.sin(second * (0.3 + cookie % 5 / 10) + cookie)))
 
 
 def ago(seconds: float) -> dict[str, Any]:
-    """Born so long before the beginning."""
+    """Return the fields of a connection that was opened this many seconds before the start."""
     return {"first_ns": START_NS - int(seconds * 1e9), "origin": Origin.ADOPTED}
 
 
 def sent(second: int, cookie: int, per_s: int) -> dict[str, Any]:
-    """What a connection has sent and received by now, segments of 1448 bytes."""
+    """Return the counters of a connection that sends ``per_s`` segments (1448 bytes) per second, more or less."""
     segments = 100_000 + sum(wave(s, cookie, per_s) for s in range(second + 1))
     return {
         "data_segs_out": segments,
@@ -68,7 +70,7 @@ def sent(second: int, cookie: int, per_s: int) -> dict[str, Any]:
 
 
 def lossy(second: int, number: int) -> dict[str, Any]:
-    """Loses 2 to 5 percent since BEGAN_S."""
+    """Return a connection that loses 2 to 5 percent from BEGAN_S on."""
     address, port, name = LOSSY[number]
     cookie, bad_s = 10 + number, max(second - BEGAN_S, 0)
     per_s = 420 - 30 * number
@@ -97,7 +99,7 @@ def lossy(second: int, number: int) -> dict[str, Any]:
 
 
 def stalled(second: int) -> dict[str, Any]:
-    """Three timeouts in a row, then well again; and once more."""
+    """Return a connection with three timeouts in a row, a recovery, and another timeout."""
     rtos = (second > 23) + (second > 24) + (second > 26) + (second > 33)
     return flow(
         STALLED,
@@ -129,7 +131,7 @@ def stalled(second: int) -> dict[str, Any]:
 
 
 def listener(second: int) -> dict[str, Any]:
-    """Its queue is full since second 26."""
+    """Return a listener whose accept queue is full after second 26."""
     full = second > 26
     return flow(
         2,
@@ -148,7 +150,7 @@ def listener(second: int) -> dict[str, Any]:
 
 
 def unanswered(second: int) -> dict[str, Any]:
-    """A SYN sent again after one, three and seven seconds."""
+    """Return a connection in SYN-SENT, with SYNs retransmitted after one, three and seven seconds."""
     tries = sum(second - 28 >= at for at in (1, 3, 7))
     return flow(
         3,
@@ -172,7 +174,7 @@ def unanswered(second: int) -> dict[str, Any]:
 
 
 def healthy(second: int, number: int) -> dict[str, Any]:
-    """Requests and answers."""
+    """Return a connection without faults."""
     address, port, name = HEALTHY[number % len(HEALTHY)]
     cookie = 20 + number
     return flow(
@@ -194,7 +196,7 @@ def healthy(second: int, number: int) -> dict[str, Any]:
 
 
 def session(second: int) -> dict[str, Any]:
-    """The one that the picture was taken over."""
+    """Return the SSH session over which the program is used."""
     return flow(
         YOU,
         name=b"sshd",
@@ -213,7 +215,7 @@ def session(second: int) -> dict[str, Any]:
 
 
 def doors(second: int) -> list[dict[str, Any]]:
-    """Listeners with nothing to tell."""
+    """Return listeners without faults."""
     listens: dict[str, Any] = {
         "state": State.LISTEN,
         "direction": Direction.LISTEN,
@@ -231,7 +233,7 @@ def doors(second: int) -> list[dict[str, Any]]:
 
 
 def at(second: int) -> Snapshot:
-    """The host at this second."""
+    """Return the snapshot of this second."""
     flows = [listener(second), stalled(second), session(second), *doors(second)]
     flows += [lossy(second, number) for number in range(len(LOSSY))]
     flows += [healthy(second, number) for number in range(14)]
@@ -250,7 +252,7 @@ def at(second: int) -> Snapshot:
 
 
 def story(second: int) -> Records:
-    """What happened to STALLED until then."""
+    """Return the events (HAPPENING) of the stalled connection up to this second."""
     told = [
         (-192.1, Happening.ADOPTED, 1 << State.ESTABLISHED, 0, 1),
         (23.1, Happening.RETRANS, 3, 0, 3),
@@ -270,32 +272,33 @@ def story(second: int) -> Records:
 
 
 class Scene:
-    """A source that plays it, a second each time it is polled; at the end it stands still."""
+    """A Source that advances by a second at each poll, and stays at the last one."""
 
     name = "sockops"
 
     def __init__(self) -> None:
+        """Start at second 0, with no connection watched."""
         self._second = self._watched = 0
 
     def poll(self) -> Snapshot:
-        """The next second."""
+        """Return the snapshot of the next second."""
         made = at(min(self._second, SECONDS))
         told = story(self._second) if self._watched == STALLED else made.story
         self._second += 1
         return replace(made, watched=self._watched, story=told)
 
     def watch(self, cookie: int) -> None:
-        """It knows the story of one."""
+        """Record the story of the connection with this cookie; there is one for STALLED only."""
         self._watched = cookie
 
     def measure(self, on: bool) -> None:
-        """Nothing is measured."""
+        """Do nothing: no program runs in the kernel."""
 
     def close_connection(self, sock: Records) -> None:
-        """Nothing is closed."""
+        """Do nothing: there is no connection to close."""
 
     def drain(self) -> None:
-        """Nothing waits."""
+        """Do nothing: there are no pending records."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""

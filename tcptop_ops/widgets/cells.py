@@ -75,9 +75,7 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
         if placed.column.id == "state":
             shown = [SHORT_ENDS.get(end, cell).ljust(placed.width) for end, cell in zip(ends, shown, strict=True)]
         texts.append(shown)
-        judged = (
-            find("score") if placed.column.id == "cause" else placed.column
-        )  # a cause has the severity of its score
+        judged = find("score") if placed.column.id == "cause" else placed.column  # a cause is as bad as its score
         judged_values = values if judged is placed.column else view.values(judged, start, stop)
         severity = view.spec.thresholds.get(judged.id)
         if view.groups is None:

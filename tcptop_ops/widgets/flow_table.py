@@ -1,4 +1,4 @@
-"""The table of connections, on Textual's Line API: draws the visible rows, repaints those that changed."""
+"""Draw the table of connections on Textual's Line API: visible rows are formatted, changed cells repainted."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ from tcptop_ops.widgets.lines import merged
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed", "group")
 LEVELS = {-1: "dim", 1: "warn", 2: "bad", NAME_LEVEL: "group"}
 COUNT = find("connections")
-"""What stands at the end of the column with the groups; a click on its title sorts by it."""
+"""The column behind the counts at the end of GROUP; a click on the title of GROUP sorts by it."""
 
 WHEEL_ROWS = 3
 STRIPS_KEPT = 1024
 EMPTY_LINES = 2
+"""Maximum number of lines of the message in an empty table."""
 
 
 class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
-    """Rows of a View under a fixed header line.
+    """The rows of a View below a fixed header line.
 
-    The cursor stays on its connection when the order changes. Until it is moved for the first time, and after Home,
-    it is on the first row, whichever connection that is: the worst one.
+    The cursor stays on its connection when the order changes. Until it is moved for the first time, and after Home, it
+    stays on the first row instead, which by default is the connection with the highest score.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"flow-table--{look}" for look in LOOKS}
@@ -67,15 +68,16 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = bindings(keymap.TABLE)
 
     class Moved(Message):
-        """The cursor is on another row."""
+        """The user has moved the cursor."""
 
     class Opened(Message):
-        """A row was clicked twice."""
+        """A row was double-clicked."""
 
     class Folding(Message):
-        """A group shall show its connections, or hide them. ``identity``: the group's."""
+        """The user wants a group unfolded or folded."""
 
         def __init__(self, identity: int, unfold: bool) -> None:
+            """Take the group's identity (``Groups.identities``) and whether to unfold it."""
             super().__init__()
             self.identity, self.unfold = identity, unfold
 
@@ -83,10 +85,12 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         """The title of a column was clicked."""
 
         def __init__(self, column: Column) -> None:
+            """Take the column that was clicked."""
             super().__init__()
             self.column = column
 
     def __init__(self, spec: Spec, *, id: str | None = None) -> None:
+        """Take the columns and widths for the layout until the first view comes."""
         super().__init__(id=id)
         self._spec = spec
         self._view: View | None = None
@@ -102,25 +106,25 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._strips: LRUCache[Line, Strip] = LRUCache(STRIPS_KEPT)
         self._looks: dict[str, Style] = {}
 
-    # What is shown
+    # Contents
 
     @property
     def view(self) -> View | None:
-        """The rows; none before the first tick."""
+        """The view that is shown; None before the first tick."""
         return self._view
 
     @property
     def cursor(self) -> int | None:
-        """The row of the cursor, in the view's order; none in an empty table."""
+        """The position of the cursor in the view; None in an empty table."""
         return self._cursor if self._view else None
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns on the screen, left to right; the one with the groups is none that anybody chose."""
+        """The columns on the screen, from left to right, without GROUP."""
         return tuple(placed.column for placed in self._layout_of if placed.column is not GROUP)
 
     def show(self, view: View) -> None:
-        """Show this view; the cursor stays on its connection, or near its place if that is gone."""
+        """Show a view. The cursor stays on its connection; if that is gone, at its position."""
         self._view = view
         self._find_cursor(view)
         old, self._spec = self._spec, view.spec
@@ -141,20 +145,23 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._place_cursor(self._cursor)
 
     def hold(self) -> None:
-        """From now on the cursor comes back to its connection when a view has it again: for views in passing."""
+        """Let the cursor return to its connection once a later view contains it again, as while a filter is typed."""
         self._held = self._cookie
 
     def release(self) -> None:
-        """A connection that is not in the view is forgotten again."""
+        """End ``hold``: a connection that is not in the view is forgotten."""
         self._held = None
 
     def set_typing(self, typing: bool) -> None:
-        """Whether keys go into the filter: what an empty table advises."""
+        """Set whether a filter is being typed, which decides what an empty table advises."""
         self._typing = typing
         self._repaint()
 
     def name_by(self, names: NameBook, ask: Callable[[list[Key]], None] | None) -> None:
-        """From now on show these names. ``ask`` is told at each repaint whose names could be seen; None: nobody is."""
+        """Show these names from now on.
+
+        ``ask`` is called at each repaint with the keys of names that could be shown.
+        """
         self._names, self._ask = names, ask
         self._repaint()
 
@@ -167,11 +174,11 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(x=self.scroll_x, animate=False, force=True)
         self.refresh()
 
-    # The cursor and the window
+    # Cursor and scrolling
 
     @property
     def _rows(self) -> int:
-        """Rows that the window has room for."""
+        """Number of rows for which the window has room."""
         return max(self.size.height - 1, 0)
 
     @property
@@ -179,14 +186,14 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self.scroll_offset.y
 
     def _place_cursor(self, row: int) -> None:
-        """Put the cursor on a row, and so on its connection."""
+        """Put the cursor on the row at this position, clipped to the view, and remember its connection."""
         if not self._view:
             return
         self._cursor = min(max(row, 0), len(self._view) - 1)
         self._cookie = self._view.cookies(self._cursor, self._cursor + 1)[0]
 
     def _follow(self) -> None:
-        """Scroll as little as keeps the cursor in the window, and the window within the rows."""
+        """Scroll no further than needed to keep the cursor in the window, and the window within the rows."""
         top = self._top
         if not self._scrolled_away and self._rows:
             top = min(max(top, self._cursor - self._rows + 1), self._cursor)
@@ -195,7 +202,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=top, animate=False, force=True)
 
     def select(self, row: int) -> None:
-        """Move the cursor to a row, and see it."""
+        """Move the cursor to this position, scroll it into view, and post Moved."""
         self._scrolled_away = False
         self._place_cursor(row)
         self._held = self._cookie if self._held is not None else None
@@ -204,7 +211,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Moved())
 
     def follow(self, row: int) -> None:
-        """Put the cursor on a row without being asked by a key."""
+        """Move the cursor to this position without posting Moved: it was moved by the program, not by the user."""
         if row != self._cursor:
             self._scrolled_away = False
             self._place_cursor(row)
@@ -212,33 +219,36 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self._repaint()
 
     def action_move(self, rows: int) -> None:
-        """Up and down."""
+        """Move the cursor down by this many rows; up if negative."""
         self.select(self._cursor + rows)
 
     def action_page(self, pages: int) -> None:
-        """Page up and down: the window moves, the cursor with it."""
+        """Scroll down by this many windows (up if negative), and move the cursor along."""
         rows = max(self._rows - 1, 1) * pages
         self.scroll_to(y=self._top + rows, animate=False, force=True)
         self.select(self._cursor + rows)
 
     def action_first(self) -> None:
-        """To the first row, and stay on it whichever connection comes there."""
+        """Move the cursor to the first row, and keep it there whichever connection that becomes."""
         self.select(0)
         self._cookie = None
 
     def action_last(self) -> None:
-        """To the last row."""
+        """Move the cursor to the last row."""
         self.select(len(self._view) - 1 if self._view else 0)
 
     def action_sideways(self, cells: int) -> None:
-        """Left and right, where the columns are too wide together; where they aren't, fold and unfold groups."""
+        """Scroll right by this many cells (left if negative).
+
+        If all columns fit, unfold (right) or fold (left) a group instead.
+        """
         if self._view and self._view.groups is not None and not self.max_scroll_x:
             self._fold(self._view, cells > 0)
             return
         self.scroll_to(x=self.scroll_x + cells, animate=False, force=True)
 
     def _fold(self, view: View, unfold: bool) -> None:
-        """As in any tree: from a connection, left goes to its group first."""
+        """Unfold or fold the group at the cursor; from a connection in it, folding moves the cursor to its group."""
         identity = view.cookies(self._cursor, self._cursor + 1)[0]
         if identity >= 0:
             before = (view.order[: self._cursor] < 0).nonzero()[0]
@@ -248,9 +258,11 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Folding(identity, unfold))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll down; with Ctrl or Shift held, sideways."""
         self._wheel(event, WHEEL_ROWS)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll up; with Ctrl or Shift held, sideways."""
         self._wheel(event, -WHEEL_ROWS)
 
     def _wheel(self, event: events.MouseEvent, rows: int) -> None:
@@ -262,11 +274,11 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.scroll_to(y=self._top + rows, animate=False, force=True)
 
     def focus_on_click(self) -> bool:
-        """A click never takes the keys from whoever types."""
+        """Return False: a click must not take the focus from the filter bar."""
         return False
 
     def on_click(self, event: events.Click) -> None:
-        """On the header: sort by this column. On a row: select it."""
+        """Select the row that was clicked, and open it at a double click; on the header, post HeaderClicked."""
         if event.y == 0:
             scrolled = event.x - GUTTER + (self.scroll_offset.x if event.x >= GUTTER else 0)
             column = at(self._layout_of, scrolled)
@@ -278,25 +290,25 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
                 self.post_message(self.Opened())
 
     def on_resize(self) -> None:
-        """Other columns may fit now."""
+        """Fit the columns to the new width."""
         self._fit()
         self._follow()
         self._repaint()
 
-    # Painting
+    # Drawing
 
     def watch_scroll_x(self, old_value: float, new_value: float) -> None:
-        """Every line moves."""
+        """Refresh every line after horizontal scrolling."""
         if round(old_value) != round(new_value):
             self.refresh()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Repaint what differs: of neighbouring rows, some lines look the same."""
+        """Repaint the lines that differ after vertical scrolling; adjacent rows often look alike in part."""
         if round(old_value) != round(new_value):
             self._repaint()
 
     def _repaint(self) -> None:
-        """Make the window's lines anew, and have those painted that look different now."""
+        """Format the rows in the window, and refresh the cells that look different from before."""
         old, top = self._lines, self._top
         view, window = self._view, (top, top + self._rows, self._cursor)
         new = [] if view is None else lines(view, self._layout_of, *window, self._names)
@@ -315,7 +327,10 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh(*changed)
 
     def _differing(self, before: Line | None, after: Line | None) -> list[tuple[int, int]]:
-        """The ranges of cells that look different: the whole line where more than figures changed, or scrolled."""
+        """Return the ranges of cells that look different.
+
+        That is the whole line if more than cells and levels changed, or while the table is scrolled sideways.
+        """
         whole = [(0, self.size.width)]
         if before is None or after is None or self.scroll_offset.x or len(after.cells) != len(self._layout_of):
             return whole
@@ -331,14 +346,14 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         )
 
     def notify_style_update(self) -> None:
-        """Other colours: no strip made so far is good any more."""
+        """Drop all cached strips and styles, since the theme has changed."""
         super().notify_style_update()
         self._looks.clear()
         self._strips.clear()
         self.refresh()
 
     def _look(self, name: str, on: str = "") -> Style:
-        """The style of a component; ``on``: with the background of another one."""
+        """Return the style of a component class. ``on``: the component whose background it gets."""
         key = f"{name} {on}"
         style = self._looks.get(key)
         if style is None:
@@ -349,7 +364,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return style
 
     def render_line(self, y: int) -> Strip:
-        """The header, then the rows."""
+        """Return line ``y`` of the window: the header, a row, or the message of an empty table."""
         if y == 0:
             return self._window(self._header(), self._look("header"))
         if y <= len(self._lines):
@@ -362,7 +377,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip.blank(self.size.width, self._look(""))
 
     def _empty(self) -> list[str]:
-        """Why there are no rows, and what to do about it: at most EMPTY_LINES."""
+        """Return why there are no rows, and what to do about it, as at most EMPTY_LINES lines."""
         if self._view is None:
             return ["starting ..."]
         count = existing(self._view)
@@ -374,7 +389,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return [whole] if GUTTER + len(whole) <= self.size.width else [why, remedy]
 
     def _window(self, strip: Strip, fill: Style) -> Strip:
-        """The part of a line that is visible; the gutter stays where it is."""
+        """Return the visible part of a line; the gutter does not scroll."""
         width, x = self.size.width, self.scroll_offset.x
         if x:
             strip = Strip.join([strip.crop(0, GUTTER), strip.crop(GUTTER + x, x + width)])
@@ -398,14 +413,14 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip([segment for segment in segments if segment.text])
 
     def _strip(self, line: Line) -> Strip:
-        """The line holds all that decides its look but the colours: other colours clear the cache."""
+        """Return the strip of a line, cached: but for the theme, a Line determines its look."""
         strip = self._strips.get(line)
         if strip is None:
             strip = self._strips[line] = Strip(self._segments(line))
         return strip
 
     def _segments(self, line: Line) -> list[Segment]:
-        """Few segments: blanks have no colour of their own and belong to whatever is before them."""
+        """Build as few segments as possible: blanks take the style of the text before them."""
         on = "cursor" if line.cursor else ""
         base = self._look("closed" if line.closed else "", on)
         pieces = [(">" if line.cursor else line.mark if line.mark in "+x" else " ", base)]

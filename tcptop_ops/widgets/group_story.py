@@ -1,4 +1,4 @@
-"""The selected group in a few lines: what is put together, how many of it are bad and why, its sums, its worst."""
+"""Describe the selected group in a few lines: its title, how many connections are bad and why, sums, the worst."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("notsent", ("notsent",), "", "B"),
     ("stalled", ("stall_ms",), "", ""),
 )
-"""As ``story.FIGURES``, of a group's values."""
+"""As ``story.FIGURES``, for the values of a group."""
 
 LISTENING: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("queues", ("backlog", "backlog_max"), " of ", ""),
     ("SYN-RECV", ("syn_recv",), "", ""),
 )
-"""Of a group with listeners."""
+"""Further figures of a group that contains listeners."""
 
 WORST_LINES = 2
+"""Maximum number of bad connections that are listed."""
+
 WITH_WORST = 7
-"""The height from which the worst are listed."""
+"""Height from which bad connections are listed, the rule included."""
 
 
 class _Group:
@@ -68,7 +70,10 @@ class _Group:
 
 
 def lines(view: View, groups: Groups, number: int, size: tuple[int, int], names: NameBook) -> list[Spans]:
-    """As many as the height has. ``size``: width, height, both without the rule."""
+    """Return the lines about a group, at most as many as the height.
+
+    ``size``: width and height, both without the rule.
+    """
     width, height = size
     group = _Group(view, groups, number)
     found = flow(_who(group, view.spec.group), width, 1)
@@ -112,7 +117,7 @@ def _named(group: _Group, told: Census, place: int, names: NameBook) -> str:
 
 
 def _worst(group: _Group, names: NameBook, width: int) -> list[Spans]:
-    """Score, cause, and who it is."""
+    """Return a line for each of the worst connections: score, cause, process and peer."""
     found = []
     for place, number in enumerate(group.census.worst):
         row = Row(row_of(group.groups.flows, number), group.groups.flows)

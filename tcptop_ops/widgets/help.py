@@ -1,4 +1,4 @@
-"""The help: made from the bindings, so that it can't be wrong about a key."""
+"""Show the help, which is generated from the bindings in force."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcptop_ops.widgets.keys import KeyHelp
 from tcptop_ops.widgets.modal import Over
 
 TOLD = {key.words: key.told for key in (*KEYS, *REPLAY_APP) if key.told}
-"""What is too long for the last line."""
+"""Longer descriptions of keys, by the label that the key bar shows."""
 
 MARKS = (
     (">", "the selected connection"),
@@ -42,7 +42,7 @@ FILTER = (
 
 
 class HelpScreen(Over[None]):
-    """Keys, filters, marks and columns."""
+    """The help: keys, filters, marks and columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f10,question_mark,f1", "dismiss(None)", "Close", id="help.close"),
@@ -52,24 +52,25 @@ class HelpScreen(Over[None]):
     ]
 
     def __init__(self, keys: Sequence[KeyHelp], columns: Sequence[Column], closed_s: float) -> None:
+        """Take the bindings, the columns on the screen, and how long closed connections stay listed, in seconds."""
         super().__init__()
         self._closed_s = f"{closed_s:g} s"
         self._keys = keys
         self._columns = columns
 
     def compose(self) -> ComposeResult:
-        """One scrolling text."""
+        """Yield the help as one scrollable text."""
         with VerticalScroll(id="help") as box:
             box.border_title = "tcptop-ops: help"
             box.border_subtitle = "j k scroll, Enter: a page about a cause, a column, an operator, Esc closes"
             yield Static(self._text(), id="help-text")
 
     def action_scroll(self, lines: int) -> None:
-        """As in the table."""
+        """Scroll down by this many lines; up if negative."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_words(self) -> None:
-        """The list of the pages of --explain."""
+        """Open the list of the pages of ``--explain``."""
         self.app.push_screen(WordList())
 
     def _text(self) -> Text:

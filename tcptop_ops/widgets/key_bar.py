@@ -1,4 +1,4 @@
-"""The last line: the keys."""
+"""Draw the key bar in the last line of the screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join
 
 
 class KeyBar(Lines):
-    """As many keys as the width has room for; each can be clicked."""
+    """A line with as many keys as fit; each can be clicked."""
 
     DEFAULT_CSS = """
     KeyBar {
@@ -21,16 +21,17 @@ class KeyBar(Lines):
     """
 
     def __init__(self, *, id: str | None = None) -> None:
+        """Set up an empty bar."""
         super().__init__(id=id)
         self._keys: Sequence[KeyHelp] = ()
 
     def show(self, keys: Sequence[KeyHelp]) -> None:
-        """Show these keys."""
+        """Show those of these keys that belong in the bar."""
         self._keys = [key for key in keys if key.in_bar]
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """The first and the last of them (quit and help) stay longest."""
+        """Return one line. Where there is no room, the first and the last key (quit and help) are dropped last."""
         return [join([_piece(key, i, len(self._keys) - 1) for i, key in enumerate(self._keys)], width, "  ")]
 
 

@@ -1,4 +1,4 @@
-"""The bindings as people read them: key and what it does."""
+"""Convert bindings to the form in which users read them: keys and a label."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ SPELLED = CHARACTERS | {
 }
 
 PLACES = {key.id: place for place, key in enumerate(KEYS)}
-"""The table's order: Textual puts those whose keys were changed last."""
+"""The order of keys in the table, by id: Textual lists those last that the settings file has changed."""
 
 
 class KeyHelp(NamedTuple):
-    """The keys that do one thing. ``action``: with its namespace. ``in_bar``: shown in the last line too."""
+    """The keys of one action, as shown to users.
+
+    ``action``: with its namespace, as a click runs it. ``in_bar``: whether the key bar shows it.
+    """
 
     keys: tuple[str, ...]
     description: str
@@ -33,12 +36,12 @@ class KeyHelp(NamedTuple):
 
 
 def bindings(keys: Iterable[Key]) -> list[BindingType]:
-    """As Textual wants them."""
+    """Return these keys as Textual's bindings."""
     return [Binding(k.keys, k.action, k.words, id=k.id, show=k.bar, priority=k.priority) for k in keys]
 
 
 def spell(key: str) -> str:
-    """A key as it is written on the keyboard."""
+    """Return a key as the help writes it: ``^C``, ``PgUp``, ``/``."""
     if key in SPELLED:
         return SPELLED[key]
     if key.startswith("ctrl+"):
@@ -47,16 +50,16 @@ def spell(key: str) -> str:
 
 
 def character(key: str) -> str | None:
-    """What the key types, if anything. Textual's own ``key_to_character`` does not know the slash."""
+    """Return the character that a key types, or None. Textual's ``key_to_character`` does not know "slash"."""
     if key == "space":
         return " "
     return spell(key) if len(spell(key)) == 1 else None
 
 
 def listed(active: Mapping[str, ActiveBinding]) -> list[KeyHelp]:
-    """The bindings in force, those that do the same together: first those of the bar, then the app's, then the rest.
+    """Merge the bindings in force that have the same label: first those of the bar, then the app's, then the others.
 
-    In the bar, those of the widget that has the focus come before the app's.
+    Within the bar, those of the focused widget come before the app's.
     """
     keys: dict[str, list[str]] = {}
     first: dict[str, ActiveBinding] = {}
@@ -82,5 +85,5 @@ def _action(found: ActiveBinding) -> str:
 
 
 def _range(keys: list[str]) -> tuple[str, ...]:
-    """Digits in a row as ``1-9``."""
+    """Abbreviate three or more digits to a range such as ``1-9``."""
     return (f"{keys[0]}-{keys[-1]}",) if len(keys) > 2 and "".join(keys).isdigit() else tuple(keys)

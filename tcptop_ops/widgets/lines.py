@@ -1,4 +1,4 @@
-"""A few lines of text that repaint only where they changed."""
+"""Lines of styled text, and a widget that repaints only the cells of them that changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from textual.widget import Widget
 
 
 class Span(NamedTuple):
-    """A piece of a line. ``role`` names its look: ``plain`` ``title`` ``dim`` ``warn`` ``bad`` ``badge`` ``graph``.
+    """A piece of a line in one style.
 
-    ``action`` runs when the piece is clicked.
+    ``role``: ``plain``, ``title``, ``dim``, ``warn``, ``bad``, ``badge`` or ``graph``. ``action``: run when it is
+    clicked.
     """
 
     text: str
@@ -27,19 +28,20 @@ Spans = tuple[Span, ...]
 
 ROLES = ("title", "dim", "warn", "bad", "badge", "graph")
 LEVEL_ROLES = {-1: "dim", 0: "plain", 1: "warn", 2: "bad"}
+"""The role of each level (``Column.level``)."""
 
 
 def width_of(spans: Spans) -> int:
-    """Characters."""
+    """Return the number of characters."""
     return sum(len(span.text) for span in spans)
 
 
 BRIDGED = 8
-"""Cells that are not worth leaving out between two that changed: moving the cursor costs as much."""
+"""Gap between two changed ranges, in cells, up to which they are written as one: moving the cursor costs as much."""
 
 
 def merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges (start, stop) in rising order, those that nearly touch made one."""
+    """Join ranges (start, stop), given in ascending order, whose gap is at most BRIDGED."""
     found: list[tuple[int, int]] = []
     for start, stop in ranges:
         if found and start - found[-1][1] <= BRIDGED:
@@ -50,7 +52,7 @@ def merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def differing(before: Spans, after: Spans) -> list[tuple[int, int]]:
-    """The ranges of cells in which two lines look different."""
+    """Return the ranges of cells in which two lines look different."""
     old, new = _cells(before), _cells(after)
     blank = (" ", "plain", "")
     length = max(len(old), len(new))
@@ -64,19 +66,22 @@ def _cells(line: Spans) -> list[tuple[str, str, str]]:
 
 
 class Piece(NamedTuple):
-    """Some spans that are shown together or not at all; those of the least ``rank`` stay longest."""
+    """Spans that are shown together or not at all.
+
+    Where room is short, pieces with the greatest ``rank`` are dropped first.
+    """
 
     spans: Spans
     rank: int = 0
 
 
 def piece(text: str, role: str = "plain", rank: int = 0) -> Piece:
-    """A piece of one span."""
+    """Return a piece of one span."""
     return Piece((Span(text, role),), rank)
 
 
 def join(pieces: Sequence[Piece], width: int, gap: str = " ") -> Spans:
-    """As many of the pieces as fit, in their order, the least important left out first."""
+    """Join pieces in their order, dropping the least important until they fit; one piece always remains."""
     kept = list(pieces)
     while len(kept) > 1 and sum(width_of(p.spans) for p in kept) + len(gap) * (len(kept) - 1) > width:
         worst = max(range(len(kept)), key=lambda i: (kept[i].rank, i))
@@ -88,7 +93,7 @@ def join(pieces: Sequence[Piece], width: int, gap: str = " ") -> Spans:
 
 
 def flow(pieces: Sequence[Piece], width: int, lines: int, gap: str = "  ") -> list[Spans]:
-    """The pieces over several lines, like words; the least important left out where there isn't room for all."""
+    """Distribute pieces over exactly ``lines`` lines, as words are, dropping the least important until they fit."""
     kept = list(pieces)
     while kept:
         rows = _wrapped(kept, width, len(gap))
@@ -116,7 +121,7 @@ def _wrapped(pieces: Sequence[Piece], width: int, gap: int) -> list[list[Piece]]
 
 
 class Lines(Widget):
-    """Lines made by ``make_lines``; each is cut at the width, and painted only when it differs from the last."""
+    """Lines made by ``make_lines``, truncated to the width. Only cells that changed are repainted."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{role}" for role in ROLES}
     DEFAULT_CSS = """
@@ -133,20 +138,21 @@ class Lines(Widget):
     """
 
     def __init__(self, *, id: str | None = None) -> None:
+        """Set up without lines: they are made at the first resize."""
         super().__init__(id=id)
         self._lines: list[Spans] = []
 
     @property
     def lines(self) -> list[Spans]:
-        """What is shown."""
+        """The lines that are shown."""
         return self._lines
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """The lines, for this size: none. A subclass has what goes into them."""
+        """Return the lines for this size; a subclass overrides it."""
         return []
 
     def redraw(self) -> None:
-        """Make the lines anew, and repaint those that changed."""
+        """Make the lines again and refresh the cells that changed."""
         old = self._lines
         new = self._lines = self.make_lines(*self.size)
         count = max(len(old), len(new))
@@ -161,11 +167,11 @@ class Lines(Widget):
             self.refresh(*changed)
 
     def on_resize(self) -> None:
-        """Other pieces may fit now."""
+        """Make the lines again for the new size."""
         self.redraw()
 
     def render_line(self, y: int) -> Strip:
-        """One line."""
+        """Return line ``y`` as a strip; blank below the last line."""
         base = self.rich_style
         segments = [
             Segment(span.text, self._style(span, base)) for span in (self._lines[y] if y < len(self._lines) else ())

@@ -1,4 +1,4 @@
-"""What lies over other screens, and the lists in it."""
+"""Base classes of dialogs and their lists, with workarounds for faults of Textual."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import OptionList
 
 DEEPEST = 8
-"""So many screens shine through one another; what is below them does not."""
+"""Maximum number of screens that are drawn through one another."""
 
 
 class Over(ModalScreen[ScreenResultType]):
-    """Through it shines the screen right below it in the stack.
+    """A modal screen that is drawn over the screen right below it in the stack.
 
-    Textual (8.2) takes that from a list from which each screen that is drawn takes one, and a screen whose picture is
-    remembered takes none: three of them, and two may become each other's background, without an end.
+    Textual (8.2) takes the background from a list that each screen drawn pops from, but a cached screen does not: with
+    three screens, two of them can become each other's background, which recurses without end.
     """
 
     def render(self) -> RenderableType:
-        """The background."""
+        """Draw the screen below in the stack as background, instead of the one that Textual would choose."""
         stack, background = self.app.screen_stack, self.styles.background
         at = stack.index(self) if self in stack else 0
         if at and background.a < 1 and len(stack) - at <= DEEPEST:
@@ -28,14 +28,14 @@ class Over(ModalScreen[ScreenResultType]):
 
 
 class Menu(OptionList):
-    """A list whose keys may come before it has its place: Textual's turns pages by lines that are not made yet."""
+    """A list that tolerates page keys before its first layout, when Textual's own would fail on missing lines."""
 
     def action_page_up(self) -> None:
-        """As Textual does."""
+        """Move up by a page, once the list has a size."""
         if self.scrollable_content_region.area:
             super().action_page_up()  # type: ignore[no-untyped-call]
 
     def action_page_down(self) -> None:
-        """As Textual does."""
+        """Move down by a page, once the list has a size."""
         if self.scrollable_content_region.area:
             super().action_page_down()  # type: ignore[no-untyped-call]

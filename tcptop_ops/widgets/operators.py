@@ -1,4 +1,4 @@
-"""The fifteen operators: how often the kernel called, what it said last, and what each of them tells."""
+"""Show the sock_ops operators: number and rate of calls, the last call, and what each operator means."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ from tcptop_ops.widgets.pages import heading, labelled
 
 NAME, CALLS, RATE, HERE, FLAG = 22, 7, 6, 7, 8
 FLAGS = {13: "PARSE", 14: "WRITE", 15: "WRITE"}
-"""Flags by operator, where their name is too long for a column."""
+"""Short forms of callback flags whose names are too long for the column, by operator number."""
 
 NEVER = "never"
 Calls = NDArray[np.float64]
+"""Calls per second: float64, indexed by operator number."""
 
 
 class OperatorList(Lines):
-    """The table, with the page of the selected operator below it."""
+    """The table of operators, and below it details of the selected one."""
 
     class Chosen(Message):
-        """Its page is wanted."""
+        """The user wants to read the page of an operator."""
 
         def __init__(self, operator: Operator) -> None:
+            """Take the operator."""
             super().__init__()
             self.operator = operator
 
     def __init__(self) -> None:
+        """Set up an empty list, which is filled by ``show``."""
         super().__init__(id="operators")
         self._flows: Flows | None = None
         self._per_s: Calls | None = None
@@ -47,27 +50,27 @@ class OperatorList(Lines):
 
     @property
     def selected(self) -> Operator:
-        """That of the cursor."""
+        """The operator at the cursor."""
         return OPERATORS[self._at]
 
     def show(self, flows: Flows, per_s: Calls | None) -> None:
-        """Another tick. ``per_s``: calls a second by number, None: not known yet."""
+        """Update from a tick. ``per_s``: calls per second, None if not known yet."""
         self._flows, self._per_s = flows, per_s
         self.redraw()
 
     def move(self, rows: int) -> None:
-        """The cursor."""
+        """Move the cursor down by this many rows; up if negative."""
         self._at = min(max(self._at + rows, 0), len(OPERATORS) - 1)
         self.redraw()
 
     def on_click(self, event: Click) -> None:
-        """Select a row."""
+        """Select the row that was clicked."""
         if 2 <= event.y < 2 + len(OPERATORS):
             self._at = event.y - 2
             self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """Title, header, fifteen rows, and the page of the selected one in what is left."""
+        """Return the title, the header, a line per operator, and details of the selected one in what height remains."""
         flows = self._flows
         if flows is None:
             return []
@@ -130,7 +133,7 @@ def _header(width: int) -> Spans:
 
 
 def _last(operator: Operator, flows: Flows) -> str:
-    """When it was, and with which arguments."""
+    """Format when an operator was last called and its arguments; "never" if it was not."""
     seen, number = flows.snapshot.seen[0], operator.number
     last_ns = int(seen["last_ns"][number])
     if not last_ns:
@@ -141,7 +144,7 @@ def _last(operator: Operator, flows: Flows) -> str:
 
 
 def _spoken(operator: Operator, flows: Flows) -> list[str]:
-    """The last call in full, of the host and of the connection that is looked at."""
+    """Return the last call's arguments in full, of the whole host and of the watched connection."""
     found = []
     for who, seen in (("host", flows.snapshot.seen[0]), ("this connection", flows.snapshot.seen[1])):
         words = decoded(operator, seen["args"][operator.number].tolist())
@@ -151,7 +154,7 @@ def _spoken(operator: Operator, flows: Flows) -> list[str]:
 
 
 class OperatorsScreen(Over[None]):
-    """The list, and its keys."""
+    """The screen of the operators and its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,o", "dismiss(None)", "Back", id="operators.close"),
@@ -165,28 +168,29 @@ class OperatorsScreen(Over[None]):
     ]
 
     def __init__(self, flows: Flows, per_s: Calls | None) -> None:
+        """Take the tick to show first, and calls per second (None if not known yet)."""
         super().__init__()
         self._flows, self._per_s = flows, per_s
 
     def compose(self) -> ComposeResult:
-        """The list above the keys."""
+        """Yield the list and the key bar."""
         yield OperatorList()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """What is known now."""
+        """Show the first tick and the keys."""
         self.show(self._flows, self._per_s)
         self.query_one(KeyBar).show(listed(self.active_bindings))
 
     def show(self, flows: Flows, per_s: Calls | None) -> None:
-        """Another tick."""
+        """Update from a tick."""
         self.query_one(OperatorList).show(flows, per_s)
 
     def action_move(self, rows: int) -> None:
-        """As in the table."""
+        """Move the cursor down by this many rows; up if negative."""
         self.query_one(OperatorList).move(rows)
 
     def action_page(self) -> None:
-        """All that there is to say of it."""
+        """Ask for the page of the selected operator."""
         chosen = self.query_one(OperatorList)
         chosen.post_message(OperatorList.Chosen(chosen.selected))

@@ -1,4 +1,4 @@
-"""The command palette: everything that a key does, found by a few letters of what it is called."""
+"""Fill the command palette with everything that a key does."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from tcptop_ops.keymap import APP, Key
 from tcptop_ops.widgets.keys import spell
 
 LEFT_OUT = frozenset({"interrupt"})
+"""Ids of keys that are not in the palette."""
 
 
 class Commands(Provider):
-    """The app's keys, each once."""
+    """The app's keys as commands of the palette."""
 
     async def discover(self) -> Hits:
-        """All of them."""
+        """Yield all commands, as shown before anything is typed."""
         for key, title in self._titles():
             yield DiscoveryHit(title, partial(self._run, key), help=self._keys(key))
 
     async def search(self, query: str) -> Hits:
-        """Those that match, the best first."""
+        """Yield the commands that match what was typed; Textual sorts them by score."""
         matcher = self.matcher(query)
         for key, title in self._titles():
             if (score := matcher.match(title)) > 0:
@@ -31,7 +32,7 @@ class Commands(Provider):
         await self.app.run_action(key.action)
 
     def _keys(self, key: Key) -> str:
-        """Those in force: of the configuration, or the usual ones."""
+        """Return the keys in force: those of the settings file, or the defaults."""
         wanted = self.app._keymap.get(key.id, key.keys)
         return " ".join(spell(name) for name in wanted.split(","))
 

@@ -1,4 +1,4 @@
-"""One row in words: who it is, and what is wrong with it. For the story and for the detail screen."""
+"""Describe one row as text, for the story and for the detail screen: what it is, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ from tcptop_ops.view import View, row_at, top_sources
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
 
 Thresholds = Mapping[str, tuple[float, float]]
+"""The user's thresholds (warning, bad), by column id."""
+
 NO_THRESHOLDS: Thresholds = MappingProxyType({})
 LONGEST_END = 28
-"""Characters of an end that has a name: two of them, and the process, are one line of 80."""
+"""Maximum width of an endpoint shown by name, so that two of them and the process fit into 80 characters."""
 
 
 class Row:
-    """One row (Rows of length 1), read column by column. ``thresholds``: as of ``Spec``."""
+    """One row, read column by column."""
 
     def __init__(self, rows: Rows, flows: Flows, thresholds: Thresholds = NO_THRESHOLDS) -> None:
+        """Take Rows of length 1, the Flows that they belong to, and the user's thresholds."""
         self.rows, self.flows, self._thresholds = rows, flows, thresholds
         self.closed = rows.endings is not None
         self.state = self.value("state").decode()
 
     @classmethod
     def of(cls, view: View, position: int) -> Row:
-        """The row at this position."""
+        """Return the row at this position of a view. Raises ValueError for a group."""
         return cls(row_at(view, position), view.flows, view.spec.thresholds)
 
     @classmethod
     def of_cookie(cls, flows: Flows, cookie: int, thresholds: Thresholds = NO_THRESHOLDS) -> Row | None:
-        """The row of a connection; the live one first, where a closed one had the same cookie; of those the last."""
+        """Return the row of a connection, or None; live rows win over closed ones, later rows over earlier ones."""
         for rows in (flows.live, flows.closed):
             at = np.flatnonzero(rows.sockets["cookie"] == cookie)[-1:]
             if len(at):
@@ -47,7 +50,7 @@ class Row:
 
     @property
     def cookie(self) -> int:
-        """The kernel's number of it."""
+        """The socket cookie, as uint64 of the kernel."""
         return int(self.rows.sockets["cookie"][0])
 
     @property
@@ -56,55 +59,55 @@ class Row:
         return bool(self.state == "LISTEN")
 
     def value(self, name: str) -> Any:
-        """The raw value."""
+        """Return a column's raw value; null is NaN, b"" or 0."""
         return find(name).read(self.rows, self.flows).tolist()[0]
 
     def top_sources(self) -> list[str]:
-        """Of a listener: whose handshakes are not done."""
+        """Return who has half-open connections to this listener, as ``address xcount``; empty for other rows."""
         return [f"{text.address(packed)} x{count}" for packed, count in top_sources(self.flows, self.rows)]
 
     def shown(self, name: str) -> str:
-        """As text."""
+        """Format a column's value; ``?`` if the source can't provide the column."""
         if name in self.flows.snapshot.missing:
             return text.UNKNOWN
         return find(name).show(self.value(name))
 
     def end(self, name: str, names: NameBook) -> str:
-        """``local`` or ``peer`` as text, with the names that are known: no longer than a line has room for."""
+        """Format the endpoint ``local`` or ``peer`` with known names, shortened to LONGEST_END if it has any."""
         shown, numbers = shower(find(name), names)(self.value(name)), self.shown(name)
         return numbers if shown == numbers else text.shorten_middle(shown, LONGEST_END)
 
     def name_keys(self) -> list[Key]:
-        """Whose names its ends could show."""
+        """Return the keys whose names its endpoints could show."""
         return [key for name in ("local", "peer") for key in keys(find(name), self.value(name))]
 
     def level(self, name: str) -> int:
-        """As of ``Column.level``."""
+        """Return the severity of a column's value, as ``Column.level``."""
         column = find(name)
         return column.level(self.value(name), self._thresholds.get(column.id))
 
     def span(self, name: str, before: str) -> Span:
-        """As text behind other text; coloured where it is bad."""
+        """Format a column's value behind the text ``before``, coloured if it is a warning or bad."""
         level = self.level(name)
         return Span(before + self.shown(name), LEVEL_ROLES[level] if level > 0 else "plain")
 
     @property
     def cause(self) -> Cause:
-        """The verdict."""
+        """The cause that the diagnosis found (``diagnosis.CAUSES``)."""
         return CAUSES[int(self.rows.rates["cause"][0])]
 
     @property
     def cause_role(self) -> str:
-        """The look of the verdict: coloured where the score is."""
+        """The style role of the cause, which follows from the score."""
         return LEVEL_ROLES[max(self.level("score"), -1)]
 
     def evidence(self) -> list[str]:
-        """What speaks for it, the most telling first."""
+        """Return the evidence for the cause as phrases, the most important first."""
         return evidence.of(self.rows, self.flows)
 
 
 def who(row: Row, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
-    """Whose it is, from where to where, how it stands. ``roomy``: the local address too."""
+    """Return process, endpoints, state or end, and further facts. ``roomy``: include the local endpoint."""
     pid = row.shown("pid")
     pieces = [piece(row.shown("process") + ("" if pid in (text.DASH, text.UNKNOWN) else f" {pid}"), "title", 1)]
     if row.listens:
@@ -127,7 +130,10 @@ def _end(row: Row) -> Piece:
 
 
 def verdict(row: Row, binding: str = "") -> list[Piece]:
-    """The cause and its evidence; then what to do about it. ``binding``: of a listener, what makes its limit."""
+    """Return the cause, its evidence, and what to do about it.
+
+    ``binding``: what limits a listener's queue, "" for none.
+    """
     cause, told = row.cause, row.evidence()
     lead = Span(cause.name, row.cause_role)
     if cause.rule is None:

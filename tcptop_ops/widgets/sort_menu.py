@@ -1,4 +1,4 @@
-"""The sort menu: every column there is, with what it means."""
+"""Draw the menu of columns to sort by."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELP_WIDTH = 60
 
 
 class SortMenu(Over[Column | None]):
-    """Ends with the column chosen, or with none."""
+    """A menu whose result is a column; None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,s,f6", "dismiss(None)", "Close", id="sort.close"),
@@ -27,22 +27,23 @@ class SortMenu(Over[Column | None]):
     ]
 
     def __init__(self, current: Column) -> None:
+        """Take the column that rows are sorted by now."""
         super().__init__()
         self._current = current
 
     def compose(self) -> ComposeResult:
-        """The list."""
+        """Yield the list of all columns."""
         menu = Menu(*(Option(_line(column), column.id) for column in COLUMNS), id="sort-menu", markup=False)
         menu.border_title = "sort by"
         menu.border_subtitle = "Enter sorts, Esc closes"
         yield menu
 
     def on_mount(self) -> None:
-        """Start at the column in force."""
+        """Select the column that rows are sorted by now."""
         self.query_one(OptionList).highlighted = COLUMNS.index(self._current)
 
     def action_move(self, way: str) -> None:
-        """As in the table."""
+        """Move the selection "up" or "down"."""
         menu = self.query_one(OptionList)
         if way == "down":
             menu.action_cursor_down()
@@ -50,7 +51,7 @@ class SortMenu(Over[Column | None]):
             menu.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Chosen."""
+        """Close with the selected column."""
         self.dismiss(find(event.option.id) if event.option.id else None)
 
 

@@ -1,6 +1,6 @@
-"""The selected row in a few lines: who it is, why it stands where it stands, its figures, how they went.
+"""Describe the selected row in a few lines below the table: what it is, its verdict, its figures, and their history.
 
-Of a group: ``group_story``.
+Groups are described by ``group_story``.
 """
 
 from __future__ import annotations
@@ -30,33 +30,36 @@ FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("rwnd-limited", ("rwnd_limited_pct",), "", "%"),
     ("sndbuf-limited", ("sndbuf_limited_pct",), "", "%"),
 )
-"""Label, columns, what stands between them, unit; the most telling first. ``of``: within the window, of the total."""
+"""Label, columns, separator, unit; the most important first. ``of`` separates the window's value from the total."""
 
 LISTENER_FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("queue", ("backlog", "backlog_max"), " of ", ""),
     ("drops", ("drops",), "", ""),
     ("SYN-RECV", ("syn_recv",), "", ""),
 )
+"""As FIGURES, for listeners."""
+
 
 ROOMY = 64
-"""Width from which the local address is told too."""
+"""Width from which the local endpoint is shown too."""
 
 FILTER = "filter: "
 LEAST_FILTER = 16
-"""Characters of a filter that are worth more than the place in the list."""
+"""Characters of the filter that have precedence over the position in the list."""
 
 SPARK_LINES = 2
 WITH_SPARKS = 7
-"""The height from which there are sparklines."""
+"""Height from which there are sparklines."""
 
 SPARKS = (("srtt", "srtt_us"), ("cwnd", "cwnd"), ("retr", "retrans_per_s"), ("tx", "tx_bytes_per_s"))
-"""Label, and the column whose present value stands behind the line; two a line."""
+"""Label, and the column whose present value is shown behind the sparkline; two per line."""
 
 
 class Story(Lines):
-    """A rule with the place in the list, the line who, the verdict, and the figures in what is left of the height."""
+    """A rule with the position in the list, the process and its endpoints, the verdict, and as many figures as fit."""
 
     def __init__(self, drawn: Pencil = BLOCKS, *, id: str | None = None) -> None:
+        """Take the characters of sparklines."""
         super().__init__(id=id)
         self._drawn = drawn
         self._view: View | None = None
@@ -66,17 +69,20 @@ class Story(Lines):
         self._names = NOBODY
 
     def name_by(self, names: NameBook) -> None:
-        """From now on show these names."""
+        """Show these names from now on."""
         self._names = names
         self.redraw()
 
     def show(self, view: View, position: int | None, series: Series | None = None, binding: str = "") -> None:
-        """Show the row at this position, and how it went; none: an empty place. ``binding``: see ``row.verdict``."""
+        """Show the row at this position of the view, None for nothing, with its history.
+
+        ``binding``: what limits a listener's queue, see ``row.verdict``.
+        """
         self._view, self._position, self._series, self._binding = view, position, series, binding
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """The rule is there even when nothing is selected."""
+        """Return the lines; the rule is drawn even if nothing is selected."""
         view, position = self._view, self._position
         if view is None:
             return [(_line("", width),)]
@@ -115,7 +121,10 @@ class Story(Lines):
 
 
 def _rule(view: View, places: tuple[str, ...], width: int) -> Spans:
-    """The place in the list, and the filter before it; the shorter place, or none, where the filter needs the room."""
+    """Return the rule: the filter, its count, and the position in the list.
+
+    Of ``places``, long and short, it takes the first that leaves room for the filter, or none.
+    """
     wanted = view.spec.filter
     if wanted is None:
         return (_line(places[0] if places else "", width),)

@@ -1,4 +1,4 @@
-"""The host in three lines, or in one: how much there is, how much of it was sent again, and what to know about it."""
+"""Draw the summary of the host above the table: sockets, retransmissions, throughput, findings and warnings."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece, wid
 BAR = Span(" | ", "dim")
 BAR_WIDTH = len(BAR.text)
 LEAST_NOTE = 20
-"""Characters below which a note is not begun."""
+"""Minimum room for a note, in characters; with less it is left out."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the app knows beside the flows."""
+    """What the app knows in addition to the flows."""
 
     host: str = ""
     delay_s: float = 1.0
     own: OwnCost | None = None
-    terminal_per_s: float = float("nan")  # bytes
-    program_ns_per_s: float = float("nan")  # what the kernel spends in the program
+    terminal_per_s: float = float("nan")  # bytes per second written to the terminal
+    program_ns_per_s: float = float("nan")  # time that the kernel spends in the BPF program
     program_calls_per_s: float = float("nan")
-    own_shown: bool = False  # the line about the own cost
-    following: bool = False  # the cursor goes with the worst
-    behind_s: float | None = None  # paused: how old the picture is
-    failure: str = ""  # the source's last words
-    notice: str = ""  # why the last key did nothing
-    finding_shown: bool = False  # the filter in force is that of a finding
-    replayed: str = ""  # what is played, in place of the delay
+    own_shown: bool = False  # whether the line about this program's own cost is shown
+    following: bool = False  # the cursor follows the row with the highest score
+    behind_s: float | None = None  # seconds that the display is behind; None: not paused
+    failure: str = ""  # error message of a source that has failed
+    notice: str = ""  # why the last key had no effect
+    finding_shown: bool = False  # whether the filter in force is that of a finding
+    replayed: str = ""  # description of the recording, shown in place of the delay
 
 
 class Summary(Lines):
     """The lines above the table."""
 
     def __init__(self, status: Status, *, id: str | None = None) -> None:
+        """Take the status to show until the first tick."""
         super().__init__(id=id)
         self._flows: Flows | None = None
         self._status = status
 
     def show(self, flows: Flows | None, status: Status) -> None:
-        """Show these."""
+        """Show these flows (None before the first tick) and this status."""
         self._flows, self._status = flows, status
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """As many lines as the height has."""
+        """Return three lines, or one if the height is less; then a line about this program's own cost, if wanted."""
         flows, status = self._flows, self._status
         own = [_own(flows, status, width)] if status.own_shown else []
         if height < 3:
@@ -59,12 +60,12 @@ class Summary(Lines):
 
 
 def seconds(value: float) -> str:
-    """A delay as people give it: ``1s``, ``0.5s``."""
+    """Format a delay as it is given on the command line: ``1s``, ``0.5s``."""
     return f"{value:g}s"
 
 
 def _groups(groups: list[list[Piece]], width: int) -> Spans:
-    """Pieces in groups with a bar between them."""
+    """Join groups of pieces, with a bar between groups."""
     flat: list[Piece] = []
     for group in groups:
         first = True
@@ -89,7 +90,7 @@ def _badges(flows: Flows, status: Status) -> list[Piece]:
 
 
 def _own(flows: Flows | None, status: Status, width: int) -> Spans:
-    """What this program costs, and its part in the kernel."""
+    """Return the line about this program's own cost: CPU, memory, terminal output and time in the kernel."""
     own = status.own
     if flows is None or own is None:
         return (Span("self: measured from the next tick on", "dim"),)
@@ -172,7 +173,7 @@ def _warnings(flows: Flows, status: Status) -> list[Piece]:
 
 
 def _finding(flows: Flows, status: Status, room: int) -> list[Piece]:
-    """The most telling one, cut if it must be, how many more there are, and the key that shows its flows."""
+    """Return the first finding, shortened to the room, the number of further ones, and the key that shows its flows."""
     if not flows.findings:
         return [piece("the flows of a finding; [f] goes back", "dim")] if status.finding_shown else []
     key = "   [f] go back" if status.finding_shown else "   [f] show them"
@@ -190,7 +191,7 @@ def _throughput(flows: Flows) -> Piece:
 
 
 def _notes(flows: Flows, room: int) -> list[Piece]:
-    """The first note, cut if it must be, and how many more there are."""
+    """Return the first note of the source, shortened to the room, and the number of further ones."""
     notes = flows.snapshot.notes
     if not notes:
         return []

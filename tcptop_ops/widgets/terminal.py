@@ -1,4 +1,4 @@
-"""The terminal as Textual drives it; what is written is counted, and a slow line is not waited for."""
+"""A Textual driver that counts the bytes it writes and never blocks on a slow terminal."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 FULL = 4096
-"""Bytes that wait to be written, from which no more are made: a tick's worth on a large screen."""
+"""Bytes waiting to be written above which drawing is suspended: about one tick on a large screen."""
 
 CHUNK = 1024
+"""Maximum number of bytes per write(2)."""
+
 LAST_WORDS_S = 1.0
-"""So long may the last bytes take: a terminal that stands still must not keep the program."""
+"""Maximum seconds to write what remains at the end: a blocked terminal must not keep the program from exiting."""
 
 
 class Cropped(ChopsUpdate):
-    """An update that writes the cells that changed, where Textual's begins at the left edge of their widget."""
+    """An update of only the changed cells; Textual's own begins at the left edge of their widget."""
 
     def render_segments(self, console: Console) -> str:
-        """Positions and cells, as the terminal takes them."""
+        """Return the escape sequences and cells to write."""
         found = []
         for y, x1, x2 in self.spans:
             for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
@@ -41,16 +43,20 @@ class Cropped(ChopsUpdate):
 
 
 def cropped(update: RenderableType | None) -> RenderableType | None:
-    """The same update, if it is a part of the screen, with no more than what changed."""
+    """Return a partial update reduced to the changed cells; anything else unchanged."""
     if not isinstance(update, ChopsUpdate):
         return update
     return Cropped(update.chops, update.spans, update.chop_ends)
 
 
 class Writer(WriterThread):
-    """Writes in a thread, whatever the terminal's pace. ``full`` and ``drained`` are called in turn, in any thread."""
+    """A thread that writes to the terminal at its pace.
+
+    ``full`` and ``drained`` are called alternately, from any thread.
+    """
 
     def __init__(self, file: IO[str], full: Callable[[], None], drained: Callable[[], None]) -> None:
+        """Take the terminal, and what to call when more than FULL bytes wait (``full``) and when none do."""
         super().__init__(file)
         self._fd = file.fileno()
         self._full, self._drained = full, drained
@@ -61,7 +67,7 @@ class Writer(WriterThread):
         self.written = 0
 
     def write(self, text: str) -> None:
-        """Have it written: never waits."""
+        """Queue text for writing; never blocks."""
         data = text.encode("utf-8", "replace")
         with self._changed:
             self._chunks.append(data)
@@ -73,8 +79,8 @@ class Writer(WriterThread):
             self._full()
 
     def run(self) -> None:
-        """Until the end is asked for, and all is written; or nobody is there any more."""
-        with suppress(OSError):  # EIO: the terminal has gone
+        """Write queued text until ``stop`` is called and all is written, or the terminal is gone."""
+        with suppress(OSError):  # EIO: the terminal is gone
             while (data := self._next()) is not None:
                 for at in range(0, len(data), CHUNK):
                     self._write(data[at : at + CHUNK])
@@ -100,7 +106,7 @@ class Writer(WriterThread):
                 self._drained()
 
     def stop(self) -> None:
-        """End, once what waits is written, or LAST_WORDS_S have passed."""
+        """End the thread once all is written, or after LAST_WORDS_S."""
         with self._changed:
             self._ending = True
             self._changed.notify()
@@ -108,18 +114,19 @@ class Writer(WriterThread):
 
 
 class Hangup:
-    """Calls ``gone``, in a thread, when one of these terminals is. SIGHUP does not tell everybody.
+    """Calls ``gone``, from a thread of its own, once one of some terminals hangs up. SIGHUP alone is not enough.
 
-    It goes to the session whose controlling terminal it was: not to what runs below ``su -c``, which begins a session
-    without one (tty_vhangup(), __tty_hangup_session_signal()).
+    The kernel sends SIGHUP to the session whose controlling terminal it was, but not to processes below ``su -c``,
+    which starts a session without one (tty_vhangup(), __tty_hangup_session_signal()).
     """
 
     def __init__(self, fds: set[int], gone: Callable[[], None]) -> None:
+        """Take the file descriptors of the terminals and the callback, and start the thread."""
         self._gone = gone
         self._over, self._close_to_end = os.pipe()
         self._poll = select.poll()
         for fd in fds:
-            self._poll.register(fd, 0)  # POLLHUP comes unasked
+            self._poll.register(fd, 0)  # POLLHUP and POLLERR are always reported
         self._poll.register(self._over, 0)
         self._thread = threading.Thread(target=self._wait, name="hangup", daemon=True)
         self._thread.start()
@@ -130,33 +137,33 @@ class Hangup:
             self._gone()
 
     def close(self) -> None:
-        """Look no more. Not from its own thread."""
+        """Stop watching and join the thread; not to be called from that thread."""
         os.close(self._close_to_end)
         self._thread.join()
         os.close(self._over)
 
 
 class Terminal(LinuxDriver):
-    """A driver whose output can be slower than what is drawn, and that tells when the terminal is gone."""
+    """A driver that posts messages when the output is slower than drawing, and when the terminal is gone."""
 
     _hangup: Hangup | None = None
 
     class Gone(Message):
-        """Nobody sees this any more."""
+        """The terminal is gone."""
 
     class Full(Message):
-        """More waits than is worth drawing on."""
+        """More than FULL bytes wait to be written: stop drawing."""
 
     class Drained(Message):
-        """Nothing waits any more."""
+        """No bytes wait any more: draw again."""
 
     @property
     def written(self) -> int:
-        """Bytes to the terminal so far."""
+        """Bytes written to the terminal so far."""
         return self._writer_thread.written if isinstance(self._writer_thread, Writer) else 0
 
     def start_application_mode(self) -> None:
-        """As Textual does; from then on with a writer of our own."""
+        """Start as Textual does, then replace its writer thread and watch for a hangup."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer_thread is not None and self._file is not None:
             self._writer_thread.stop()
@@ -165,7 +172,7 @@ class Terminal(LinuxDriver):
             self._hangup = Hangup({self.fileno, self._file.fileno()}, self._tell_gone)
 
     def stop_application_mode(self) -> None:
-        """As Textual does."""
+        """Stop watching for a hangup, then stop as Textual does."""
         if self._hangup is not None:
             self._hangup.close()
             self._hangup = None
@@ -181,7 +188,7 @@ class Terminal(LinuxDriver):
         self._app.post_message(self.Drained())
 
     def _enable_mouse_support(self) -> None:
-        """Clicks and the wheel: nothing here follows the pointer, and its every motion would cross the line."""
+        """Report clicks and the wheel only: motion is not used, and each report would be sent over the line."""
         if self._mouse:
             self.write("\x1b[?1000h\x1b[?1006h")  # SET_VT200_MOUSE, SET_SGR_EXT_MODE_MOUSE
 

@@ -1,4 +1,4 @@
-"""The looks: dark and light, told apart by people who see fewer colours too, and the terminal's own sixteen."""
+"""Define the themes: dark and light, both suited to colour vision deficiency, and the terminal's own 16 colours."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ TERMINAL = Theme(
 THEMES = (DARK, LIGHT, TERMINAL)
 
 FEW_COLOURS = ("linux", "vt100", "vt220", "ansi", "xterm", "screen", "dumb")
-"""Kinds of terminal with sixteen colours or none, as far as they say (TERM)."""
+"""Values of TERM that stand for at most 16 colours."""
 
 
 def usual(environment: Mapping[str, str]) -> str:
-    """The theme that this terminal asks for: NO_COLOR, few colours, or a light background (COLORFGBG)."""
+    """Return the theme for a terminal: by NO_COLOR, TERM and COLORTERM (few colours), COLORFGBG (background)."""
     few = environment.get("TERM", "") in FEW_COLOURS and not environment.get("COLORTERM")
     if few or environment.get("NO_COLOR"):
         return TERMINAL.name
@@ -102,6 +102,6 @@ def usual(environment: Mapping[str, str]) -> str:
 
 
 def after(name: str) -> str:
-    """The next one."""
+    """Return the name of the theme that follows this one, cyclically."""
     names = [theme.name for theme in THEMES]
     return names[(names.index(name) + 1) % len(names)]

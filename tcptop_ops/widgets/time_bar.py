@@ -1,4 +1,4 @@
-"""Where a recording stands: one line, in which one sees where it was bad, and goes there by a click."""
+"""Draw the time bar of a recording: one line that shows where connections were bad, and seeks where it is clicked."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ from tcptop_ops.widgets.graphs import Pencil
 from tcptop_ops.widgets.lines import Lines, Span, Spans
 
 LEAST_TRACK = 8
+"""Minimum width of the track, in characters."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """A recording in so many cells: the first tick of each, and how bad its worst tick was, 0 to 1."""
+    """A recording divided into cells of equal time.
+
+    ``first``: index of the first tick of each cell; ``trouble``: how bad its worst tick was, 0 to 1.
+    """
 
     first: NDArray[np.intp]
     trouble: NDArray[np.float64]
 
 
 def track(tape: Tape, cells: int) -> Track:
-    """Each cell is as much time as any other; trouble by its root, so that one bad connection is seen beside fifty."""
+    """Divide a recording into ``cells`` cells of equal time.
+
+    The trouble of a cell is a square root, so that one bad connection is visible beside fifty.
+    """
     seconds = seconds_into(tape)
     share = seconds / seconds[-1] if seconds[-1] > 0 else np.zeros(len(tape))
     cell = np.minimum((share * cells).astype(np.intp), cells - 1)
@@ -38,12 +45,12 @@ def track(tape: Tape, cells: int) -> Track:
 
 
 def speed_of(speed: float) -> str:
-    """``2x``; ``max`` without waiting."""
+    """Format a speed: ``2x``; ``max`` for 0, which means without waiting."""
     return f"{speed:g}x" if speed else "max"
 
 
 class TimeBar(Lines):
-    """Playing or not, how fast, the time of the day; the track; how far it is."""
+    """A line with the state, speed and time of day, the track, and the position in the recording."""
 
     DEFAULT_CSS = """
     TimeBar {
@@ -53,6 +60,7 @@ class TimeBar(Lines):
     """
 
     def __init__(self, tape: Tape, drawn: Pencil, *, id: str | None = None) -> None:
+        """Take the recording and the characters to draw with."""
         super().__init__(id=id)
         self._tape = tape
         self._drawn = drawn
@@ -61,12 +69,12 @@ class TimeBar(Lines):
         self._track = track(tape, 1)
 
     def show(self, playing: Playing) -> None:
-        """Show this."""
+        """Show this position and speed."""
         self._playing = playing
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """One."""
+        """Return one line; the position, then the track, are left out where there is no room."""
         at, now = self._playing.at, self._playing
         sign = "> " if now.is_playing else "||"
         day = self._tape.time[at]

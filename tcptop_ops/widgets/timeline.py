@@ -1,4 +1,4 @@
-"""The story of a connection as lines of the screen."""
+"""Draw the story of a connection as lines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ UNASKED = "told from the next tick on; in a recording, of what was looked at"
 
 
 def draw(story: Records, now_ns: int, width: int, most: int, why_none: str = NOTHING) -> list[Spans]:
-    """The newest ``most`` happenings (HAPPENING), the oldest of them first; a line says how many came before.
+    """Return lines of the newest ``most`` events (HAPPENING rows), the oldest first, and a count of earlier ones.
 
-    ``why_none``: what is said where there are none.
+    ``now_ns``: CLOCK_MONOTONIC. ``why_none``: what is shown if there are no events.
     """
     told = timeline.lines(story, now_ns)
     if not told:
