@@ -22,7 +22,7 @@ COPIED = "copied, if the terminal takes OSC 52; Esc closes"
 
 
 class ElsewhereBox(Over[None]):
-    """A numbered list of commands, each shown in full, so that it can be selected with the mouse too."""
+    """A numbered list of commands, each shown in full, so that it can be copied from the screen by hand."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,y", "dismiss(None)", "Close", id="elsewhere.close"),

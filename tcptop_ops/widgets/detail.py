@@ -48,13 +48,13 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
 """Sections of the list of columns: title, first and last column (in the order of COLUMNS)."""
 
 ReadSeries = Callable[[int, int, float], Series]
-"""Returns the graphs' data of a connection: takes its cookie, the number of ticks, and the latest time.
+"""A function that returns the graphs' data: of a cookie, a number of ticks, and the latest time.
 
 The time is CLOCK_MONOTONIC in seconds.
 """
 
 Somaxconn = Callable[[int], int | None]
-"""Returns net.core.somaxconn of a network namespace (inode number); None if it is not known."""
+"""A function that returns net.core.somaxconn of a network namespace (inode number); None if it is not known."""
 
 
 class Detail(Page):

@@ -50,7 +50,7 @@ class Row:
 
     @property
     def cookie(self) -> int:
-        """The socket cookie, as uint64 of the kernel."""
+        """The socket cookie: the kernel's number for the socket, never reused."""
         return int(self.rows.sockets["cookie"][0])
 
     @property
