@@ -1,4 +1,4 @@
-"""python -m tcptop_ops"""
+"""Run the program as ``python -m tcptop_ops``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import sys
 
 
 def forget_working_directory() -> None:
-    """``-m`` puts the working directory before the standard library: as root, a ``json.py`` there would run as root.
+    """Remove the working directory from ``sys.path``, where ``python -m`` puts it first.
 
-    It stays where the package itself is in there. The console script, ``-I`` and ``-P`` never put it there.
+    Otherwise a ``json.py`` in it would be imported in place of the standard library's, as root if that runs the
+    program. It stays if the package itself is in it. With ``-I`` and ``-P`` Python never adds it.
     """
     home = __file__.rpartition("/")[0].rpartition("/")[0]
     if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False) and sys.path[0] != home:

@@ -1,10 +1,10 @@
-"""The fields of the records that cross from the kernel: numpy's dtypes and the C structs are both made of them.
+"""The fields of the records that the kernel's side writes. Numpy's dtypes and the C structs are both made from them.
 
-Imports nothing, so that the program can be compiled before numpy is there.
+Imports nothing, so that the BPF programs can be compiled before numpy is imported.
 
 A field is (name, kind) or (name, kind, shape): ``u1`` to ``u8`` unsigned, ``S16`` bytes, or the name of another record.
-Times are microseconds and sizes bytes unless a name says otherwise. Names are those of struct tcp_info
-(include/uapi/linux/tcp.h), less the prefix, where it has the value.
+Times are microseconds and sizes bytes unless a name says otherwise. A value that struct tcp_info has
+(include/uapi/linux/tcp.h) has its name, without the prefix ``tcpi_``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ Field = tuple[str, str] | tuple[str, str, tuple[int, ...]]
 Fields = tuple[Field, ...]
 
 OPERATORS = 22
-"""Operators counted: those of 6.18, and room for one that nobody knows (the last)."""
+"""Number of sock_ops operators that are counted: those of Linux 6.18, and the last for any that is unknown."""
 
 SOCKET: Fields = (
     ("cookie", "u8"),
-    ("inode", "u8"),  # 0: no descriptor (yet, or any more)
-    ("cgroup_id", "u8"),  # inode of the cgroup v2 directory that the socket was made in; 0 unknown
+    ("inode", "u8"),  # of the socket's file; 0: none, since it is not accepted yet, or closed by its process
+    ("cgroup_id", "u8"),  # inode of the cgroup v2 directory in which the socket was created; 0: unknown
     ("bytes_sent", "u8"),
     ("bytes_acked", "u8"),
     ("bytes_received", "u8"),
@@ -26,22 +26,22 @@ SOCKET: Fields = (
     ("raddr", "u1", (16,)),
     ("lport", "u2"),
     ("rport", "u2"),
-    ("family", "u1"),  # AF_INET or AF_INET6, of the socket: a mapped address is AF_INET6
+    ("family", "u1"),  # AF_INET or AF_INET6 of the socket itself, which with a mapped address is AF_INET6
     ("state", "u1"),  # TCP_ESTABLISHED = 1 ...: State
     ("ca_state", "u1"),  # TCP_CA_Open = 0 ... TCP_CA_Loss = 4
-    ("retransmits", "u1"),  # of the segment at the head, in a row
-    ("probes", "u1"),
-    ("backoff", "u1"),
+    ("retransmits", "u1"),  # icsk_retransmits: consecutive timeouts without an acknowledgement
+    ("probes", "u1"),  # icsk_probes_out: unanswered window or keepalive probes
+    ("backoff", "u1"),  # icsk_backoff: how often the timeout has doubled
     ("timer", "u1"),  # Timer
-    ("cb_flags", "u1"),  # sock_ops callback flags found by this pass
-    ("options", "u1"),  # tcpi_options: Option
-    ("wscale", "u1"),  # snd | rcv << 4
-    ("app_limited", "u1"),
-    ("mptcp", "u1"),
-    ("netns", "u4"),  # inode number of the network namespace; 0 unknown
+    ("cb_flags", "u1"),  # sock_ops callback flags that were set when the socket was read
+    ("options", "u1"),  # TCPI_OPT_* bits
+    ("wscale", "u1"),  # window scale: that of the peer's window | ours << 4
+    ("app_limited", "u1"),  # 1: limited by an application that has little to send
+    ("mptcp", "u1"),  # 1: a subflow of an MPTCP connection
+    ("netns", "u4"),  # inode number of the network namespace; 0: unknown
     ("uid", "u4"),
-    ("ifindex", "u4"),  # device the socket is bound to: the scope of a link-local address
-    ("timer_us", "u4"),  # until the timer fires
+    ("ifindex", "u4"),  # device that the socket is bound to, which is the scope of a link-local address; 0: none
+    ("timer_us", "u4"),  # until the timer expires
     ("srtt_us", "u4"),
     ("rttvar_us", "u4"),
     ("min_rtt_us", "u4"),
@@ -53,74 +53,77 @@ SOCKET: Fields = (
     ("rcv_mss", "u4"),
     ("snd_wnd", "u4"),
     ("rcv_wnd", "u4"),
-    ("unacked", "u4"),  # segments
-    ("notsent", "u4"),  # bytes
-    ("recv_q", "u4"),  # as ss: bytes unread; of a listener, connections not yet accepted
-    ("send_q", "u4"),  # as ss: bytes unacknowledged and unsent; of a listener, the limit of its queue
+    ("unacked", "u4"),  # segments in flight
+    ("notsent", "u4"),  # bytes written by the process and not sent yet
+    ("recv_q", "u4"),  # as in ss: unread bytes; of a listener, the connections that wait for accept()
+    ("send_q", "u4"),  # as in ss: unacknowledged and unsent bytes; of a listener, the limit of its accept queue
     ("segs_in", "u4"),
     ("segs_out", "u4"),
     ("data_segs_in", "u4"),
     ("data_segs_out", "u4"),
-    ("retrans_segs", "u4"),  # tcpi_total_retrans
+    ("retrans_segs", "u4"),  # tcpi_total_retrans: retransmitted segments so far
     ("retrans_out", "u4"),
     ("lost", "u4"),
     ("sacked", "u4"),
     ("reordering", "u4"),
     ("dsack_dups", "u4"),
     ("reord_seen", "u4"),
-    ("ooo_in", "u4"),  # tcpi_rcv_ooopack
+    ("ooo_in", "u4"),  # tcpi_rcv_ooopack: segments received out of order
     ("delivered", "u4"),
     ("delivered_ce", "u4"),
-    ("rate_delivered", "u4"),  # segments, in
+    ("rate_delivered", "u4"),  # segments delivered within rate_interval_us
     ("rate_interval_us", "u4"),
-    ("total_rto", "u4"),
+    ("total_rto", "u4"),  # retransmission timeouts so far (6.7)
     ("total_rto_ms", "u4"),
     ("busy_us", "u4"),
     ("rwnd_limited_us", "u4"),
     ("sndbuf_limited_us", "u4"),
-    ("last_sent_us", "u4"),  # ago
-    ("last_received_us", "u4"),  # ago
-    ("drops", "u4"),
-    ("cc", "S16"),
+    ("last_sent_us", "u4"),  # how long ago data was last sent
+    ("last_received_us", "u4"),  # how long ago data was last received
+    ("drops", "u4"),  # sk_drops: of a listener, dropped handshakes among others
+    ("cc", "S16"),  # name of the congestion control
 )
-"""A socket's present state, from the TCP iterator, from sock_diag, or (a closed one) from the final record."""
+"""A socket's state when it was read: by a BPF iterator, by sock_diag or, of a closed one, at its close.
+
+Counters run since the socket's birth and wrap; a 32-bit value that the kernel lacks is UNKNOWN_U32.
+"""
 
 EVENTS: Fields = (
-    ("first_ns", "u8"),  # CLOCK_MONOTONIC: birth where it was seen, else when the socket was first met; 0: no row
-    ("cgroup_id", "u8"),  # of the task at connect or listen; 0 unknown
-    ("comm", "S16"),
-    ("pid", "u4"),  # tgid; 0 unknown
-    ("connect_us", "u4"),  # from the connect to its end, whichever; 0 not known
-    ("last_rtt_us", "u4"),  # RTT_CB; 0: none seen
-    ("rto_events", "u4"),
-    ("rto_us", "u4"),  # of the last RTO_CB
-    ("rto_wait_us", "u4"),  # their sum
-    ("retrans", "u4", (4,)),  # segments, by RetransClass
-    ("retrans_calls", "u4"),
-    ("retrans_failed", "u4"),  # calls that could not be sent
-    ("states", "u2"),  # bit mask of the states entered
+    ("first_ns", "u8"),  # CLOCK_MONOTONIC: its birth, if that was seen, else when it was adopted; 0: no events of it
+    ("cgroup_id", "u8"),  # of the task that called connect(), listen() or close(); 0: unknown
+    ("comm", "S16"),  # name of the calling thread
+    ("pid", "u4"),  # tgid of the caller; 0: unknown
+    ("connect_us", "u4"),  # from connect() until it was established or had failed; 0: not known
+    ("last_rtt_us", "u4"),  # sample of the last RTT_CB; 0: none seen
+    ("rto_events", "u4"),  # calls of RTO_CB
+    ("rto_us", "u4"),  # the timeout of the last RTO_CB
+    ("rto_wait_us", "u4"),  # sum of all those timeouts
+    ("retrans", "u4", (4,)),  # retransmitted segments, by RetransClass
+    ("retrans_calls", "u4"),  # calls of RETRANS_CB that reported success
+    ("retrans_failed", "u4"),  # calls of RETRANS_CB that reported an error: nothing was sent
+    ("states", "u2"),  # bit mask (1 << State) of the states that it was in
     ("state_changes", "u2"),
-    ("backoff", "u1"),  # of the last RTO_CB
-    ("gave_up", "u1"),
+    ("backoff", "u1"),  # icsk_backoff at the last RTO_CB
+    ("gave_up", "u1"),  # 1: an RTO_CB reported that the connection is given up
     ("direction", "u1"),  # Direction
     ("origin", "u1"),  # Origin
-    ("found", "u1"),  # callback flags that the socket had before ours
+    ("found", "u1"),  # callback flags that the socket had before this program set its own
     ("owner", "u1"),  # OwnerKind of pid
-    ("closed", "u1"),  # the ring was full at the close: the row waits in the map
-    ("told", "u1"),  # it has a story
-    ("waiting", "u1"),  # since a timeout, for an acknowledgement
+    ("closed", "u1"),  # 1: it has ended, but the ring was full, so that this row waits in the map
+    ("told", "u1"),  # 1: it has a story in the map ``stories``
+    ("waiting", "u1"),  # 1: a timeout expired, and no RTT sample has shown an acknowledgement since
 )
-"""What only events tell: the value of the BPF map ``conns``."""
+"""What only callbacks of sock_ops report: the value of the BPF map ``conns``, by socket cookie."""
 
 ENDING: Fields = (
-    ("end_ns", "u8"),
+    ("end_ns", "u8"),  # CLOCK_MONOTONIC
     ("error", "u4"),  # sk_err at the close, an errno; UNKNOWN_U32 where the kernel does not tell
-    ("from_state", "u1"),  # the state it left for CLOSE
+    ("from_state", "u1"),  # State before CLOSE; 0: its final record was lost
 )
 """How and when a connection ended."""
 
 FINAL: Fields = (("socket", "socket"), ("events", "events"), ("ending", "ending"))
-"""The final record of a connection: what the ring buffer ``done`` carries."""
+"""The final record of a connection, written at its close into the ring buffer ``done``."""
 
 OWNER: Fields = (
     ("cookie", "u8"),
@@ -130,46 +133,53 @@ OWNER: Fields = (
     ("fd", "u4"),
     ("comm", "S16"),
 )
-"""A descriptor of a TCP socket. ``start_ns``: CLOCK_BOOTTIME at which the process started."""
+"""A process's descriptor of a TCP socket. ``start_ns``: CLOCK_BOOTTIME at which the process started.
+
+``cookie`` is 0 where the row is from a scan of /proc, which shows inodes only.
+"""
 
 HAPPENINGS = 64
-"""Of a story; a power of two."""
+"""Happenings that a story keeps, the newest; a power of two, since bpf/story.h masks the index."""
 
 HAPPENING: Fields = (
     ("first_ns", "u8"),  # CLOCK_MONOTONIC
-    ("last_ns", "u8"),  # of several that are told as one
+    ("last_ns", "u8"),  # of the last, where several are merged into this one
     ("a", "u4"),
     ("b", "u4"),
     ("kind", "u1"),  # Happening, which says what a, b and detail are
     ("detail", "u1"),
-    ("times", "u2"),  # how many are told as one
+    ("times", "u2"),  # how many are merged into this one
 )
-"""Something that happened to a connection."""
+"""One event of a connection's story."""
 
 STORY: Fields = (
-    ("told", "u8"),  # so far: the newest HAPPENINGS are kept
-    ("srtt_us", "u8"),  # that was told last
+    ("told", "u8"),  # happenings so far, of which the newest HAPPENINGS are kept
+    ("srtt_us", "u8"),  # smoothed RTT with which the next is compared
     ("happenings", "happening", (HAPPENINGS,)),
 )
-"""The story of a connection, from its first bad event on: the value of the BPF map ``stories``, by cookie."""
+"""The story of a connection from its first bad event on: the value of the BPF map ``stories``, by socket cookie."""
 
 RTT_BUCKETS = 32
+"""Buckets of the RTT histogram, one per power of two."""
 
 SEEN: Fields = (
     ("calls", "u8", (OPERATORS,)),
-    ("last_ns", "u8", (OPERATORS,)),  # CLOCK_MONOTONIC, coarse (a jiffy); 0: never
+    ("last_ns", "u8", (OPERATORS,)),  # CLOCK_MONOTONIC_COARSE of the last call; 0: never
     ("args", "u4", (OPERATORS, 3)),  # of the last call
-    ("rtt", "u8", (RTT_BUCKETS,)),  # samples of RTT_CB: bucket k is 2^k us and more, less than 2^(k+1)
+    ("rtt", "u8", (RTT_BUCKETS,)),  # number of RTT_CB samples of 2^k us and more, less than 2^(k+1), for bucket k
 )
-"""What was seen of the operators: on the whole host, and on the connection that is looked at."""
+"""Calls by operator: one record for the whole host, one for the watched connection.
+
+``calls`` counts for the watched connection only: those of the host are in COUNTERS.
+"""
 
 COUNTERS: Fields = (
     ("calls", "u8", (OPERATORS,)),
     ("requests", "u8", (OPERATORS,)),  # of the calls, those for request sockets
-    ("untracked", "u8"),  # births that the full map turned away
-    ("ring_full", "u8"),  # final records that the full ring turned away: the row waits in the map
-    ("time_wait", "u8"),  # sockets met by the TCP iterator, all passes together
-    ("syn_recv", "u8"),
-    ("adopted", "u8"),
+    ("untracked", "u8"),  # connections without a row, since the map ``conns`` was full
+    ("ring_full", "u8"),  # final records that the ring had no room for: the row waits in the map
+    ("time_wait", "u8"),  # TIME-WAIT sockets that the TCP iterator met, summed over all passes
+    ("syn_recv", "u8"),  # request sockets, alike
+    ("adopted", "u8"),  # sockets adopted
 )
-"""Per-CPU counters of the program, since it was attached."""
+"""Per-CPU counters of the BPF programs since they were attached."""

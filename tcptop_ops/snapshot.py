@@ -1,6 +1,7 @@
-"""What the kernel says now: the records a Source returns, one numpy row a socket.
+"""The kernel's TCP sockets at one instant: numpy record arrays, one row per socket, and the Snapshot that holds them.
 
-The dtypes are the layout of the records in memory, for the kernel's side too; ``fields`` says what is in them.
+The dtypes are made from ``fields``, which describes their members. They are also the layout of the C structs that the
+BPF programs write (``bpf/records.py``).
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from tcptop_ops import fields
 
 Records = NDArray[Any]
-"""A structured array."""
+"""A structured array, a row per element; its dtype is one of this module's, or of ``tracker`` and ``diagnosis``."""
 
 UNKNOWN_U32 = 0xFFFFFFFF
-"""What a 32-bit field holds where the kernel does not tell (its own convention for min RTT: ``tcp_min_rtt``)."""
+"""Value of a 32-bit field that the kernel did not report: shown as null.
+
+The kernel's own convention for a minimum RTT that was never measured (``tcp_min_rtt()``).
+"""
 
 INFINITE_SSTHRESH = 0x7FFFFFFF
-"""TCP_INFINITE_SSTHRESH of include/net/tcp.h: slow start was never left."""
+"""``ssthresh`` of a connection that never left slow start: TCP_INFINITE_SSTHRESH of include/net/tcp.h."""
 
 
 def _dtype(listed: fields.Fields) -> np.dtype[np.void]:
@@ -33,19 +37,27 @@ SOCKET = _dtype(fields.SOCKET)
 EVENTS = _dtype(fields.EVENTS)
 ENDING = _dtype(fields.ENDING)
 FINAL = np.dtype([("socket", SOCKET), ("events", EVENTS), ("ending", ENDING)], align=True)
+"""A connection that ended: its socket at the close, its events, and how it ended (``fields.FINAL``)."""
+
 OWNER = _dtype(fields.OWNER)
 OWNED = np.dtype([("pid", "u4"), ("holders", "u4"), ("start_ns", "u8"), ("name", "S32"), ("how", "u1")])
-"""Whose a row is; pid 0 unknown. ``holders``: how many processes hold it; ``how``: OwnerKind."""
+"""The process that owns a socket. ``pid`` 0: unknown; ``how``: OwnerKind.
+
+``holders``: number of processes with a descriptor of it; ``start_ns``: CLOCK_BOOTTIME at which the process started.
+Both are 0 where the owner is not known from a descriptor.
+"""
 
 
 COUNTERS = _dtype(fields.COUNTERS)
 HAPPENING = _dtype(fields.HAPPENING)
 STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (fields.HAPPENINGS,))], align=True)
+"""``fields.STORY`` with the dtype of a happening in place of its name."""
+
 SEEN = _dtype(fields.SEEN)
 
 
 class State(IntEnum):
-    """TCP states, include/net/tcp_states.h."""
+    """TCP states by the numbers of include/net/tcp_states.h; UNSEEN alone is this program's own."""
 
     ESTABLISHED = 1
     SYN_SENT = 2
@@ -59,7 +71,7 @@ class State(IntEnum):
     LISTEN = 10
     CLOSING = 11
     NEW_SYN_RECV = 12
-    UNSEEN = 15  # no state of the kernel's: ``from_state`` of a socket whose end nobody told
+    UNSEEN = 15  # only as ``from_state``: the socket is gone, and no event reported how it ended
 
 
 STATE_NAMES: dict[int, str] = {
@@ -75,23 +87,27 @@ STATE_NAMES: dict[int, str] = {
     State.LISTEN: "LISTEN",
     State.CLOSING: "CLOSING",
 }
-"""As ss names them (misc/ss.c, sstate_name)."""
+"""State names as ss prints them (``sstate_name`` of iproute2's misc/ss.c)."""
 
 
 class Timer(IntEnum):
-    """What ``timer_us`` waits for: idiag_timer of inet_diag, and the two of ICSK_TIME that it folds into 1."""
+    """The timer that ``timer_us`` counts down: idiag_timer of struct inet_diag_msg.
+
+    inet_diag reports ICSK_TIME_LOSS_PROBE and ICSK_TIME_REO_TIMEOUT as RETRANSMIT too (``inet_sk_diag_fill()``); the
+    BPF iterator tells them apart.
+    """
 
     NONE = 0
     RETRANSMIT = 1
     KEEPALIVE = 2
     TIME_WAIT = 3
-    PERSIST = 4
-    LOSS_PROBE = 5
-    REORDER = 6
+    PERSIST = 4  # zero window probes
+    LOSS_PROBE = 5  # tail loss probe
+    REORDER = 6  # RACK waits for segments that may only be reordered
 
 
 class Direction(IntEnum):
-    """Who opened the connection."""
+    """Which side opened the connection; LISTEN: a listener."""
 
     UNKNOWN = 0
     OUT = 1
@@ -100,84 +116,87 @@ class Direction(IntEnum):
 
 
 class Origin(IntEnum):
-    """How much of a socket's life was seen."""
+    """How much of a socket's life the sock_ops program has seen."""
 
-    LISTED = 0
-    NEW = 1
-    ADOPTED = 2
+    LISTED = 0  # nothing: it is only polled
+    NEW = 1  # all, from its birth
+    ADOPTED = 2  # all since the program started, when it was open already
 
 
 class OwnerKind(IntEnum):
-    """How an owner is known. The kernel's side knows CALLER and CLOSER."""
+    """How the owner of a socket is known. The sock_ops program itself reports CALLER and CLOSER only."""
 
     UNKNOWN = 0
-    HOLDER = 1  # has the descriptor
+    HOLDER = 1  # has a descriptor of the socket
     CALLER = 2  # called connect() or listen()
     CLOSER = 3  # closed the accepted socket
-    LISTENER = 4  # listens where the connection came in, and has not accepted it yet
+    LISTENER = 4  # owns the listener that the connection came in through, and has not accepted it yet
 
 
 class RetransClass(IntEnum):
-    """Why a segment was sent again."""
+    """Why a segment was retransmitted, as ``retrans_class()`` of bpf/sockops.c concludes from the socket's state."""
 
-    RTO = 0
-    RECOVERY = 1
-    PROBE = 2
-    OTHER = 3
+    RTO = 0  # after a retransmission timeout
+    RECOVERY = 1  # loss recovery: later segments were SACKed, or segments are marked lost
+    PROBE = 2  # tail loss probe (RFC 8985 7): sent before anything is known to be lost
+    OTHER = 3  # in a state that sends no data, such as a SYN
 
 
 class Happening(IntEnum):
-    """What happened to a connection, and what the fields of HAPPENING say of it."""
+    """What happened to a connection; the comments say what ``a``, ``b``, ``detail`` and ``times`` of HAPPENING hold."""
 
     CONNECT = 1
     ESTABLISHED = 2
     STATE = 3  # a: from, b: to (State)
-    RTO = 4  # a: the how manieth in a row, from 1; b: how long was waited, us
-    RETRANS = 5  # a: segments, all together; detail: RetransClass; times: calls
-    RECOVERED = 6  # an acknowledgement after timeouts; a: srtt, us
-    SRTT = 7  # it grew or fell by half or more; a: before, b: after, us
+    RTO = 4  # a: its number among consecutive timeouts, from 1; b: the timeout that expired, us
+    RETRANS = 5  # a: segments in total; detail: RetransClass; times: calls of RETRANS_CB
+    RECOVERED = 6  # acknowledged again after timeouts; a: srtt, us
+    SRTT = 7  # the smoothed RTT grew by half or fell by a third, and by 20 ms at least; a: before, b: after, us
     CLOSE = 8  # a: error (errno, UNKNOWN_U32 where not told); b: from (State)
-    ADOPTED = 9  # met in the middle of its life; a: a bit mask of State, with the one it was in then
+    ADOPTED = 9  # it was open when the program started; a: bit mask (1 << State) of the states it has been in since
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One instant. All arrays belong to the Source and hold until its second next poll.
+    """All TCP sockets at one instant. The Source owns the arrays and writes them again at its second next poll.
 
-    ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; a row of ``events`` with ``first_ns`` 0, or of ``owners``
-    with ``pid`` 0, tells nothing. ``closed`` (FINAL) ended since the last snapshot.
+    ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where ``first_ns`` of events, or ``pid`` of owners, is 0
+    nothing is known. ``closed``: the connections that ended since the last snapshot.
     """
 
     time: float  # CLOCK_REALTIME, seconds
     now_ns: int  # CLOCK_MONOTONIC
-    source: str
-    sockets: Records
-    events: Records
+    source: str  # name of the Source: sockops, sockdiag
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
     owners: Records  # OWNED
-    closed: Records
-    counters: Records  # one COUNTERS, all CPUs together
-    closed_owners: Records | None = None  # OWNED, aligned with closed; None: as the events tell
-    callbacks_mode: str = ""
-    opened: int = 0  # since the last snapshot
-    time_wait: int = 0
-    syn_recv: int = 0
-    half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # those: addresses and ports alone
-    namespaces: int = 1
-    missing: frozenset[str] = field(default_factory=frozenset)  # fields that this source can't tell
+    closed: Records  # FINAL
+    counters: Records  # a single COUNTERS, summed over the CPUs
+    closed_owners: Records | None = None  # OWNED, aligned with closed; None: take those in closed["events"]
+    callbacks_mode: str = ""  # a key of bpf.launch.MODES, or light; "" without a sock_ops program
+    opened: int = 0  # connections since the last snapshot
+    time_wait: int = 0  # sockets in TIME-WAIT, which have no row
+    syn_recv: int = 0  # request sockets, which have no row
+    half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # request sockets: addresses and ports only
+    namespaces: int = 1  # network namespaces seen
+    missing: frozenset[str] = field(default_factory=frozenset)  # columns that this source cannot fill
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
-    watched: int = 0  # the cookie of the connection that is looked at
-    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # its, the oldest first
-    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # of the host, and of that connection
-    poll_s: float = 0.0
-    program_ns: int = 0  # what the kernel spent in the program so far, while that is measured (see Source.measure)
-    program_calls: int = 0
+    watched: int = 0  # cookie of the connection whose details are shown; 0: none
+    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of the watched connection, oldest first
+    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # row 0: the whole host; 1: the watched connection
+    poll_s: float = 0.0  # how long the poll took, seconds
+    program_ns: int = 0  # run time of the sock_ops program so far; counts only while it is measured: Source.measure
+    program_calls: int = 0  # its calls so far, counted alike
 
 
 def gather(records: Records, which: NDArray[Any]) -> Records:
-    """``records[which]``, whole rows at a time: numpy would copy a structured row member by member."""
+    """Return ``records[which]``: a copy of the rows at these indices, or where this mask is true.
+
+    Rows are copied as opaque bytes: numpy would copy a structured row member by member, which is slower.
+    """
     if not records.flags.c_contiguous:
         copied: Records = records[which]
         return copied
@@ -187,13 +206,16 @@ def gather(records: Records, which: NDArray[Any]) -> Records:
 
 
 def scatter(records: Records, which: NDArray[Any], values: Records) -> None:
-    """``records[which] = values``, whole rows at a time."""
+    """Assign ``records[which] = values`` in place, rows as opaque bytes as in ``gather``; both have the same dtype."""
     opaque = f"V{records.dtype.itemsize}"
     records.view(opaque)[which] = np.ascontiguousarray(values).view(opaque)
 
 
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
-    """``np.unique`` without sorting all: most hosts have few namespaces, cgroup trees and users."""
+    """Return the sorted distinct values, as ``np.unique`` does.
+
+    Up to eight of them are found without sorting: most hosts have few namespaces, cgroups and users.
+    """
     found: list[Any] = []
     rest = values
     while len(rest) and len(found) < 8:
@@ -203,13 +225,16 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def bound_to(sockets: Records) -> NDArray[np.uint64]:
-    """Namespace and local port, as one number: what a connection that comes in has in common with its listener."""
+    """Return network namespace and local port as one number per row.
+
+    It is equal for a listener and the connections that came in through it.
+    """
     keys: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(16) | sockets["lport"]
     return keys
 
 
 def device_keys(sockets: Records) -> NDArray[np.uint64]:
-    """Namespace and interface index as one number; 0 where the socket is not bound to a device."""
+    """Return network namespace (upper 32 bits) and interface index as one number per row; 0: bound to no device."""
     keys: NDArray[np.uint64] = sockets["netns"].astype("u8") << np.uint64(32) | sockets["ifindex"]
     keys[sockets["ifindex"] == 0] = 0
     return keys
