@@ -1,7 +1,8 @@
-"""What is wrong with a flow: a cause, named by the first rule that matches, and how bad it is. Over whole arrays. Pure.
+"""Diagnosis: the cause of a flow's trouble and its severity, 0 to 100, for whole arrays of rows. Pure.
 
-The rules stand in RULES in their order, with where each comes from; the evidence is what a Case holds. Times in
-microseconds and sizes in bytes, as in ``fields``; severities from 0 to 100.
+RULES lists the causes in order of precedence, each with the kernel function or RFC that it rests on: the first that
+matches a row names its cause. A Case holds the evidence. The window W is the recent past, see ``window``. Times are
+microseconds and sizes bytes unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -37,75 +38,88 @@ COUNTED = np.dtype(
         ("retrans_calls", "u4"),
     ]
 )
-"""Counters whose growth within W is told. They wrap like the kernel's own."""
+"""Counters whose growth within W the rules compare.
+
+All are u4 (``window.words`` relies on it), so that they and their differences wrap as the kernel's own counters do.
+"""
 
 MEMORY = np.dtype(
     [
         ("segs_in", "u4"),  # at the last tick
-        ("failed", "u4"),  # retransmits that could not be sent, when the segment at the head was no retransmit
-        ("heard", "u1"),  # how often the segment at the head had been sent again when segs_in grew last
+        ("failed", "u4"),  # retrans_failed when ``retransmits`` was last 0: those since are failures in a row
+        ("heard", "u1"),  # ``retransmits`` when segs_in last grew
         ("recv_q", "u4"),  # at the last tick
         ("state", "u1"),
-        ("state_s", "f8"),  # since when it is in this state, or the queue of a listener is full, as far as seen
-        ("score", "f4"),
-        ("cause", "u1"),
-        ("zero_window_us", "u8"),
+        ("state_s", "f8"),  # since when in this state, or a listener's queue full: s, CLOCK_MONOTONIC
+        ("score", "f4"),  # at the last tick
+        ("cause", "u1"),  # index into CAUSES, at the last tick
+        ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
     ]
 )
-"""What one tick tells the next of a socket."""
+"""What is remembered of a socket from one tick to the next."""
 
 HALVED_IN_S = 10.0
+"""Half-life of a score whose cause no longer matches."""
+
 LINGERING_SCORE = 30.0
-"""A closed row that scored so much stays listed for longer."""
+"""Score from which a closed row stays listed for longer (``tracker.BAD_CLOSED_S``)."""
 
 PATIENCE_S = 60.0
-"""A process that has not closed what its peer closed so long ago has forgotten it."""
+"""Time in CLOSE-WAIT after which the process is taken to have forgotten to close its socket."""
 
 SECOND_S = 0.9
-"""What a tick a second looks back on at least. In less, one packet that was overtaken can be most of what came."""
+"""Shortest window, seconds, in which the inbound loss of a live flow is judged: about one tick of a second.
+
+In a shorter one, a single packet that was overtaken can be most of what came.
+"""
 
 BLOAT_US = 50_000
+"""Queueing delay from which a flow may suffer from bufferbloat."""
+
 FADED = 5.0
+"""Score below which a cause that no longer matches is dropped."""
+
 TWO_PACKETS = 90
-"""Segments of 1460 bytes in two packets as large as they get, 64 KB."""
+"""Segments of 1460 bytes in two packets of 64 KB, the largest that segmentation offload makes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """The rows to judge, aligned: SOCKET, EVENTS, the growth within W (COUNTED) and W itself, seconds, MEMORY."""
+    """The rows to judge. The arrays are aligned: element i of each belongs to the same socket."""
 
-    sockets: Records
-    events: Records
-    win: Records
-    win_s: Floats
-    memory: Records
-    now_s: float
-    ended: NDArray[np.uint8]  # endings.ENDS of a closed row; 0 for a live one
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    win: Records  # COUNTED: growth within W
+    win_s: Floats  # length of W for this row, seconds: a young one has lived through a part of it only
+    memory: Records  # MEMORY
+    now_s: float  # CLOCK_MONOTONIC
+    ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
 
     def take(self, which: NDArray[Any]) -> Case:
-        """The rows at these indices."""
+        """Return a Case of the rows at these indices, or where this mask is true."""
         sockets, events, win, memory = (
             gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
         )
         return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which])
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self.sockets)
 
     @property
     def in_state_s(self) -> Floats:
-        """How long it has been in its state."""
+        """Seconds that each row has been in its state, as far as seen."""
         since: Floats = self.now_s - self.memory["state_s"]
         return since
 
     def is_in(self, state: State) -> Mask:
-        """Live, and in this state."""
+        """Return where a row is live and in this state."""
         found: Mask = (self.sockets["state"] == state) & (self.ended == 0)
         return found
 
     @property
     def unsent(self) -> Mask:
-        """Data waits, and nothing is in flight."""
+        """Where a connection has unsent data and nothing in flight."""
         found: Mask = (self.sockets["unacked"] == 0) & (self.sockets["notsent"] > 0) & ~self.is_in(State.LISTEN)
         return found
 
@@ -119,17 +133,18 @@ def _percent(part: Floats, whole: Floats) -> Floats:
 
 
 def sent_again(win: Records) -> Floats:
-    """How often something was sent again in W: calls of the program, segments where it was not told.
+    """Count the retransmissions in W: calls of RETRANS_CB, or segments where no call was seen.
 
-    One call may be a packet of many segments, which the device is to cut (GSO).
+    One call may resend a packet of many segments, which the device splits (GSO).
     """
     return _f(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
 
 
 def loss_percent(win: Records) -> Floats:
-    """What was lost in W as a share of what was sent, kept low where little was: one of ten proves nothing.
+    """Return the percentage of the data segments sent in W that was lost, estimated low where few were sent.
 
-    A retransmit that came back as a duplicate (RFC 2883) replaced nothing: that segment had arrived, only late.
+    One retransmission of average size is not counted, and 50 is added to the segments sent: one of ten proves nothing.
+    Nor are retransmits counted that the peer reported as duplicates (D-SACK, RFC 2883): the original had arrived.
     """
     again = _f(win["retrans_segs"])
     lost = again - _f(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
@@ -137,23 +152,25 @@ def loss_percent(win: Records) -> Floats:
 
 
 def inbound_percent(win: Records) -> Floats:
-    """Segments that came out of order, of those with data; less two packets of 64 KB, or a tenth of what came.
+    """Return the percentage of the data segments received in W that came out of order, less an allowance.
 
-    A receiver counts what came before its turn, so one late packet weighs as much as what overtook it.
+    The allowance is two packets of 64 KB or a tenth of what came, whichever is smaller: tcpi_rcv_ooopack counts every
+    segment that is ahead of a gap, so that one late packet counts for all that overtook it.
     """
     segments = _f(win["data_segs_in"])
     return _percent(np.maximum(_f(win["ooo_in"]) - np.minimum(segments / 10, TWO_PACKETS), 0), segments)
 
 
 def stalled_share(case: Case) -> Floats:
-    """The part of W that was spent waiting for retransmission timeouts, 0 to 1."""
+    """Return the share of W that was spent waiting for retransmission timeouts, 0 to 1; of W a second at least."""
     return np.minimum(_f(case.win["rto_wait_us"]) / 1e6 / np.maximum(case.win_s, 1.0), 1.0)
 
 
 def _accept_queue(case: Case) -> tuple[Mask, Floats]:
     sockets, listens = case.sockets, case.is_in(State.LISTEN)
     full = listens & (sockets["recv_q"] > sockets["send_q"])
-    # A reset that comes after its connection has gone is a drop of the listener's, too (tcp_rcv_state_process()).
+    # Drops prove nothing while the queue is short: a reset for a connection that is gone is counted as a drop of the
+    # listener, too (tcp_rcv_state_process()).
     filled = 2 * np.maximum(sockets["recv_q"], case.memory["recv_q"]).astype("u8") >= sockets["send_q"]
     dropped = listens & ((case.win["drops"] >= 3) & filled | full & (case.win["drops"] > 0))
     return dropped | full, np.where(dropped, 95.0, 60.0)
@@ -164,7 +181,10 @@ def _refused(case: Case) -> tuple[Mask, Floats]:
 
 
 def _never_sent(case: Case) -> Mask:
-    """Each RTO sends a SYN again, unless nothing can be sent: then the retransmits stay behind."""
+    """Return where SYNs could not be sent: there are fewer retransmits than timeouts, by two or more.
+
+    Each timeout resends the SYN, but tcp_retransmit_timer() does not count a retransmit that fails.
+    """
     found: Mask = (case.events["rto_events"] >= 2) & (case.sockets["retrans_segs"] + 1 < case.events["rto_events"])
     return found
 
@@ -175,6 +195,7 @@ def _unreachable(case: Case) -> tuple[Mask, Floats]:
 
 
 def _never_stood(case: Case) -> Mask:
+    """Return where a connection was never established: no state but SYN-SENT and CLOSE was seen."""
     found: Mask = case.events["states"] & ~np.uint16(1 << State.SYN_SENT | 1 << State.CLOSE) == 0
     return found
 
@@ -187,7 +208,11 @@ def _syn_unanswered(case: Case) -> tuple[Mask, Floats]:
 
 
 def _local_drop(case: Case) -> tuple[Mask, Floats]:
-    """What was never sent waits for probes; what was in flight before is sent again in vain, and the kernel says so."""
+    """Match flows whose packets this host itself drops.
+
+    Either unsent data waits and the probes for it remain unanswered although the peer's window is open; or RETRANS_CB
+    reports that every retransmit of what is in flight failed to be sent.
+    """
     sockets = case.sockets
     probed = case.unsent & (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
     failed = case.events["retrans_failed"] - case.memory["failed"]
@@ -219,7 +244,10 @@ def _rto_stall(case: Case) -> tuple[Mask, Floats]:
 
 
 def _needless(case: Case) -> Mask:
-    """What was sent again had arrived: at least half of the retransmits came back as duplicates (RFC 2883)."""
+    """Return where retransmits were spurious: at least half came back as duplicates (D-SACK, RFC 2883).
+
+    Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
+    """
     again = _f(case.win["retrans_segs"])
     enough = (sent_again(case.win) >= 10) & (_percent(again, _f(case.win["data_segs_out"])) >= 2.0)
     found: Mask = enough & (2 * _f(case.win["dsack_dups"]) >= again)
@@ -251,7 +279,7 @@ def _inbound_loss(case: Case) -> tuple[Mask, Floats]:
 
 
 def queueing_us(sockets: Records) -> Floats:
-    """How much longer than its shortest the round trip is now."""
+    """Return the smoothed RTT less the minimum RTT, us; 0 where the minimum is not known."""
     known = sockets["min_rtt_us"] != UNKNOWN_U32
     return np.where(known, _f(sockets["srtt_us"]) - _f(sockets["min_rtt_us"]), 0.0)
 
@@ -275,19 +303,20 @@ def _not_closed(case: Case) -> tuple[Mask, Floats]:
 
 
 Rule = Callable[[Case], tuple[Mask, Floats]]
+"""For each row of a Case: whether the cause matches, and how severe it is if so, before it is cut to 0..100."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A word for what is wrong, in what it is told by, and what to do. ``rule``: None for what is no fault."""
+    """A cause as the user reads it, and the rule that finds it."""
 
     name: str
-    means: str
-    told_by: str
-    remedy: str
-    source: str
-    rule: Rule | None = None
-    network: bool = False  # a fault of the way to the peer: flows may share it
+    means: str  # what is wrong
+    told_by: str  # the rule in words
+    remedy: str  # what to do about it
+    source: str  # kernel functions and RFCs that the rule rests on
+    rule: Rule | None = None  # None for a verdict that is no fault
+    network: bool = False  # a fault of the path to the peer, which other flows may share
 
 
 RULES: tuple[Cause, ...] = (
@@ -435,7 +464,7 @@ RULES: tuple[Cause, ...] = (
         _not_closed,
     ),
 )
-"""In their order: the first that matches names the cause."""
+"""The faults in order of precedence: the first that matches a row names its cause."""
 
 CAUSES: tuple[Cause, ...] = (
     Cause("unknown", "not enough was seen yet to say anything", "a row's first tick", "wait a tick", ""),
@@ -443,21 +472,30 @@ CAUSES: tuple[Cause, ...] = (
     Cause("idle", "nothing was sent or received within the window", "no data either way", "", ""),
     Cause("healthy", "none of the rules matches", "", "", ""),
 )
+"""All verdicts; rows hold indices into them (``cause``)."""
+
 UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
+"""Indices into CAUSES of the verdicts that are no faults."""
+
 NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
+"""Names of CAUSES, to be indexed by an array of causes."""
+
 NETWORK = np.array([cause.network for cause in CAUSES])
+"""Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""
 
 LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
+"""What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
+
 LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
 
 
 def find(name: str) -> Cause | None:
-    """The cause of this name."""
+    """Return the cause of this name, None if there is none."""
     return next((cause for cause in CAUSES if cause.name == name), None)
 
 
 def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
-    """The cause (an index into CAUSES) and the severity of each row."""
+    """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY)."""
     cause = np.full(len(case), HEALTHY, np.uint8)
     severity = np.zeros(len(case))
     quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
@@ -471,7 +509,10 @@ def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
 
 
 def _suspicious(case: Case) -> Mask:
-    """Where a rule could match at all: most rows are quiet, and each rule costs."""
+    """Return where any rule could match, by a cheap test: most rows are quiet, and every rule costs.
+
+    It must let through all rows that a rule matches.
+    """
     sockets, win, state = case.sockets, case.win, case.sockets["state"]
     found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
     found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
@@ -483,7 +524,7 @@ def _suspicious(case: Case) -> Mask:
 
 
 def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:
-    """Index into CAUSES, 0 where no rule matches; severity."""
+    """Return the first rule that matches each row, as an index into CAUSES, 0 where none does, and its severity."""
     cause, severity = np.zeros(len(case), np.uint8), np.zeros(len(case))
     for number, rule in reversed(list(enumerate(RULES, 1))):
         assert rule.rule is not None
@@ -494,7 +535,10 @@ def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:
 
 
 def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
-    """Rows met for the first time in mid-life: one sample tells nothing of W. A birth that was seen began at 0."""
+    """Return the rows that cannot be judged yet: those first seen in this tick (``fresh`` 0), in mid-life.
+
+    A single sample shows no growth. A connection whose birth was seen began at 0; one in SYN-SENT is judged at once.
+    """
     found: Mask = fresh == 0
     new = np.flatnonzero(found)
     found[new] = (events["origin"][new] != Origin.NEW) & (sockets["state"][new] != State.SYN_SENT)
@@ -504,17 +548,23 @@ def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
 def fade(
     cause: NDArray[np.uint8], severity: Floats, memory: Records, seconds: float
 ) -> tuple[NDArray[np.uint8], Floats]:
-    """Cause and score: a score rises at once and halves in ten seconds; until it has faded its cause stays."""
+    """Return cause and score of each row: a score rises at once, and halves every HALVED_IN_S afterwards.
+
+    The last tick's cause (of ``memory``) stays while its faded score is above the new severity, and FADED or more.
+    ``seconds``: since the last tick.
+    """
     faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
     lasting = (severity < faded) & (faded >= FADED)
     return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity)
 
 
 def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats) -> NDArray[np.uint8]:
-    """What merely limits a flow that sends or receives: index into LIMITS. Half of the busy time decides.
+    """Return what limits the throughput of each flow, as indices into LIMITS; 0 for a flow at rest.
 
-    tcp_chrono_start() (net/ipv4/tcp_output.c) for the peer's window and the send buffer; ``app`` where the sender had
-    nothing to send (tcp_rate_check_app_limited()), or was busy for less than half of W.
+    Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
+    net/ipv4/tcp_output.c); the application, where it had nothing to send (tcp_rate_check_app_limited()) or the flow was
+    busy for less than half of W; else the congestion window. Of a receiver: the own window, where more is unread than
+    it still offers.
     """
     found = np.zeros(len(sockets), np.uint8)
     receives = np.flatnonzero(rx_bytes_per_s > 0)
@@ -529,7 +579,7 @@ def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats
 
 
 def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
-    """MEMORY of rows met for the first time."""
+    """Return MEMORY rows for sockets that are seen for the first time. ``now_s``: CLOCK_MONOTONIC."""
     memory = np.zeros(len(sockets), MEMORY)
     for name in ("segs_in", "state"):
         memory[name] = sockets[name]
@@ -539,7 +589,11 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
 
 
 def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
-    """Take in what this tick tells, before it is judged; what the last one told is kept where a rule compares."""
+    """Update ``memory`` in place with this tick, before its rows are judged.
+
+    ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
+    since the last tick.
+    """
     state = sockets["state"]
     listens = np.flatnonzero(state == State.LISTEN)
     moved = memory["state"] != state
@@ -557,7 +611,11 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
 
 
 def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
-    """Time spent waiting for timeouts so far, the SYN's too; without events the kernel's own sum, less first waits."""
+    """Return the time spent waiting for retransmission timeouts so far, us, those of SYNs included.
+
+    For a socket without events it is tcpi_total_rto_time (6.7), which leaves out the first wait of consecutive
+    timeouts; 0 where the kernel has none.
+    """
     found: NDArray[np.uint32] = events["rto_wait_us"].copy()
     without = np.flatnonzero(events["first_ns"] == 0)
     told = sockets["total_rto_ms"][without]
@@ -566,12 +624,12 @@ def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
 
 
 def stall_us(sockets: Records, events: Records, memory: Records) -> NDArray[np.uint64]:
-    """Time lost so far: waiting for timeouts and at a shut window."""
+    """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window."""
     lost: NDArray[np.uint64] = waited_us(sockets, events).astype(np.uint64) + memory["zero_window_us"]
     return lost
 
 
 def probe_segments(events: Records) -> NDArray[np.uint32]:
-    """Tail-loss probes so far, segments."""
+    """Return the segments sent as tail loss probes so far."""
     found: NDArray[np.uint32] = events["retrans"][:, RetransClass.PROBE]
     return found

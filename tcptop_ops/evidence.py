@@ -1,4 +1,4 @@
-"""The evidence for a verdict, in words and figures: what an expert would say of one row. Pure."""
+"""The evidence for a row's diagnosis, in words and figures: a function per cause. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from tcptop_ops.tracker import Flows, Rows
 
 
 class Row:
-    """One row (Rows of length 1) as plain values."""
+    """One row as plain Python values. ``end``: how a closed one ended (endings.ENDS); "" where live or not known.
+
+    ``loss_pct``: retransmitted segments per 100 data segments sent in W.
+    """
 
     def __init__(self, rows: Rows, flows: Flows) -> None:
+        """Take the only row of ``rows``, which has length 1."""
         self.sockets, self.events, self.rates = rows.sockets[0], rows.events[0], rows.rates[0]
         self.win: Any = self.rates["win"]
         self.win_s = float(self.rates["win_s"])
@@ -28,25 +32,25 @@ class Row:
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
 
     def socket(self, name: str) -> int:
-        """A field of the socket."""
+        """Return an integer field of SOCKET."""
         return int(self.sockets[name])
 
     def event(self, name: str) -> int:
-        """A field of the events."""
+        """Return an integer field of EVENTS."""
         return int(self.events[name])
 
     def grown(self, name: str) -> int:
-        """How much a counter grew within W."""
+        """Return how much a counter of COUNTED grew within W."""
         return int(self.win[name])
 
 
 def us(value: float) -> str:
-    """A time in microseconds."""
+    """Format a time given in microseconds."""
     return text.duration(value / 1e6)
 
 
 def within(row: Row) -> str:
-    """W, or what of it the row has lived through."""
+    """Say ``in 20 s``: the length of W, or the part of it that the row has lived through."""
     return f"in {row.win_s:.0f} s"
 
 
@@ -186,7 +190,10 @@ _LIMITED = {
 
 
 def of(rows: Rows, flows: Flows) -> list[str]:
-    """Short pieces, the most telling first; empty for a row of which there is nothing to say."""
+    """Return short phrases about the only row of ``rows``, the most telling first.
+
+    Without a fault they name what limits its throughput; empty where nothing is known to.
+    """
     row = Row(rows, flows)
     cause = CAUSES[int(row.rates["cause"])]
     words = _WORDS.get(cause.name)
@@ -197,5 +204,5 @@ def of(rows: Rows, flows: Flows) -> list[str]:
 
 
 def sentence(rows: Rows, flows: Flows) -> str:
-    """The same as one line, for JSON."""
+    """Return the phrases of ``of`` as one line, for JSON."""
     return ", ".join(of(rows, flows))

@@ -1,7 +1,7 @@
-"""What bad flows have in common and good ones have not: a remote prefix, a process, a listener, a namespace. Pure.
+"""What bad flows have in common that good ones do not: a remote prefix, process, listener or namespace. Pure.
 
-A group is named if at least BAD_FLOWS of its flows are bad, INSIDE of them or more, and of the flows outside less than
-a fifth of that share; and if there are flows outside, or it would be no contrast.
+A group of flows is reported if at least BAD_FLOWS of them are bad, and at least the share INSIDE; if CONTRAST flows or
+more are outside of it; and if the share of bad ones outside is less than a fifth of that inside.
 """
 
 from __future__ import annotations
@@ -20,49 +20,63 @@ from tcptop_ops.snapshot import Direction, Origin, Records, State
 from tcptop_ops.tracker import Finding, Flows, Rows
 
 BAD_FLOWS = 5
+"""Fewest bad flows of a group that is reported."""
+
 INSIDE = 0.6
+"""Least share of bad flows in such a group."""
+
 CONTRAST = 5
-"""Flows outside that there must be."""
+"""Fewest flows outside of it, without which there is nothing to compare with."""
 
 BAD_SCORE = 10.0
+"""Score from which a flow with a fault of the path is bad."""
+
 FAILED_ALIKE = 3
+"""Fewest failed attempts to the same place that are reported."""
+
 FAILED_WITHIN_S = 60.0
+"""How long a failed attempt counts, seconds."""
+
 SHORTEST_V4, SHORTEST_V6 = 8, 16
+"""Bits of the shortest prefixes that are tried."""
+
 MOST_NUMBERS = 1 << 16
+"""Keys below this are counted in a table of that size."""
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Flows:
-    """The flows of W, aligned."""
+    """The flows that were active within W. The arrays are aligned, one element per flow."""
 
     pid: NDArray[np.uint64]
-    row: NDArray[np.intp]  # of all rows, the live ones first
+    row: NDArray[np.intp]  # index into all rows, the live ones before the closed
     netns: NDArray[np.uint64]
     lport: NDArray[np.uint16]
-    came_in: Mask
-    high: NDArray[np.uint64]  # of the remote address, as numbers
-    low: NDArray[np.uint64]
+    came_in: Mask  # opened by the peer
+    high: NDArray[np.uint64]  # upper half of the remote address as a number
+    low: NDArray[np.uint64]  # lower half
     bad: Mask
 
     def __len__(self) -> int:
+        """Return the number of flows."""
         return len(self.bad)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Which flows are inside, how many of them are bad, how to say it, and the filter that shows them."""
+    """Flows that have something in common."""
 
-    which: Mask
-    bad: int
-    inside: int
-    name: str
-    filter: str
+    which: Mask  # which flows are inside
+    bad: int  # how many of those are bad
+    inside: int  # how many there are
+    name: str  # what they have in common, in words
+    filter: str  # the filter expression that shows them
 
 
 def findings(flows: Flows) -> list[Finding]:
-    """The most telling first."""
+    """Return what bad flows share, then the failed connection attempts; the most telling first."""
     told = failures(flows)
     bad = sum(int(_bad(rows).sum()) for rows in (flows.live, flows.closed))
     shared = shared_fate(flows) if bad >= BAD_FLOWS else None
@@ -70,20 +84,23 @@ def findings(flows: Flows) -> list[Finding]:
 
 
 def _bad(rows: Rows) -> Mask:
-    """Those with a fault that a path may have."""
+    """Return the rows whose fault is one of the path, with a score of BAD_SCORE or more."""
     scores = rows.rates["score"]  # NaN is not bad
     found: Mask = (scores >= BAD_SCORE) & diagnosis.NETWORK[rows.rates["cause"]]
     return found
 
 
 def _of_window(flows: Flows) -> _Flows:
-    """What sent or received within W, or tried to; happy eyeballs that lost are neither good nor bad."""
+    """Collect the flows, live and closed, that sent or received data within W or are bad.
+
+    An attempt that was abandoned without a fault, such as the slower of two in Happy Eyeballs (RFC 8305), is left out.
+    """
     parts = [_part(flows.live, 0), _part(flows.closed, len(flows.live))]
     return _Flows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
-    """The fields of _Flows. ``before``: how many rows stand before these."""
+    """Return the fields of _Flows for these rows. ``before``: how many rows precede them among all rows."""
     rates, sockets, owners = rows.rates, rows.sockets, rows.owners
     win = rates["win"]
     bad = _bad(rows)
@@ -103,7 +120,7 @@ def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
 
 
 def shared_fate(all_flows: Flows) -> Finding | None:
-    """The group with the most of the bad flows; of several, the smallest."""
+    """Report the group that has the most bad flows, the smallest of several; None if no group stands out."""
     flows = _of_window(all_flows)
 
     def name_process(row: int) -> tuple[str, str]:
@@ -117,21 +134,24 @@ def shared_fate(all_flows: Flows) -> Finding | None:
 
 
 def _stand_out(flows: _Flows, bad: Any, inside: Any) -> Any:
-    """Whether a group with so many bad flows, of so many inside, does. For numbers and arrays."""
+    """Return whether groups of ``inside`` flows, ``bad`` of them bad, meet the conditions above; numbers or arrays."""
     outside, all_bad = len(flows) - inside, int(flows.bad.sum())
     enough = (bad >= BAD_FLOWS) & (bad >= INSIDE * inside) & (outside >= CONTRAST)
     return enough & ((all_bad - bad) * inside * 5 < bad * outside)
 
 
 def _places(flows: _Flows) -> Iterator[_Group]:
-    """Listeners and namespaces."""
+    """Yield the groups that share a listener or a network namespace."""
     listener = np.where(flows.came_in, flows.netns << np.uint64(16) | flows.lport, np.uint64(0))
     yield from _same(flows, listener, lambda row: _name_listener(flows, row))
     yield from _same(flows, flows.netns, lambda row: _name_namespace(flows, row))
 
 
 def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[int], tuple[str, str]]) -> Iterator[_Group]:
-    """A group for each key whose flows stand out; 0 is no key."""
+    """Yield a group for each key whose flows stand out; key 0 means that a flow has none.
+
+    ``name`` makes the group's name and filter from the index of one of its flows.
+    """
     found, bad = np.unique(keys[flows.bad], return_counts=True)
     enough = (bad >= BAD_FLOWS) & (found != 0)
     found, bad = found[enough], bad[enough]
@@ -144,8 +164,8 @@ def _same(flows: _Flows, keys: NDArray[np.uint64], name: Callable[[int], tuple[s
 
 
 def _count(found: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """How often each of these (sorted) is among the keys."""
-    if found[-1] < MOST_NUMBERS:  # pids are: a look into a table is faster than a search
+    """Count how often each of ``found``, which is sorted, occurs among the keys."""
+    if found[-1] < MOST_NUMBERS:  # as pids mostly are: a look into a table is faster than a search
         table = np.bincount(np.minimum(keys, np.uint64(MOST_NUMBERS)).astype(np.intp), minlength=MOST_NUMBERS)
         counts: NDArray[np.intp] = table[found.astype(np.intp)]
         return counts
@@ -164,7 +184,7 @@ def _name_namespace(flows: _Flows, row: int) -> tuple[str, str]:
 
 
 def _prefixes(flows: _Flows) -> Iterator[_Group]:
-    """From the whole address up, a prefix that holds more of the bad flows at each step."""
+    """Yield the groups by remote prefix: from whole addresses on, each shorter prefix that has more bad flows."""
     mapped = (flows.high == 0) & (flows.low >> np.uint64(32) == 0xFFFF)
     for of_family, first, shortest in ((mapped, 96, SHORTEST_V4), (~mapped, 0, SHORTEST_V6)):
         if int((of_family & flows.bad).sum()) >= BAD_FLOWS:
@@ -172,6 +192,7 @@ def _prefixes(flows: _Flows) -> Iterator[_Group]:
 
 
 def _grown(flows: _Flows, of_family: Mask, first: int, shortest: int) -> Iterator[_Group]:
+    """Yield the groups of one family, whose addresses begin at bit ``first``: 96 for IPv4, which is mapped."""
     held, bad = 0, flows.bad & of_family
     high, low = flows.high[bad], flows.low[bad]
     order = np.lexsort((low, high))
@@ -191,7 +212,7 @@ def _grown(flows: _Flows, of_family: Mask, first: int, shortest: int) -> Iterato
 
 
 def _masks(length: int) -> tuple[np.uint64, np.uint64]:
-    """The bits of a prefix, in both halves of an address."""
+    """Return the mask of a prefix of so many bits, as the upper and the lower half of 128."""
     mask = (1 << length) - 1 << 128 - length
     return np.uint64(mask >> 64), np.uint64(mask & (1 << 64) - 1)
 
@@ -199,7 +220,7 @@ def _masks(length: int) -> tuple[np.uint64, np.uint64]:
 def _most_common(
     high: NDArray[np.uint64], low: NDArray[np.uint64], length: int
 ) -> tuple[tuple[np.uint64, np.uint64], int]:
-    """The prefix of this length that most of these addresses (sorted) have, and how many do."""
+    """Return the prefix of this length that most of the addresses have, and how many do. They are sorted."""
     masks = _masks(length)
     high, low = high & masks[0], low & masks[1]
     begins = np.flatnonzero(np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])]))
@@ -209,6 +230,7 @@ def _most_common(
 
 
 def _told(all_flows: Flows, flows: _Flows, group: _Group) -> Finding:
+    """Put a group into words: what its bad flows suffer from, and how the flows outside do."""
     outside, bad = ~group.which, group.which & flows.bad
     rates = np.concatenate([all_flows.live.rates, all_flows.closed.rates])[flows.row]
     counts = np.bincount(rates["cause"][bad], minlength=len(CAUSES))
@@ -239,6 +261,7 @@ _VERBS = {
 
 
 def _lose(win: Records) -> str:
+    """Say what share these flows retransmit, from the first quartile to the third."""
     win = win[win["data_segs_out"] > 0]
     percents = 100.0 * win["retrans_segs"] / win["data_segs_out"] if len(win) else [100.0]
     ends = [text.percent(float(value)) for value in np.percentile(percents, (25, 75))]
@@ -246,12 +269,16 @@ def _lose(win: Records) -> str:
 
 
 def _share(win: Records) -> str:
+    """Say what share of the data segments of all these flows together was retransmitted."""
     sent, again = (int(win[name].sum(dtype="u8")) for name in ("data_segs_out", "retrans_segs"))
     return f"{text.percent(100.0 * again / sent if sent else 0.0)} %"
 
 
 def failures(flows: Flows) -> list[Finding]:
-    """Connection attempts that failed, by process and destination: ``curl -> 192.0.2.10:443 41 failed / 60 s``."""
+    """Report connection attempts that failed alike: ``curl -> 192.0.2.10:443 41 failed / 60 s: refused``.
+
+    By process, destination and cause, of the last FAILED_WITHIN_S: the three most frequent, of FAILED_ALIKE at least.
+    """
     closed = flows.closed
     if closed.endings is None or not len(closed):
         return []
