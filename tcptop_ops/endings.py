@@ -1,4 +1,4 @@
-"""How a connection ended, from the socket's error, the states it went through, and what it had received."""
+"""How a connection ended, concluded from its error, the states it was in, and whether a segment came. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tcptop_ops.snapshot import UNKNOWN_U32, Records, State
 
 ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned", "unseen")
+"""How a connection may have ended; "": null. ``abandoned``: closed by its own process before it was established."""
+
 _NAMES = np.array([name.encode() for name in ENDS], "S12")
 CLOSED, PEER_CLOSED, RESET, TIMED_OUT, REFUSED, UNREACHABLE, ABANDONED, UNSEEN = range(1, len(ENDS))
 
@@ -17,9 +19,10 @@ _UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errn
 
 
 def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
-    """Indices into ENDS. ``error`` is sk_err, set before the state (tcp_done_with_error, tcp_write_err, tcp_reset).
+    """Return how each connection ended, as indices into ENDS; 0 (null) for a listener, and where no state was seen.
 
-    0 for a listener, and where no state was seen.
+    ``endings["error"]`` is sk_err, which the kernel sets before the state changes to CLOSE: tcp_done_with_error(),
+    tcp_write_err(), tcp_reset(). The first condition that holds decides.
     """
     error, start = endings["error"], endings["from_state"]
     states = events["states"]
@@ -28,7 +31,7 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
     met_close_wait = states & (1 << State.CLOSE_WAIT) != 0
     met_fin_wait = states & (1 << State.FIN_WAIT1) != 0
     unknown = error == UNKNOWN_U32
-    # For kernels that do not tell sk_err: a refusal is a segment received, giving up is RTO_CB's own word.
+    # Where sk_err is not known: a segment was received in SYN-SENT, so it was refused; RTO_CB reports giving up itself.
     refused = (error == errno.ECONNREFUSED) | (unknown & young & (sockets["segs_in"] > 0))
     gave_up = (error == errno.ETIMEDOUT) | (unknown & (events["gave_up"] != 0))
     return np.select(
@@ -51,5 +54,5 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
 
 
 def end_names(sockets: Records, events: Records, endings: Records) -> NDArray[np.bytes_]:
-    """The names: ``closed``, ``peer-closed``, ``reset`` ..., empty for null."""
+    """Return the names of ``end_codes``, as bytes; empty for null."""
     return _NAMES[end_codes(sockets, events, endings)]

@@ -1,7 +1,7 @@
-"""What the last ticks were like, for graphs: a compact row for each connection that moved, or that is bad. Pure.
+"""The last ticks, for graphs: a compact row for each connection that sent, received or has a score. Pure.
 
-A tick's rows are sorted by cookie. All ticks are one tuple that is replaced as a whole, so that one thread may add
-while another one reads.
+A tick's rows are sorted by cookie. The ticks are a tuple that is replaced as a whole, so that one thread may add while
+another reads.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from tcptop_ops.snapshot import Records
 from tcptop_ops.tracker import Flows, Rows
 
 SAMPLE = np.dtype([("cookie", "u8"), ("srtt_us", "u4"), ("cwnd", "u4"), ("tx", "f4"), ("rx", "f4"), ("retrans", "f4")])
-"""``tx`` and ``rx`` bytes a second, ``retrans`` segments a second, within the tick."""
+"""One connection in one tick: ``tx`` and ``rx`` in bytes a second, ``retrans`` in segments a second."""
 
 MOST_SAMPLES = 500_000
-"""28 bytes each: 14 MB."""
+"""Samples that are kept: of 28 bytes each, 14 MB."""
 
 MOST_TICKS = 3600
+"""Ticks that are kept at most: an hour of one a second."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """SAMPLE rows of one tick."""
+    """One tick of the history."""
 
     at_s: float  # CLOCK_MONOTONIC
-    samples: Records
+    samples: Records  # SAMPLE, sorted by cookie
 
 
 @dataclass(frozen=True)
 class Series:
-    """One connection, a value a tick, the oldest first; NaN where nothing is known. ``ago_s``: before the last tick."""
+    """One connection over time: one value per tick, the oldest first; NaN where nothing is known."""
 
-    ago_s: Floats
+    ago_s: Floats  # seconds before the last tick of the series
     srtt_us: Floats
     cwnd: Floats
     tx: Floats
@@ -46,27 +47,29 @@ class Series:
     retrans: Floats
 
     def __len__(self) -> int:
+        """Return the number of ticks."""
         return len(self.ago_s)
 
 
 class History:
-    """The last ticks, as many as hold ``most`` samples together, and MOST_TICKS at most."""
+    """The last ticks. The oldest are dropped beyond ``most`` samples in all, or MOST_TICKS ticks."""
 
     def __init__(self, most: int = MOST_SAMPLES) -> None:
+        """Begin with no ticks. ``most``: samples to keep at most; the newest tick is kept whatever its size."""
         self._most = most
         self._ticks: tuple[Tick, ...] = ()
         self._held = 0
 
     def __len__(self) -> int:
-        """Samples."""
+        """Return the number of samples, not of ticks."""
         return self._held
 
     def clear(self) -> None:
-        """Know nothing."""
+        """Drop all ticks."""
         self._ticks, self._held = (), 0
 
     def add(self, flows: Flows, always: Iterable[int] = ()) -> None:
-        """Take in a tick; a first one has no rates and is left out. ``always``: cookies to keep even where idle."""
+        """Add a tick; the first of a tracker has no rates and is ignored. ``always``: cookies to keep even if idle."""
         if flows.seconds <= 0:
             return
         samples = _samples(flows.live, always)
@@ -78,7 +81,10 @@ class History:
         self._ticks, self._held = tuple(ticks[drop:]), held
 
     def series(self, cookie: int, last: int, until_s: float = float("inf")) -> Series:
-        """The last so many ticks up to this instant. Between two samples of a connection, none: nothing moved."""
+        """Return the last ``last`` ticks of a connection, up to ``until_s`` (CLOCK_MONOTONIC).
+
+        A tick without a sample between two that have one means rest: its rates are 0, ``srtt_us`` and ``cwnd`` NaN.
+        """
         ticks = [tick for tick in self._ticks[-MOST_TICKS:] if tick.at_s <= until_s][-last:]
         found = np.full((5, len(ticks)), np.nan)
         for at, tick in enumerate(ticks):

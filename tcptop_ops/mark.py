@@ -1,4 +1,4 @@
-"""A moment to compare with: what each connection had counted then, and what it has counted since."""
+"""A mark: the counters of all connections at a moment that the user chose, and their growth since then."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from tcptop_ops.snapshot import Origin, Records, State
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
 COUNTERS = ("retrans_segs", "rto_events", "bytes_acked", "bytes_received")
+"""The values of a mark that only grow."""
+
 MARKED = np.dtype([*((name, "f8") for name in COUNTERS), ("srtt_us", "f8")])
+"""What a mark holds of a connection; ``srtt_us`` is NaN where it was not measured yet."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """``cookies`` is sorted, ``values`` (MARKED) aligned with it. ``at_ns``: CLOCK_MONOTONIC."""
+    """The connections of one moment."""
 
-    at_ns: int
-    cookies: NDArray[np.uint64]
-    values: Records
+    at_ns: int  # CLOCK_MONOTONIC
+    cookies: NDArray[np.uint64]  # sorted
+    values: Records  # MARKED, aligned with cookies
 
 
 def _values(rows: Rows) -> Records:
@@ -34,15 +37,16 @@ def _values(rows: Rows) -> Records:
 
 
 def take(flows: Flows) -> Mark:
-    """The mark of this tick."""
+    """Make a mark of the live rows."""
     order = flows.by_cookie
     return Mark(flows.snapshot.now_ns, flows.live.sockets["cookie"][order], _values(flows.live)[order])
 
 
 def since(mark: Mark | None, rows: Rows, name: str) -> NDArray[np.float64]:
-    """What a value of MARKED has grown by; of a connection born since, all of a counter.
+    """Return by how much a value of MARKED has grown; for a connection born since the mark, a counter's whole value.
 
-    NaN: no mark, a listener, or one that was not known then though it was there.
+    NaN: there is no mark, the row is a listener, or the connection existed at the mark but is not in it. A connection
+    born since has no growth of ``srtt_us`` (NaN).
     """
     sockets = rows.sockets
     if mark is None:
@@ -65,7 +69,7 @@ def _before(mark: Mark, cookies: NDArray[np.uint64], name: str) -> tuple[NDArray
 
 
 def born_since(mark: Mark, rows: Rows) -> NDArray[np.bool_]:
-    """Whose whole life was seen, and began later."""
+    """Return which connections were born after the mark, their birth having been seen."""
     events = rows.events
     born: NDArray[np.bool_] = (events["origin"] == Origin.NEW) & (events["first_ns"] >= mark.at_ns)
     return born

@@ -1,7 +1,8 @@
-"""Two snapshots and the time between them make rates; what closed lately lingers.
+"""Flows from snapshots: rates, growth within the recent window W, verdicts, and rows that closed lately. Pure.
 
-A delta is the difference between now and the oldest sample inside the recent window W (``window.py``), or the socket's
-first where it is younger. Every socket has a slot in the arrays for as long as it lives.
+Rates are the growth since the last snapshot by the time between the two. Growth within W is the difference between now
+and the oldest sample inside W (``window.py``), or the socket's birth or first sight where that is later. A socket has a
+slot, an index into the tracker's arrays, for as long as it lives.
 """
 
 from __future__ import annotations
@@ -35,44 +36,46 @@ if TYPE_CHECKING:
     from tcptop_ops.mark import Mark
 
 BAD_CLOSED_S = 60.0
-"""How long a closed row that scored LINGERING_SCORE stays listed at least."""
+"""How long a closed row stays listed whose score is LINGERING_SCORE or more."""
 
 MAX_LINGERING = 200_000
-"""Closed rows kept at most; the oldest go first."""
+"""Most closed rows that are kept; the oldest are dropped first."""
 
 RATES = np.dtype(
     [
-        ("tx_bytes_per_s", "f8"),  # within the tick
+        ("tx_bytes_per_s", "f8"),  # acknowledged payload; the four rates are those since the last snapshot
         ("rx_bytes_per_s", "f8"),
         ("retrans_per_s", "f8"),
         ("rto_per_s", "f8"),
-        ("win", COUNTED),
-        ("win_s", "f4"),  # the length of the window for this row, seconds
-        ("fresh", "u1"),  # ticks since it was first seen, to 255; 0: this one
-        ("cause", "u1"),  # diagnosis.CAUSES
-        ("limit", "u1"),  # diagnosis.LIMITS
-        ("score", "f4"),  # NaN: not known
-        ("stall_us", "u8"),  # lost so far
-        ("state_s", "f8"),  # how long it is in its state, as far as seen
+        ("win", COUNTED),  # growth within W
+        ("win_s", "f4"),  # length of W for this row, seconds: less than W for a younger one
+        ("fresh", "u1"),  # ticks since it was first seen, 255 at most; 0: in this one
+        ("cause", "u1"),  # index into diagnosis.CAUSES
+        ("limit", "u1"),  # index into diagnosis.LIMITS
+        ("score", "f4"),  # 0 to 100; NaN: not known yet
+        ("stall_us", "u8"),  # time lost so far: diagnosis.stall_us
+        ("state_s", "f8"),  # seconds in its state, or that a listener's queue is full, as far as seen
     ]
 )
+"""What the tracker works out for each row."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one kind, aligned: row i of each array is one socket. ``endings`` only for closed ones."""
+    """Live rows, or closed ones. The arrays are aligned: element i of each belongs to the same socket."""
 
-    sockets: Records
-    events: Records
-    owners: Records
-    rates: Records
-    endings: Records | None = None
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    owners: Records  # OWNED
+    rates: Records  # RATES
+    endings: Records | None = None  # ENDING; None for live rows
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self.sockets)
 
     def take(self, which: NDArray[Any]) -> Rows:
-        """The rows at these indices, or where this mask is true."""
+        """Return the rows at these indices, or where this mask is true."""
         endings = None if self.endings is None else gather(self.endings, which)
         sockets, events, owners, rates = (
             gather(part, which) for part in (self.sockets, self.events, self.owners, self.rates)
@@ -82,68 +85,69 @@ class Rows:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the whole host. A loopback pair counts once in throughput."""
+    """Sums over all rows of a tick. In throughput, one side of each loopback connection is left out."""
 
-    connections: int = 0
-    by_state: dict[str, int] = field(default_factory=dict)
-    opened: int = 0
-    closed: int = 0
-    retrans_segs: int = 0  # in this tick
+    connections: int = 0  # live rows
+    by_state: dict[str, int] = field(default_factory=dict)  # names as in STATE_NAMES; states without sockets left out
+    opened: int = 0  # since the last snapshot, as are the following counts
+    closed: int = 0  # listeners left out
+    retrans_segs: int = 0
     rto_events: int = 0
     retrans_per_s: float = 0.0
     rto_per_s: float = 0.0
-    retrans_pct: float = float("nan")  # of the data segments sent in W
+    retrans_pct: float = float("nan")  # of the data segments sent in W; NaN where none were
     tx_bytes_per_s: float = 0.0
     rx_bytes_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that several rows share: in words, and as a filter that shows them."""
+    """A fault that several rows share."""
 
-    text: str
-    filter: str
-    rows: int
+    text: str  # in words
+    filter: str  # filter expression that shows the rows
+    rows: int  # how many they are
 
 
 @dataclass(frozen=True)
 class Flows:
-    """All rows of a tick: the live ones, then those that closed lately. ``by_cookie`` sorts the live ones."""
+    """All rows of a tick. Where an array has one value per row of all, the live ones come first, then the closed."""
 
     snapshot: Snapshot
     live: Rows
-    closed: Rows
-    by_cookie: NDArray[np.intp]
-    seconds: float
-    window_s: float
-    tick: int
+    closed: Rows  # those that closed lately and are still listed
+    by_cookie: NDArray[np.intp]  # indices that sort the live rows by cookie
+    seconds: float  # since the last tick; 0 at the first
+    window_s: float  # W
+    tick: int  # number of the tick, from 0
     totals: Totals
     findings: tuple[Finding, ...] = ()  # the most telling first
-    mark: Mark | None = None  # the moment that people compare with
-    session: int = 0  # cookie of the connection over which this is used; 0: not known
+    mark: Mark | None = None  # the moment with which the user compares
+    session: int = 0  # cookie of the connection over which this program is used; 0: not known
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
-        """One value a row, live rows first."""
+        """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""
         live = read(self.live, self)
         return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
 
     def __len__(self) -> int:
+        """Return the number of rows, live and closed."""
         return len(self.live) + len(self.closed)
 
 
 def empty(dtype: np.dtype[np.void], count: int = 0) -> Records:
-    """Rows of zeros."""
+    """Return ``count`` rows of zeros."""
     return np.zeros(count, dtype)
 
 
 def rto_events(sockets: Records, events: Records) -> NDArray[np.uint32]:
-    """RTOs of a socket's life: the kernel's own count (tcpi_total_rto, 6.7) where it has one, else those seen."""
+    """Return the retransmission timeouts so far: tcpi_total_rto (6.7), or the calls of RTO_CB where it is unknown."""
     total: NDArray[np.uint32] = sockets["total_rto"]
     return np.where(total == UNKNOWN_U32, events["rto_events"], total)
 
 
 def counted(sockets: Records, events: Records) -> Records:
-    """The counters of W, now."""
+    """Return the present values of the counters whose growth within W is told, as COUNTED rows."""
     now = np.empty(len(sockets), COUNTED)
     for name in COUNTED.names or ():
         if name in (sockets.dtype.names or ()):
@@ -156,14 +160,17 @@ def counted(sockets: Records, events: Records) -> Records:
 
 
 def owners_from_events(events: Records) -> Records:
-    """OWNED rows of what the sock_ops program itself learned."""
+    """Return OWNED rows with the callers that the sock_ops program recorded."""
     owners = np.zeros(len(events), OWNED)
     owners["pid"], owners["name"], owners["how"] = events["pid"], events["comm"], events["owner"]
     return owners
 
 
 def is_loopback(sockets: Records) -> NDArray[np.bool_]:
-    """Both ends on this host, by the address: the same on both sides, or 127.0.0.0/8 on both."""
+    """Return which connections have both ends on this host: equal addresses, or both in 127.0.0.0/8.
+
+    NDArray[np.bool_]; False for listeners.
+    """
     laddr, raddr = sockets["laddr"], sockets["raddr"]
     connected = sockets["rport"] != 0
     mapped = (laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF) & ~laddr[:, :10].any(axis=1)
@@ -174,7 +181,7 @@ def is_loopback(sockets: Records) -> NDArray[np.bool_]:
 
 
 def stays_here(sockets: Records) -> NDArray[np.bool_]:
-    """Loopback connections, and listeners that only this host reaches."""
+    """Return which rows are loopback connections, or listeners on a loopback address."""
     laddr = sockets["laddr"]
     words = np.ascontiguousarray(laddr).view(">u4")
     six = (words[:, :3] == 0).all(axis=1) & (words[:, 3] == 1)
@@ -184,7 +191,10 @@ def stays_here(sockets: Records) -> NDArray[np.bool_]:
 
 
 def counts_once(sockets: Records) -> NDArray[np.bool_]:
-    """False for one side of each loopback pair: that with the lower port, most often the server's."""
+    """Return True for every row but one side of each loopback connection.
+
+    Left out is the side with the lower port, most often the server's; of equal ports that with the lower address.
+    """
     local, remote = (np.ascontiguousarray(sockets[name]).view("S16")[:, 0] for name in ("laddr", "raddr"))
     same_port = sockets["lport"] == sockets["rport"]
     found: NDArray[np.bool_] = (
@@ -194,7 +204,7 @@ def counts_once(sockets: Records) -> NDArray[np.bool_]:
 
 
 def by_state(snapshot: Snapshot) -> dict[str, int]:
-    """How many sockets are in each state; TIME-WAIT and SYN-RECV, which have no rows, too."""
+    """Count the sockets in each state by its name, those without rows (TIME-WAIT, SYN-RECV) included."""
     counts = np.bincount(snapshot.sockets["state"], minlength=13)
     found = {name: int(counts[state]) for state, name in STATE_NAMES.items() if counts[state]}
     recv = snapshot.syn_recv + int(counts[State.SYN_RECV])
@@ -203,9 +213,13 @@ def by_state(snapshot: Snapshot) -> dict[str, int]:
 
 
 class Slots:
-    """A place in arrays for each live cookie. ``cookies`` is sorted, ``slots`` aligned with it."""
+    """Gives each live cookie a slot, an index into arrays of ``capacity`` elements, and reuses those of the dead.
+
+    ``cookies`` is sorted, ``slots`` aligned with it.
+    """
 
     def __init__(self) -> None:
+        """Start with no cookies and a capacity of 0."""
         self.cookies = np.empty(0, "u8")
         self.slots = np.empty(0, np.intp)
         self.capacity = 0
@@ -213,7 +227,7 @@ class Slots:
         self._order = self._of_rows = np.empty(0, np.intp)
 
     def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """The slot of each cookie (anything where there is none), and whether there is one."""
+        """Return the slot of each cookie, and whether it has one; where it has none the slot is meaningless."""
         if not len(self.cookies):
             return np.zeros(len(cookies), np.intp), np.zeros(len(cookies), np.bool_)
         at = np.searchsorted(self.cookies, cookies)
@@ -221,7 +235,10 @@ class Slots:
         return self.slots[at], self.cookies[at] == cookies
 
     def assign(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-        """Make room for exactly these cookies: what sorts them, the slot of each, and which of them are new."""
+        """Give a slot to exactly these cookies; the slots of all others become free.
+
+        Return the indices that sort the cookies, the slot of each, and which of them are new. The capacity may grow.
+        """
         if np.array_equal(cookies, self._rows):
             return self._order, self._of_rows, np.zeros(len(cookies), np.bool_)
         order = np.argsort(cookies, kind="stable")
@@ -233,7 +250,7 @@ class Slots:
         return order, slots, new
 
     def _replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """The same, sorted."""
+        """Do the same for cookies that are sorted; return the slots, and which are new."""
         slots, known = self.find(cookies)
         kept = np.zeros(self.capacity, np.bool_)
         kept[slots[known]] = True
@@ -249,9 +266,10 @@ class Slots:
 
 
 class Tracker:
-    """Turns snapshots into flows. ``closed_s``: how long a closed row stays, seconds."""
+    """Turns one snapshot after the other into flows. What it remembers of a socket is in arrays, by slot."""
 
     def __init__(self, window_s: float = 20.0, closed_s: float = 5.0) -> None:
+        """Begin with no sockets. ``window_s``: length of W; ``closed_s``: how long a closed row stays, seconds."""
         self._window_s = window_s
         self._closed_s = closed_s
         self._slots = Slots()
@@ -268,7 +286,7 @@ class Tracker:
         self._tick = -1
 
     def update(self, snapshot: Snapshot) -> Flows:
-        """The flows of this instant, compared with the last one."""
+        """Return the flows of this snapshot. The first has no rates: ``seconds`` is 0."""
         now = snapshot.now_ns / 1e9
         seconds = now - self._before if self._before is not None else 0.0
         if self._before is None:
@@ -312,9 +330,10 @@ class Tracker:
         return Rows(sockets, events, snapshot.owners, rates)
 
     def _begin(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records, now_ns: int) -> None:
-        """First sight: a birth within W began at zero for the window, one since the last tick for the rates too.
+        """Set up the slots of sockets that are seen for the first time.
 
-        Any other begins where it is now: it may have been missing from a snapshot, or its namespace found late.
+        The growth of one whose birth within W was seen begins at 0; so do its rates if it was born since the last tick.
+        Any other begins at its present counters: a snapshot may have missed it, or its namespace was found late.
         """
         first = events["first_ns"]
         whole = (events["origin"] == Origin.NEW) & (first >= max(self._start_ns, now_ns - int(self._window_s * 1e9)))
@@ -343,7 +362,7 @@ class Tracker:
     def _judge(
         self, slots: NDArray[np.intp], sockets: Records, events: Records, rates: Records, now: float, seconds: float
     ) -> None:
-        """Fill in what diagnosis says of the live rows."""
+        """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         memory = gather(self._memory, slots)
         diagnosis.remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
@@ -361,7 +380,7 @@ class Tracker:
     def _judge_ended(
         self, ended: Records, slots: NDArray[np.intp], known: NDArray[np.bool_], rates: Records, now: float
     ) -> None:
-        """The same for rows that closed: how they ended is evidence too, and what was bad before stays so."""
+        """Do the same for rows that closed: how they ended is evidence too, and an earlier score does not fade."""
         sockets, events = ended["socket"], ended["events"]
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
@@ -377,7 +396,7 @@ class Tracker:
         self._window.sample(slots, current, now)
 
     def _ended(self, snapshot: Snapshot, now: float, seconds: float) -> Rows:
-        """The rows that closed in this tick, with what they did in it and in W."""
+        """Return the rows that closed in this tick, with their rates and growth up to the end."""
         final = snapshot.closed
         if not len(final):
             return _nothing()
@@ -394,7 +413,7 @@ class Tracker:
         unmet = ~known & (events["origin"] != Origin.NEW)
         base[unmet] = last[unmet] = current[unmet]
         sent[unmet] = _bytes(sockets[unmet])
-        blank = sockets["family"] == 0  # its final record was lost: what is known last stands
+        blank = sockets["family"] == 0  # its final record was lost: keep the last known counters
         current[blank] = last[blank]
         rates = np.zeros(len(final), RATES)
         words(rates["win"])[:] = words(current) - words(base)
@@ -405,6 +424,7 @@ class Tracker:
         return Rows(sockets, events, owners, rates, final["ending"])
 
     def _linger(self, ended: Rows, now_ns: int) -> None:
+        """Keep these closed rows, and drop those whose time is over or that are too many."""
         if len(ended):
             self._lingering.append(ended)
         self._lingering = deque(rest for part in self._lingering if len(rest := self._still_shown(part, now_ns)))
@@ -414,7 +434,7 @@ class Tracker:
                 self._lingering.appendleft(oldest.take(np.arange(excess, len(oldest))))
 
     def _still_shown(self, part: Rows, now_ns: int) -> Rows:
-        """Without those whose time is over."""
+        """Return the closed rows that are to stay listed."""
         assert part.endings is not None
         closed_s = (now_ns - part.endings["end_ns"].astype("f8")) / 1e9
         keep = closed_s < self._closed_s
@@ -460,18 +480,18 @@ class Tracker:
 
 
 def _nothing() -> Rows:
-    """No rows that closed."""
+    """Return closed rows, none of them."""
     final = np.zeros(0, FINAL)
     return Rows(final["socket"], final["events"], empty(OWNED), empty(RATES), final["ending"])
 
 
 def _open(sockets: Records) -> NDArray[np.uint8]:
-    """How these ended: not at all."""
+    """Return ``Case.ended`` for live rows: zeros."""
     return np.zeros(len(sockets), np.uint8)
 
 
 def _bytes(sockets: Records) -> NDArray[np.uint64]:
-    """Payload of each socket so far: acknowledged, received."""
+    """Return the payload so far, a row per socket, two columns: bytes acknowledged, bytes received."""
     return np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
 
 
@@ -483,7 +503,7 @@ def _fill_per_second(
     before: NDArray[np.uint64],
     seconds: float,
 ) -> None:
-    """What grew within the tick, a second: counters (COUNTED) and payload (two columns, see _bytes)."""
+    """Fill in the four rates: growth from ``last`` (COUNTED) and ``before`` (see ``_bytes``) by ``seconds``."""
     if seconds <= 0:
         return
     grown = _grown(payload, before)
@@ -493,19 +513,19 @@ def _fill_per_second(
 
 
 def _grown(now: NDArray[np.uint64], before: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Growth of a 64-bit counter; 0 where it fell (another life of the socket)."""
+    """Return the growth of a 64-bit counter; 0 where it fell, since the socket was used for another connection."""
     return np.where(now >= before, now - before, 0)
 
 
 def _at(values: NDArray[Any], slots: NDArray[np.intp], known: NDArray[np.bool_]) -> NDArray[Any]:
-    """The values in these slots, zero where the slot isn't known."""
+    """Return the values in these slots, zero where ``known`` is False."""
     found = np.zeros((len(slots), *values.shape[1:]), values.dtype)
     found[known] = values[slots[known]]
     return found
 
 
 def _at_rest(rates: Records) -> Records:
-    """Of a closed row after its last tick: no throughput any more, the window's counts stay."""
+    """Return a copy for the ticks after the close: the rates are 0, the growth within W stays."""
     rest: Records = rates.copy()
     for name in ("tx_bytes_per_s", "rx_bytes_per_s", "retrans_per_s", "rto_per_s"):
         rest[name] = 0

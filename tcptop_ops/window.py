@@ -1,8 +1,8 @@
-"""The recent window W: what counters were when it began. Pure.
+"""The recent window W: the counters of every socket as they were when it began. Pure.
 
-Samples are taken a tenth of W apart. Of the oldest one inside W every slot's counters are kept; of each later one only
-those that had changed since the one before, which become the oldest's when it leaves. A host at rest costs next to
-nothing.
+Samples are taken a tenth of W apart. Of the oldest one inside W the counters of every slot are kept, of each later one
+only those that had changed since the one before. When the oldest leaves W, the changes of the next are written over its
+counters. While nothing changes, samples cost no memory.
 """
 
 from __future__ import annotations
@@ -17,36 +17,44 @@ from tcptop_ops.diagnosis import COUNTED
 from tcptop_ops.snapshot import Records, gather
 
 SAMPLES = 11
-_SLACK_S = 1e-6
+"""Most samples inside W: both ends, and nine between them."""
+
+_SLACK_S = 1e-6  # for the rounding of clocks
 Slots = NDArray[np.intp]
 
 
 def words(counters: Records) -> NDArray[np.uint32]:
-    """COUNTED as a matrix, a column a counter: numpy works on a structured array member by member."""
+    """Return a view of COUNTED rows as a matrix, one column per counter.
+
+    Arithmetic needs it, and it is faster: numpy works on a structured array member by member.
+    """
     matrix: NDArray[np.uint32] = counters.view(np.dtype(("u4", (len(COUNTED.names or ()),))))
     return matrix
 
 
 class _Sample(NamedTuple):
+    """The counters that had changed since the sample before, and when it was taken (CLOCK_MONOTONIC)."""
+
     at_s: float
-    slots: Slots  # those that had changed since the sample before
-    counters: Records
+    slots: Slots
+    counters: Records  # COUNTED, aligned with slots
 
 
 class Window:
-    """``seconds``: W. Slots are given by who uses it, and used again for another life."""
+    """Samples of counters by slot. The caller gives out the slots, and may give one to another socket (``begin``)."""
 
     def __init__(self, seconds: float) -> None:
+        """Begin with no slots. ``seconds``: the length of W."""
         self.seconds = seconds
         self.oldest: Records = np.zeros(0, COUNTED)
-        """By slot: the counters at the oldest sample inside W, or where the life began if that is later."""
+        """By slot: the counters at the oldest sample inside W, or those passed to ``begin`` if that was later."""
         self._newest: Records = np.zeros(0, COUNTED)
-        self._first = np.zeros(0, np.int64)
+        self._first = np.zeros(0, np.int64)  # by slot: the number of the first sample of the socket that has it
         self._samples: deque[_Sample] = deque()
         self._taken = 0
 
     def grow(self, capacity: int) -> None:
-        """Make room for so many slots."""
+        """Make room for ``capacity`` slots."""
         extra = capacity - len(self.oldest)
         if extra > 0:
             self.oldest, self._newest = (
@@ -55,24 +63,30 @@ class Window:
             self._first = np.concatenate([self._first, np.zeros(extra, np.int64)])
 
     def begin(self, slots: Slots, counters: Records) -> None:
-        """These slots begin a life, and their growth here. Samples of the life before are no longer theirs."""
+        """Give these slots to new sockets, whose growth begins at ``counters``.
+
+        Earlier samples of the slots belong to other sockets and are ignored from now on.
+        """
         self.oldest[slots] = counters
         self._newest[slots] = counters
         self._first[slots] = self._taken
 
     def since(self, now_s: float) -> float:
-        """When it began: at the oldest sample inside W, or at the newest where none is; before any, now."""
+        """Drop the samples that are older than W, and return the time of the oldest left.
+
+        The newest is never dropped. Without any sample ``now_s`` is returned.
+        """
         while len(self._samples) > 1 and self._samples[0].at_s < now_s - self.seconds - _SLACK_S:
             self._advance()
         return self._samples[0].at_s if self._samples else now_s
 
     def growth(self, slots: Slots, counters: Records) -> NDArray[np.uint32]:
-        """Since then: a row a slot, a column a counter."""
+        """Return the growth since the oldest sample, one row per slot and one column per counter, modulo 2^32."""
         grown: NDArray[np.uint32] = words(counters) - words(gather(self.oldest, slots))
         return grown
 
     def sample(self, slots: Slots, counters: Records, now_s: float) -> None:
-        """Take a sample of all that live, if it is time."""
+        """Take a sample of the live slots, if a tenth of W has passed since the last one."""
         if not self._samples:
             self.oldest[slots] = counters
         elif now_s - self._samples[-1].at_s < self.seconds / (SAMPLES - 1) - _SLACK_S:
@@ -86,7 +100,7 @@ class Window:
         self._taken += 1
 
     def _advance(self) -> None:
-        """The second sample becomes the oldest."""
+        """Drop the oldest sample: write the changes of the second one over its counters."""
         self._samples.popleft()
         sample = self._samples[0]
         number = self._taken - len(self._samples)
@@ -95,7 +109,7 @@ class Window:
 
 
 def sampled(times_s: NDArray[np.float64], seconds: float) -> NDArray[np.intp]:
-    """At which of these ticks a window of so many seconds that saw all of them took its samples."""
+    """Return the indices of the ticks at which a window of ``seconds`` that saw all of them would take its samples."""
     found: list[int] = []
     for at, now_s in enumerate(times_s.tolist()):
         if not found or now_s - times_s[found[-1]] >= seconds / (SAMPLES - 1) - _SLACK_S:
