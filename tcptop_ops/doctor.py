@@ -1,4 +1,7 @@
-"""What this host supports, what is missing, what to do about it: facts to checks, and checks to text. Pure."""
+"""The report of --doctor: what this host supports, what is missing and what to do about it. Pure.
+
+``bpf/probe.py`` gathers the Facts; here each Check is made from them, and the checks become text or JSON.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ WHOLE_USER_NAMESPACE = 2**32 - 1
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table. ``missing``: it keeps sockops from working; ``warn``: something is seen less well."""
+    """One line of the report. ``missing``: sockops does not work without it; ``warn``: less can be seen."""
 
     name: str
     status: Status
@@ -31,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that might have bcc: the version, or None and why."""
+    """A Python that may have bcc. ``version``: that of bcc; None if it cannot be imported: ``error`` says why."""
 
     path: str
     version: str | None
@@ -40,7 +43,11 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Cgroups:
-    """Where cgroup v2 is. ``part``: the host's tree goes on above it; ``unmounted``: it took a mount of our own."""
+    """Where cgroup v2 is mounted.
+
+    ``part``: it is only a part of the host's tree, that of a cgroup namespace; ``unmounted``: the host had it mounted
+    nowhere, so it was mounted privately.
+    """
 
     top: str
     part: bool
@@ -49,7 +56,7 @@ class Cgroups:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why something could not be done, and what to do about it."""
+    """The reason why something could not be done, and what to do about it."""
 
     message: str
     hint: str = ""
@@ -57,19 +64,23 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What the kernel accepted when the program was really attached. ``refused``: reasons by iterator."""
+    """What the kernel accepted when the program was attached. ``refused``: the reasons, by name of the iterator."""
 
     features: frozenset[str]
     refused: Mapping[str, str]
     callbacks: str
     map_rows: int
     ring_bytes: int
-    advice: str = ""  # what would give more
+    advice: str = ""  # what to do to get more features
 
 
 @dataclass(frozen=True)
 class Program:
-    """A sock_ops program of somebody else. ``where`` "" and ``flags`` None: above all that is seen from here."""
+    """Another sock_ops program. ``above``: it is attached to our cgroup or one above it.
+
+    ``where``: path of its cgroup; ``flags``: those of its attachment (BPF_F_ALLOW_MULTI...). "" and None if the cgroup
+    is outside of this cgroup namespace.
+    """
 
     id: int
     name: str
@@ -80,10 +91,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Sockets:
-    """Sockets in use as /proc/net/sockstat counts them, before and after those listed were asked for.
+    """The sockets that were listed, and how many there should be.
 
-    ``counted`` None: of a part only, which the kernel does not count. ``all_namespaces``: not only those of one's own
-    processes.
+    ``counted``: sockets in use by /proc/net/sockstat, before and after they were listed; None if only those of a cgroup
+    are listed, which the kernel does not count. ``all_namespaces``: the namespaces of all users' processes were seen.
     """
 
     source: str
@@ -95,7 +106,7 @@ class Sockets:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the host told. ``None``: it could not be asked."""
+    """What was found out about the host. None: it could not be found out."""
 
     python: str
     interpreters: tuple[Interpreter, ...]
@@ -115,19 +126,19 @@ class Facts:
     sockets: Sockets | Refusal
     user_after: str
     capabilities_after: int
-    kept: str = ""  # what could not be given up
+    kept: str = ""  # privilege that could not be dropped; "" for none
 
 
 @dataclass(frozen=True)
 class Report:
-    """The answer: whether sockops works here, and why."""
+    """The result: whether the source sockops works on this host, and all checks."""
 
     works: bool
     checks: tuple[Check, ...] = field(default=())
 
 
 def report(facts: Facts) -> Report:
-    """Every check, in the order in which they depend on each other."""
+    """Make every check, in the order in which they depend on each other."""
     works = isinstance(facts.attached, Accepted)
     return Report(works, tuple(check(facts) for check in CHECKS))
 
@@ -166,7 +177,7 @@ def _kernel(facts: Facts) -> Check:
 
 
 def _release(text: str) -> tuple[int, int]:
-    """The first two numbers; (0, 0) for what has none."""
+    """Return major and minor number of a kernel release such as ``6.1.0-13-amd64``; 0 for what is no number."""
     parts = text.partition("-")[0].split(".")
     major, minor, *_ = *[int(part) if part.isascii() and part.isdecimal() else 0 for part in parts], 0, 0
     return major, minor
@@ -231,7 +242,7 @@ def _is_exclusive(program: Program) -> bool:
 
 
 def _program(program: Program) -> str:
-    """``theirs (id 7) at /web, multi``."""
+    """Describe a program, such as ``theirs (id 7) at /web, multi``."""
     if program.flags is None:
         return f"{program.name} (id {program.id}) above this container"
     how = {0: "for itself", 1: "may be overridden", ALLOW_MULTI: "multi"}.get(program.flags, f"flags {program.flags}")
@@ -329,7 +340,7 @@ CHECKS: Sequence[Callable[[Facts], Check]] = (
 
 
 def as_json(found: Report) -> str:
-    """One JSON object on one line."""
+    """Return the report as a JSON object on one line."""
     checks = [
         {"name": each.name, "status": each.status, "found": each.found, "remedy": each.remedy} for each in found.checks
     ]
@@ -338,7 +349,7 @@ def as_json(found: Report) -> str:
 
 
 def table(found: Report) -> str:
-    """Aligned, ASCII, no line longer than WIDTH; remedies below what they are for."""
+    """Return the report as a table: ASCII, no line longer than WIDTH, each remedy below its check."""
     name = max((len(each.name) for each in found.checks), default=0)
     lines = [_verdict(found), ""]
     for each in found.checks:

@@ -1,6 +1,6 @@
-"""What the screens of diagnosis tell of one row, and of the host's operators, beside the columns. Pure.
+"""What the detail screens show beside the columns: facts about one row, and about the host's operators. Pure.
 
-A row is Rows of length 1. Sizes in bytes, times in microseconds unless a name says otherwise.
+A row is Rows of length 1. Sizes are bytes and times microseconds unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 
 def options(rows: Rows) -> list[tuple[str, str]]:
-    """What was negotiated: name, and how it stands."""
+    """Return the negotiated TCP options of a row: name, and its value in words."""
     socket = rows.sockets[0]
     has = int(socket["options"])
     scale = f"ours {socket['wscale'] >> 4}, the peer's {socket['wscale'] & 15}" if has & WSCALE else "no"
@@ -52,27 +52,30 @@ def _yes(bit: int) -> str:
 
 @dataclass(frozen=True)
 class Stalls:
-    """Time in which a connection could not send, so far; ``life_us`` since it was first met, 0: not known."""
+    """Time so far in which a connection could not send."""
 
-    timeouts_us: int
-    syn_us: int
-    zero_window_us: int
-    life_us: int
-    probes: int  # tail-loss probes, segments: each costs two round trips at least
+    timeouts_us: int  # waiting for retransmission timeouts, once established
+    syn_us: int  # waiting for answers to SYNs
+    zero_window_us: int  # waiting for the peer to open its window
+    life_us: int  # since it was first seen; 0: not known
+    probes: int  # tail loss probes, segments: each costs two round trips at least
 
     @property
     def total_us(self) -> int:
-        """All of it."""
+        """Sum of the three waits."""
         return self.timeouts_us + self.syn_us + self.zero_window_us
 
     @property
     def share_pct(self) -> float:
-        """Of its life; NaN where that is not known."""
+        """Percentage of its life, 100 at most; NaN where that is not known."""
         return min(100.0 * self.total_us / self.life_us, 100.0) if self.life_us else float("nan")
 
 
 def stalls(rows: Rows, flows: Flows, story: Records) -> Stalls:
-    """The ledger of a row. What was waited for SYNs is known where its story tells it, or where it never stood."""
+    """Sum up the waits of a row. ``story``: its HAPPENING rows, possibly none.
+
+    Waits for SYNs are told apart where the story has them or it was never established; else they count as timeouts.
+    """
     socket, event = rows.sockets[0], rows.events[0]
     waited = int(waited_us(rows.sockets, rows.events)[0])
     never_stood = socket["state"] == State.SYN_SENT or (
@@ -87,22 +90,22 @@ def stalls(rows: Rows, flows: Flows, story: Records) -> Stalls:
 
 @dataclass(frozen=True)
 class Kin:
-    """Flows that have something in common with a row, itself among them: what, how many, and what they suffer from."""
+    """The flows that have something in common with a row, which is one of them."""
 
-    what: str
+    what: str  # what they have in common, in words
     count: int
-    causes: tuple[tuple[str, int], ...]  # the most frequent first; none that is no fault
-    filter: str
+    causes: tuple[tuple[str, int], ...]  # faults among them and how often, the most frequent first
+    filter: str  # filter expression that shows them
 
 
 def kin(rows: Rows, flows: Flows) -> list[Kin]:
-    """Those to the same prefix, of the same process, of the same listener, as far as there are others."""
+    """Return the flows to the same prefix, of the same process and of the same listener, where there are others."""
     found = [_of_prefix(rows, flows), _of_process(rows, flows), _of_listener(rows, flows)]
     return [one for one in found if one is not None and one.count > 1]
 
 
 def _both(flows: Flows, same: Callable[[Rows], Mask]) -> tuple[int, Records]:
-    """How many rows are so, and the causes of those, live and closed, listeners apart."""
+    """Count the rows, live and closed, for which ``same`` is True, without listeners; return their causes, too."""
     parts = [
         part.rates["cause"][same(part) & (part.sockets["state"] != State.LISTEN)]
         for part in (flows.live, flows.closed)
@@ -155,27 +158,27 @@ def _of_listener(rows: Rows, flows: Flows) -> Kin | None:
 
 @dataclass(frozen=True)
 class Door:
-    """A listener: what its queue is like, and who came through it."""
+    """A listener's accept queue, and the connections that came in through it."""
 
-    queue: int
-    limit: int
-    full_s: float  # for how long the queue is over its limit; 0: it is not
-    drops_win: int
-    drops: int  # UNKNOWN_U32: the kernel does not tell
-    win_s: float
+    queue: int  # connections that wait for accept()
+    limit: int  # of the queue
+    full_s: float  # how long the queue has been over its limit; 0: it is not
+    drops_win: int  # dropped handshakes within W
+    drops: int  # so far; UNKNOWN_U32: the kernel does not tell
+    win_s: float  # length of W for this row
     waiting: int  # connections that no process holds yet
     inside: int  # open connections that came in here
-    opened_per_s: float  # handshakes completed within the window that are still listed: no more than there were
-    syn_recv: int
+    opened_per_s: float  # handshakes completed within W; too low, since connections no longer listed are not counted
+    syn_recv: int  # handshakes that are not complete
 
     @property
     def drops_per_s(self) -> float:
-        """Within the window."""
+        """Dropped handshakes a second, within W."""
         return self.drops_win / self.win_s if self.win_s > 0 else 0.0
 
 
 def door(rows: Rows, flows: Flows, waiting_owner: int) -> Door:
-    """Of a listener. ``waiting_owner``: the OwnerKind of connections that wait for accept()."""
+    """Describe a listener. ``waiting_owner``: the OwnerKind of connections that wait for accept()."""
     socket, rates = rows.sockets[0], rows.rates[0]
     here = bound_to(rows.sockets)[0]
     inside = waiting = opened = 0
@@ -202,7 +205,7 @@ def door(rows: Rows, flows: Flows, waiting_owner: int) -> Door:
 
 
 def binds(limit: int, somaxconn: int | None) -> str:
-    """Which of the two makes a queue's limit; ``somaxconn`` of the listener's namespace, None: not known."""
+    """Say whether listen() or somaxconn sets a queue's limit. ``somaxconn``: that of its namespace, None: not known."""
     if somaxconn is None:
         return f"limit {limit} = min(listen(), somaxconn); somaxconn of its namespace is not known here"
     if limit < somaxconn:
@@ -216,9 +219,9 @@ def binds(limit: int, somaxconn: int | None) -> str:
 
 
 def quantile_us(buckets: NDArray[np.uint64], share: float) -> tuple[int, int] | None:
-    """Between which two powers of two the sample lies below which this share is; None without samples.
+    """Return the bounds, us, of the bucket that holds the ``share`` quantile (0 to 1); None without samples.
 
-    Bucket k holds samples of 2^k us and more, less than twice as much.
+    Bucket k counts the samples of 2^k us and more, less than 2^(k+1).
     """
     total = int(buckets.sum())
     if not total:
@@ -229,7 +232,7 @@ def quantile_us(buckets: NDArray[np.uint64], share: float) -> tuple[int, int] | 
 
 
 def spread(buckets: NDArray[np.uint64]) -> str:
-    """``p50 16-33ms  p99 131-262ms``; "" without samples."""
+    """Say where median and 99th percentile of a histogram lie: ``p50 16ms to 33ms  p99 ...``; "" without samples."""
     found = [(name, quantile_us(buckets, share)) for name, share in (("p50", 0.5), ("p99", 0.99))]
     return "  ".join(
         f"{name} {text.duration(low / 1e6)} to {text.duration(high / 1e6)}"
@@ -240,7 +243,10 @@ def spread(buckets: NDArray[np.uint64]) -> str:
 
 
 def about(number: int, flows: Flows) -> list[str]:
-    """What the rows and counters of this tick add to an operator's count; most have little to say."""
+    """Return lines that explain an operator's count by the rows and counters of this tick; empty for most.
+
+    ``number``: the operator's, BPF_SOCK_OPS_* of include/uapi/linux/bpf.h.
+    """
     tell = _ABOUT.get(number)
     return tell(flows) if tell is not None else []
 
