@@ -1,8 +1,8 @@
-"""Whose a socket is, from what the kernel told of descriptors and events. Pure, but for the names it asks for.
+"""The owner of each socket, from descriptors and events. Pure, but for the callables that look up names.
 
-In this order: the process that holds the descriptor now; the task that called connect() or listen(), or that closed an
-accepted socket; and for a connection that nobody has accepted yet, the process that listens. Kernel threads own
-nothing: what a kworker sends, somebody else asked for.
+The first that is known: the process that holds a descriptor of the socket now; the task that called connect() or
+listen(), or that closed an accepted socket; for a connection that is not accepted yet, the process that listens. A
+kernel thread is never named as the caller: a kworker acts on behalf of somebody else.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, bound_to, gather
 
 COMM_LENGTH = 15
+"""Longest name that the kernel keeps of a task: TASK_COMM_LEN, less the zero byte."""
 
 FullName = Callable[[int, int], bytes]
-"""(pid, start in ns of CLOCK_BOOTTIME) -> the whole name of that very process, empty where it is gone."""
+"""(pid, start in ns of CLOCK_BOOTTIME) -> the whole name of the process that started then; empty if it is gone."""
 
 IsKernelThread = Callable[[int, bytes], bool]
-"""(pid, comm) -> whether it is one."""
+"""(pid, comm) -> whether that task is a kernel thread."""
 
 
 class Held:
-    """The owner of each key, a cookie or an inode."""
+    """The owner of each socket that has a descriptor, by cookie or by inode.
+
+    Of several processes it is the youngest: a server that forks after accept() leaves a copy with the parent.
+    """
 
     def __init__(self, descriptors: Records, key: str) -> None:
-        """Of several processes the youngest: a server that forks after accept() leaves the older copy with the parent.
-
-        The others are counted.
-        """
+        """Index the descriptors (OWNER) by ``key``: "cookie" or "inode"."""
         order = np.lexsort((descriptors["start_ns"], descriptors["pid"], descriptors[key]))
         keys, pids = descriptors[key][order], descriptors["pid"][order]
         new_key, new_pid = np.ones(len(keys), np.bool_), np.ones(len(keys), np.bool_)
@@ -47,21 +48,22 @@ class Held:
         self.owned["holders"] = np.bincount(np.cumsum(new_key)[new_pid] - 1, minlength=len(self.keys))
 
     def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which of these have an owner."""
+        """Return which of these keys have an owner."""
         if not len(self.keys):
             return np.zeros(len(keys), np.bool_)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.equal(self.keys[at], keys)
 
     def of(self, keys: NDArray[np.uint64]) -> Records:
-        """OWNED rows of keys that are all known."""
+        """Return the OWNED rows of these keys, all of which must be known (``knows``)."""
         return gather(self.owned, np.searchsorted(self.keys, keys))
 
 
 class Owners:
-    """``assign`` is called with every snapshot, ``learn`` with all descriptors now and then."""
+    """Tells the owners of sockets. ``assign`` is called for every snapshot, ``learn`` when descriptors were listed."""
 
     def __init__(self, full_name: FullName, is_kernel_thread: IsKernelThread) -> None:
+        """Begin with no descriptors. The two callables look into /proc, so their answers are remembered."""
         self._full_name = full_name
         self._is_kernel_thread = is_kernel_thread
         nothing = np.zeros(0, [("cookie", "u8"), ("inode", "u8"), ("start_ns", "u8"), ("pid", "u4"), ("comm", "S16")])
@@ -74,15 +76,15 @@ class Owners:
         self._listeners = (np.zeros(0, "u8"), np.zeros(0, OWNED))
 
     def is_current(self, sockets: Records) -> bool:
-        """Whether another look at the descriptors would tell nothing new of these sockets.
+        """Return whether listing the descriptors again would find no further owners of these sockets.
 
-        A process may hide its descriptors even from root: a socket that the last two looks did not find is not asked
-        for again.
+        A process may hide its descriptors even from root, so a socket that the last two listings did not have is not
+        looked for again.
         """
         return bool(np.isin(self._unknown(sockets), self._unheld).all())
 
     def _unknown(self, sockets: Records) -> NDArray[np.uint64]:
-        """The cookies of those that have a descriptor, but nobody known to hold it."""
+        """Return the cookies of the sockets that have an inode, but no known process that holds them."""
         cookies, inodes = sockets["cookie"], sockets["inode"]
         rest = (inodes != 0) & ~self._by_cookie.knows(cookies)
         rest[rest] = ~self._by_inode.knows(inodes[rest])
@@ -90,9 +92,10 @@ class Owners:
         return unknown
 
     def learn(self, descriptors: Records, sockets: Records) -> None:
-        """Take in all descriptors (OWNER rows), gathered for the sake of these sockets.
+        """Replace the known descriptors by these (OWNER rows, all of them), listed on behalf of these sockets.
 
-        Those without a cookie are joined by inode: of /proc, and of an MPTCP socket, whose subflows have its inode.
+        Rows without a cookie are joined by inode: those from /proc, and of an MPTCP socket, whose subflows have its
+        inode.
         """
         self._decided = []
         with_cookie = descriptors["cookie"] != 0
@@ -107,7 +110,7 @@ class Owners:
         self._missed = unknown
 
     def _lengthen_names(self, held: Held, used: dict[tuple[int, int], bytes]) -> None:
-        """The whole name where the kernel's comm was cut."""
+        """Replace names of COMM_LENGTH bytes, which may be cut, by whole ones; add those looked up to ``used``."""
         cut = np.flatnonzero(np.char.str_len(held.descriptors["comm"]) >= COMM_LENGTH)
         if not len(cut):
             return
@@ -119,7 +122,7 @@ class Owners:
         held.owned["name"][cut] = np.where(longer == b"", held.owned["name"][cut], longer)
 
     def assign(self, sockets: Records, events: Records) -> Records:
-        """OWNED rows for these live sockets; those of the last call, if all that decides is as it was then."""
+        """Return the OWNED rows of these live sockets, the same array as before if nothing that decides has changed."""
         decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["owner"]]
         same = len(self._decided) == len(decides) and all(map(np.array_equal, self._decided, decides))
         if not same:
@@ -137,7 +140,7 @@ class Owners:
         return owned
 
     def assign_closed(self, sockets: Records, events: Records) -> Records:
-        """OWNED rows for sockets that have closed: what is known of them from when they lived, and the listeners."""
+        """Return the OWNED rows of sockets that closed, by the descriptors and listeners known from before."""
         owned = self._assign(sockets, events)
         self._assign_to_listeners(sockets, owned)
         return owned

@@ -1,8 +1,4 @@
-"""Socket -> process: who holds it, and that process's name.
-
-The descriptor iterator tells who holds a socket now; the sock_ops program who connected, listened or closed. Kernel
-threads own nothing: what a kworker sends, somebody else asked for.
-"""
+"""What this host tells of processes and users: names, command lines, and which tasks are kernel threads."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 @dataclass(frozen=True)
 class Process:
-    """A process: what ``psutil`` tells of it."""
+    """A process as the detail screen shows it; ``cmdline``: its arguments, the program first."""
 
     pid: int
     name: str
@@ -32,7 +28,10 @@ class Process:
 
 
 def is_kernel_thread(pid: int, comm: bytes) -> bool:
-    """By the task's flags (proc(5), stat field 9); of one that is gone, by its name."""
+    """Return whether a task is a kernel thread: by PF_KTHREAD in field 9 of /proc/PID/stat (proc_pid_stat(5)).
+
+    Of one that is gone, its name decides.
+    """
     try:
         return bool(int(stat_of(pid)[1][6]) & PF_KTHREAD)
     except OSError:
@@ -40,9 +39,10 @@ def is_kernel_thread(pid: int, comm: bytes) -> bool:
 
 
 def full_name(pid: int, start_ns: int) -> bytes:
-    """The name of the process that started then, not cut at 15 characters; empty where it is gone or hidden.
+    """Return the name of a process, not cut at 15 bytes; empty where it is gone or hidden.
 
-    ``start_ns``: CLOCK_BOOTTIME; /proc tells it in ticks. A process that has its number now is another one.
+    ``start_ns``: when it started, CLOCK_BOOTTIME. A process that started at another time only has the same number; they
+    are compared in clock ticks, as field 22 of /proc/PID/stat has it.
     """
     try:
         if int(stat_of(pid)[1][19]) != start_ns // TICK_NS:
@@ -53,7 +53,10 @@ def full_name(pid: int, start_ns: int) -> bytes:
 
 
 def polled_owners(scan: Callable[[], Records]) -> Callable[[Records], Records]:
-    """OWNED rows for sockets, from a scan of /proc where one is due; for a source that has no events."""
+    """Return a function from SOCKET to OWNED rows, for a source without events.
+
+    It calls ``scan``, which returns OWNER rows, when a socket appeared whose owner is not known.
+    """
     owners = Owners(full_name, is_kernel_thread)
 
     def of(sockets: Records) -> Records:
@@ -65,7 +68,7 @@ def polled_owners(scan: Callable[[], Records]) -> Callable[[Records], Records]:
 
 
 def describe(pid: int) -> Process | None:
-    """What there is to say about a process; None where it is gone or hidden."""
+    """Return what /proc tells of a process; None where it is gone or hidden."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -75,13 +78,14 @@ def describe(pid: int) -> Process | None:
 
 
 class Users:
-    """Names of users, each looked up once."""
+    """Names of users by uid, each looked up once."""
 
     def __init__(self) -> None:
+        """Begin with no names."""
         self.names: dict[int, str] = {}
 
     def learn(self, uids: NDArray[np.uint32]) -> dict[int, str]:
-        """Names for these uids too: all that are known."""
+        """Look up the uids that are new, and return the names of all known so far; "" for a user without one."""
         for uid in distinct(uids).tolist():
             if uid not in self.names:
                 self.names[uid] = user_name(uid)
@@ -89,7 +93,7 @@ class Users:
 
 
 def user_name(uid: int) -> str:
-    """A user's name; empty where there is none."""
+    """Return a user's name from the user database; empty where there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):

@@ -1,4 +1,4 @@
-"""The connection over which this program is used, where that is certain: who started it descends from its sshd."""
+"""The SSH connection over which this program is used, found by the sshd processes that it descends from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows
 
 SSHD = ("sshd", "sshd-session")
+"""Names of the process that holds a session's connection; the second since OpenSSH 9.8."""
 
 
 def sshds() -> frozenset[int]:
-    """The processes of sshd that this one descends from. Under sudo too; not inside tmux, whose server has left."""
+    """Return the pids of the sshd processes that this one descends from, under sudo too.
+
+    Empty within tmux or screen, whose servers are no descendants of sshd.
+    """
     try:
         return frozenset(one.pid for one in psutil.Process().parents() if one.name() in SSHD)
     except psutil.Error:
@@ -20,7 +24,7 @@ def sshds() -> frozenset[int]:
 
 
 def session_of(flows: Flows, pids: frozenset[int]) -> int:
-    """The cookie of the only connection that they hold; 0 where there is none, or more."""
+    """Return the cookie of the connection that these processes hold; 0 if they hold none, or more than one."""
     if not pids:
         return 0
     live = flows.live
