@@ -1,4 +1,4 @@
-"""What the monitor itself costs."""
+"""What the monitor itself costs: CPU time and memory of its process."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import NamedTuple
 
 
 class OwnCost(NamedTuple):
-    """Since the last look: share of one CPU, that of the thread that looks; and resident memory now."""
+    """CPU use since the last look, as a percentage of one CPU, and resident memory now."""
 
-    cpu_pct: float
-    thread_pct: float
+    cpu_pct: float  # of the whole process: more than 100 where several threads run
+    thread_pct: float  # of the calling thread
     rss_bytes: int
 
 
 class Meter:
-    """Looks now and then. Used by one thread."""
+    """Measures the cost between two looks. Used by one thread, whose share it measures, too."""
 
     def __init__(self) -> None:
+        """Begin the first interval."""
         self._wall, self._cpu, self._thread = time.perf_counter(), time.process_time(), time.thread_time()
 
     def look(self) -> OwnCost:
-        """What was used since the last look, or since the beginning."""
+        """Return the cost since the last look, or since the beginning."""
         wall, cpu, thread = time.perf_counter(), time.process_time(), time.thread_time()
         passed = max(wall - self._wall, 1e-9)
         found = OwnCost(100 * (cpu - self._cpu) / passed, 100 * (thread - self._thread) / passed, resident_bytes())
@@ -31,7 +32,7 @@ class Meter:
 
 
 def resident_bytes() -> int:
-    """The second field of /proc/self/statm, in bytes; 0 where there is none."""
+    """Return the resident memory of this process (second field of /proc/self/statm); 0 where /proc is missing."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Giving up root: the monitor becomes the user who called sudo, or nobody, and keeps no capability."""
+"""Dropping privilege: the monitor becomes the user who called sudo or doas, or nobody, and keeps no capability."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class User:
-    """Whom to become."""
+    """The user and group that the monitor becomes."""
 
     uid: int
     gid: int
@@ -29,7 +29,10 @@ class User:
 
 
 def target_user() -> User:
-    """The user who called sudo or doas, as the environment tells (root can forge it, and may); else nobody."""
+    """Return the user who called sudo or doas, by SUDO_UID or DOAS_UID, else nobody.
+
+    The variables are trusted: only root could forge them, and may become whom it likes.
+    """
     for name in ("SUDO_UID", "DOAS_UID"):
         text = os.environ.get(name, "")
         if text.isascii() and text.isdecimal() and len(text) < 11 and 0 < int(text) < 2**32 - 1:
@@ -44,19 +47,23 @@ def _user(uid: int) -> User:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return User(uid, NOBODY, str(uid))  # a group of one's own can't be told
+        return User(uid, NOBODY, str(uid))  # without an entry its group is not known
     return User(uid, entry.pw_gid or NOBODY, entry.pw_name)
 
 
 def never_gain() -> None:
-    """From here on nothing that this thread, its children or its later threads execute gains privilege (prctl(2))."""
+    """Set no_new_privs (prctl(2)): no program that this process executes from now on gains privilege.
+
+    It holds for the calling thread and what that starts, so it is called before the first other thread.
+    """
     _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def give_up() -> str:
-    """Leave root for good, in all threads; the process stays closed to those who would look into it.
+    """Drop root and all capabilities for good, in all threads. Return what could not be dropped, "" if all was.
 
-    What could not be given up, "" for nothing: in a user namespace the other user may not exist.
+    In a user namespace the other user may not exist. The process is made undumpable (PR_SET_DUMPABLE), so that other
+    processes of that user can neither trace it nor read its memory.
     """
     if os.geteuid() != 0:
         return _drop_capabilities()
@@ -73,7 +80,7 @@ def give_up() -> str:
 
 
 def _drop_capabilities() -> str:
-    """Those that a user other than root was given: of this thread, and of those that it starts."""
+    """Drop the capabilities of this thread, and so of the threads that it starts; return as ``give_up``."""
     header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, none):
         return f"capabilities were kept: {os.strerror(ctypes.get_errno())}"
@@ -98,11 +105,11 @@ LATER = (
     "tcptop_ops.settings_text",
     "tomlkit",
 )
-"""What is imported only when it is needed, after root was given up."""
+"""Modules that are imported only when they are needed, after root was dropped."""
 
 
 def import_what_will_be_hidden() -> None:
-    """Import LATER now, if the user to be can't read where Python, packages or this one live: below /root, say."""
+    """Import LATER now if the user to become cannot read Python or a directory of packages, such as one in /root."""
     if os.geteuid() != 0:
         return
     user, places = target_user(), (os.__file__, __file__, *filter(os.path.isabs, sys.path))
@@ -113,7 +120,10 @@ def import_what_will_be_hidden() -> None:
 
 
 def is_open_to(user: User, path: str) -> bool:
-    """Whether the modes of a path and of all directories above it let this user read it."""
+    """Return whether a path can be read by this user, by its mode and those of all directories above it.
+
+    Every directory must be readable and searchable; ACLs are not considered. Raises OSError where there is none.
+    """
     while True:
         mode = _class_mode(os.stat(path), user)
         if not mode & 4 or (os.path.isdir(path) and not mode & 1):
@@ -125,6 +135,6 @@ def is_open_to(user: User, path: str) -> bool:
 
 
 def _class_mode(found: os.stat_result, user: User) -> int:
-    """The three bits of the mode that count for this user."""
+    """Return the three bits of the mode (rwx) that apply to this user: the owner's, the group's or the others'."""
     shift = 6 if found.st_uid == user.uid else 3 if found.st_gid == user.gid else 0
     return found.st_mode >> shift & 7

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP where there is no screen: the loop ends, even one that is stuck in writing."""
+"""SIGINT, SIGTERM and SIGHUP for the outputs without a screen: they end the loop, even while a write blocks."""
 
 from __future__ import annotations
 
@@ -11,45 +11,51 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask the program to end."""
+
 GRACE_S = 1.0
-"""So long has a reader to take what is being written; a second signal does not wait."""
+"""How long a write may block after a signal, until it is interrupted; a second signal interrupts it at once."""
 
 
 class Interrupted(Exception):
-    """A signal came while something was being written, and nobody took it."""
+    """A write was interrupted: after a signal, nobody read what was being written."""
 
 
 class Stop:
-    """Set by a signal.
+    """A flag that a signal sets and a loop waits for.
 
-    No ``threading.Event``: its ``set`` takes a lock that the thread may hold which the signal interrupts. Here it is
-    one byte into a pipe.
+    In place of ``threading.Event``, whose ``set`` takes a lock: the interrupted thread may hold it, and a handler that
+    waits for it would never return. ``set`` here writes a byte into a pipe.
     """
 
     def __init__(self) -> None:
+        """Open the pipe, which is never closed: there is one Stop in a process."""
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._is_set = self._writing = False
 
     def set(self) -> None:
-        """From a signal handler too."""
+        """Set the flag and wake ``wait``. Safe in a signal handler."""
         self._is_set = True
         with suppress(BlockingIOError):
             os.write(self._write, b"\0")
 
     def is_set(self) -> bool:
-        """Whether it was set."""
+        """Return whether the flag is set."""
         return self._is_set
 
     def wait(self, seconds: float) -> bool:
-        """Until it is set, at most this long. True if it is."""
+        """Wait until the flag is set, for ``seconds`` at most; return whether it is."""
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
         poll.poll(math.ceil(max(seconds, 0.0) * 1000))
         return self._is_set
 
     def at_signals(self) -> Stop:
-        """Be set by what asks a program to end; one that is ignored already stays so: nohup(1)."""
+        """Install handlers that set the flag for the signals in ENDING, and return this object.
+
+        A signal that is ignored stays ignored, as nohup(1) expects. SIGALRM is used for the end of GRACE_S.
+        """
         signal.signal(signal.SIGALRM, self._out_of_patience)
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -58,7 +64,7 @@ class Stop:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """What is done within may be cut short after a signal: raises Interrupted."""
+        """Let signals end a write in this context: GRACE_S after the first it raises Interrupted, a second at once."""
         self._writing = True
         try:
             if self._is_set:
