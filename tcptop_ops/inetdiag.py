@@ -1,8 +1,8 @@
-"""What sock_diag answers about TCP sockets, made into rows of SOCKET: whole columns at a time.
+"""Answers of sock_diag about TCP sockets, made into SOCKET rows: whole columns at a time. Pure.
 
 A socket is a struct inet_diag_msg (include/uapi/linux/inet_diag.h) and attributes, among them struct tcp_info
-(include/uapi/linux/tcp.h) as tcp_get_info() fills it. tcp_info only ever grows at its end, so the length that comes
-tells what this kernel knows.
+(include/uapi/linux/tcp.h) as tcp_get_info() fills it. tcp_info grows at its end only, so its length shows which members
+this kernel has.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MESSAGE = np.dtype(
         ("inode", "u4"),
     ]
 )
-"""struct inet_diag_msg, by the names of SOCKET."""
+"""struct inet_diag_msg, with the names of SOCKET."""
 
 INFO = np.dtype(
     [
@@ -74,10 +74,10 @@ SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])
 """The u32 values of enum in include/uapi/linux/sock_diag.h; SK_MEMINFO_DROPS is the ninth."""
 
 NAME = np.dtype([("words", "u8", (2,))])
-"""Up to TCP_CA_NAME_MAX = 16 bytes of text."""
+"""A name of at most 16 bytes (TCP_CA_NAME_MAX), as two words that can be masked."""
 
 ULP_INFO = np.dtype([("length", "u2"), ("kind", "u2"), ("name", "S8")])
-"""INET_ULP_INFO_NAME, the first attribute within."""
+"""INET_ULP_INFO_NAME with its header: the first attribute nested in INET_DIAG_ULP_INFO."""
 
 _PLAIN = ["family", "state", "timer", "lport", "rport", "ifindex", "recv_q", "send_q", "uid", "inode"]
 _BITS = frozenset({"wscale", "app_limited"})
@@ -90,29 +90,30 @@ _MAPPED = np.frombuffer(b"\0\0\xff\xff", "u4")[0]
 
 @dataclass
 class Dump:
-    """One pass over the sockets of a namespace.
+    """The sockets of a network namespace, as one pass listed them.
 
-    ``time_wait``: what the kernel keeps in a struct inet_timewait_sock. A FIN-WAIT-2 without a process is one too,
-    though its state is told as FIN-WAIT-2: it has no tcp_info any more, and so no row. /proc/net/sockstat counts alike.
+    ``time_wait`` counts every struct inet_timewait_sock, as /proc/net/sockstat does. A FIN-WAIT-2 that no process holds
+    can be one: it has no tcp_info, and so no row.
     """
 
-    sockets: Records
+    sockets: Records  # SOCKET
     time_wait: int = 0
-    syn_recv: int = 0
+    syn_recv: int = 0  # request sockets
     info_bytes: int = INFO.itemsize  # of the shortest struct tcp_info
     cgroups: bool = False  # whether the kernel told any socket's
     interrupted: bool = False  # the sockets changed so much meanwhile that the kernel itself says so
 
 
 class Rows:
-    """An array of SOCKET that grows, and is used again: a dump of 100,000 sockets takes 29 MB."""
+    """A growing array of SOCKET that is used for one dump after the other: 100,000 sockets take 29 MB."""
 
     def __init__(self) -> None:
+        """Begin with no rows."""
         self._array = np.zeros(0, SOCKET)
         self._used = 0
 
     def add(self, count: int) -> Records:
-        """So many more rows, of zeros."""
+        """Append ``count`` rows of zeros and return them, a view. Earlier views may be of an array no longer used."""
         if self._used + count > len(self._array):
             grown = np.zeros(max(1024, (self._used + count) * 3 // 2), SOCKET)
             grown[: self._used] = self.all()
@@ -123,26 +124,27 @@ class Rows:
         return added
 
     def __len__(self) -> int:
+        """Return the number of rows in use."""
         return self._used
 
     def cut(self, count: int) -> None:
-        """Keep the first so many."""
+        """Keep the first ``count`` rows only."""
         self._used = count
 
     def all(self, start: int = 0) -> Records:
-        """They hold until one more is added."""
+        """Return the rows from ``start`` on, a view that is valid until rows are added or cut."""
         return self._array[start : self._used]
 
 
 def told_by(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
-    """The struct inet_diag_msg of each."""
+    """Return the struct inet_diag_msg of each message, as MESSAGE rows. Raises Failed if one is too short."""
     if bool((part.end - part.begin < netlink.HEADER.itemsize + MESSAGE.itemsize).any()):
         raise netlink.damaged("a socket's message is too short")
     return netlink.at(buffer, MESSAGE, part.begin + netlink.HEADER.itemsize)
 
 
 def count(told: Records, found: Dump) -> NDArray[np.bool_]:
-    """Count the sockets that get no row: true for the others."""
+    """Add the sockets that get no row to the counts of ``found``; return which have one (NDArray[np.bool_])."""
     timewait = (told["timer"] == 3) | (told["state"] == State.TIME_WAIT)  # inet_twsk_diag_fill()
     syn_recv = (told["state"] == State.SYN_RECV) & ~timewait
     found.time_wait += int(timewait.sum())
@@ -152,7 +154,7 @@ def count(told: Records, found: Dump) -> NDArray[np.bool_]:
 
 
 def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
-    """Who waits in SYN-RECV: SOCKET rows of a part of the answer, addresses and ports alone."""
+    """Return the request sockets of a part of an answer: SOCKET rows with addresses and ports only."""
     told = told_by(part, buffer)
     told = told[(told["state"] == State.SYN_RECV) & (told["timer"] != 3)]
     sockets = np.zeros(len(told), SOCKET)
@@ -162,7 +164,7 @@ def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
 
 
 def take(part: netlink.Messages, buffer: netlink.Bytes, rows: Rows, found: Dump) -> None:
-    """Make rows of a part of the answer."""
+    """Append the sockets of a part of an answer to ``rows``, and count in ``found`` those that get no row."""
     told = told_by(part, buffer)
     whole = count(told, found)
     if not whole.all():
@@ -211,10 +213,10 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
 
 
 def _fill_rate(sockets: Records, info: Records) -> None:
-    """The segments and the time that make tcpi_delivery_rate (tcp_compute_delivery_rate()), to a millionth.
+    """Fill in a number of segments and an interval that yield tcpi_delivery_rate to a millionth.
 
-    The kernel's own two numbers are not told, only mss * segments / time: here it is as many whole segments as about
-    one second takes, at least one, and the time that they take at this rate.
+    The kernel reports mss * segments / interval only (tcp_compute_delivery_rate()), not the two numbers. Here the
+    segments are those of about a second at this rate, one at least, and the interval is how long they take.
     """
     rate, mss = info["delivery_rate"].astype("f8"), info["mss"].astype("f8")
     known = (rate > 0) & (mss > 0)
@@ -225,7 +227,10 @@ def _fill_rate(sockets: Records, info: Records) -> None:
 
 
 def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
-    """What lies beyond the end of a shorter tcp_info was something else: 0 in fields of 8 and 64 bits, else unknown."""
+    """Erase the members that this kernel's shorter tcp_info lacks: their places hold bytes of what follows it.
+
+    A field of 32 bits becomes UNKNOWN_U32, one of 8 or 64 bits 0, and so does the delivery rate.
+    """
     if int(length.min()) >= INFO.itemsize:
         return
     sources = {"last_sent_us": "last_sent_ms", "last_received_us": "last_received_ms"}
@@ -237,14 +242,14 @@ def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
 
 
 def info_end(name: str) -> int:
-    """Where a member of tcp_info ends, bytes."""
+    """Return the offset in bytes at which a member of tcp_info ends."""
     assert INFO.fields is not None
     kind, offset = INFO.fields[name][:2]
     return offset + kind.itemsize
 
 
 def _fill_extras(sockets: Records, buffer: netlink.Bytes, place: netlink.Ints, length: netlink.Ints) -> None:
-    """Congestion control, drops, MPTCP and cgroup, as far as told."""
+    """Fill in congestion control, drops, MPTCP and cgroup from the attributes that are there (length -1: missing)."""
     names = netlink.at(buffer, NAME, place[1])["words"] & _KEPT[np.clip(length[1], 0, 16)]
     sockets["cc"] = names.view("S16")[:, 0]
     drops = netlink.at(buffer, SKMEMINFO, place[2])["drops"]
@@ -257,6 +262,6 @@ def _fill_extras(sockets: Records, buffer: netlink.Bytes, place: netlink.Ints, l
 
 
 def _microseconds(milliseconds: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """More than 71 minutes do not fit into 32 bits: then just that."""
+    """Convert to microseconds that fit into 32 bits: at most 71 minutes, one less than UNKNOWN_U32."""
     found: NDArray[np.uint64] = np.minimum(milliseconds.astype("u8") * np.uint64(1000), np.uint64(UNKNOWN_U32 - 1))
     return found

@@ -1,6 +1,6 @@
-"""TCP sockets as INET_DIAG tells them: whole dumps into numpy rows, with no root and no BPF.
+"""TCP sockets by sock_diag (INET_DIAG): requests, dumps into numpy rows, and a Source that needs no root and no BPF.
 
-One message of type 18 (TCPDIAG_GETSOCK) makes inet_diag_dump_compat() (net/ipv4/inet_diag.c) walk the sockets of both
+A request of type 18 (TCPDIAG_GETSOCK) makes inet_diag_dump_compat() (net/ipv4/inet_diag.c) list the sockets of both
 families in one pass; SOCK_DIAG_BY_FAMILY refuses AF_UNSPEC.
 """
 
@@ -33,15 +33,17 @@ TCPDIAG_GETSOCK = 18  # the type of the answers, too
 NLM_F_DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 
 ALL_STATES = 0xFFF
-"""Every state of sockets in the hash tables. A request socket (NEW_SYN_RECV) comes with SYN_RECV."""
+"""Bit mask (1 << State) of all states. Request sockets (NEW_SYN_RECV) are listed with SYN_RECV."""
 
 WITHOUT_TIME_WAIT = ALL_STATES & ~(1 << State.TIME_WAIT)
 BUFFER = 4 << 20
-DATAGRAM = 64 << 10
-"""Bytes: more than netlink_dump() (net/netlink/af_netlink.c) ever puts into one datagram, 32 KiB."""
-RECEIVE = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)  # the latter: return the whole length
+"""Bytes of an answer that are received before they are made into rows."""
 
-# Columns that a younger member of tcp_info feeds; where it is missing, so are they.
+DATAGRAM = 64 << 10
+"""Bytes to receive at once: netlink_dump() (net/netlink/af_netlink.c) puts at most 32 KiB into one datagram."""
+RECEIVE = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)  # the latter: return the length even of what was cut
+
+# Members of tcp_info that older kernels lack, and the columns that are empty without them.
 _FED = {
     "bytes_acked": ("bytes_acked", "tx_bytes_per_s"),
     "bytes_received": ("bytes_received", "rx_bytes_per_s"),
@@ -62,13 +64,19 @@ _FED = {
 
 
 def request(states: int, extensions: int) -> bytes:
-    """struct nlmsghdr and struct inet_diag_req: every socket in one of these states (bits 1 << State)."""
+    """Return a request (struct nlmsghdr, struct inet_diag_req) for every socket in one of these states.
+
+    ``states``: bit mask of 1 << State; ``extensions``: bit mask of 1 << attribute - 1, which attributes to send along.
+    """
     body = struct.pack("=4B48xII", socket.AF_UNSPEC, 0, 0, extensions, states, 0)
     return struct.pack("=IHHII", 16 + len(body), TCPDIAG_GETSOCK, NLM_F_DUMP_REQUEST, 1, 0) + body
 
 
 def open_socket() -> socket.socket:
-    """A netlink socket that speaks for the network namespace of the calling thread, also when handed to another."""
+    """Open a netlink socket of sock_diag, which belongs to the calling thread's network namespace for good.
+
+    It lists that namespace's sockets even when a thread or process in another one uses it. Raises Unsupported.
+    """
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
     except OSError as error:
@@ -76,7 +84,7 @@ def open_socket() -> socket.socket:
 
 
 def refusal(code: int) -> TcptopError:
-    """What an errno in the kernel's answer means."""
+    """Return (not raise) the error for an errno in the kernel's answer: Unsupported with a remedy, else Failed."""
     text = f"the kernel refuses to list TCP sockets: {os.strerror(code)}"
     if code == errno.ENOENT:
         return Unsupported(text, "modprobe tcp_diag")
@@ -86,33 +94,38 @@ def refusal(code: int) -> TcptopError:
 
 
 def new_buffer() -> netlink.Bytes:
-    """What answers are received into; several SockDiags that are asked one after the other may share one."""
+    """Return a buffer for answers. Several SockDiags may share one if they are asked one after the other."""
     return np.empty(BUFFER + netlink.SLACK, "u1")
 
 
 class SockDiag:
-    """Dumps through one netlink socket, which it owns. ``netns``: what rows say of their namespace (inode number)."""
+    """Lists the sockets of one network namespace through a netlink socket, which it owns.
+
+    All methods that ask the kernel raise Unsupported or Failed (see ``refusal``; Failed for a damaged answer).
+    """
 
     def __init__(self, sock: socket.socket | None = None, netns: int = 0, buffer: netlink.Bytes | None = None) -> None:
+        """Take over a netlink socket, or open one here. ``netns``: inode number that its rows get; 0: unknown."""
         self._socket = sock or open_socket()
         self._netns = netns
         self._buffer = new_buffer() if buffer is None else buffer
         self._view = memoryview(self._buffer.data)
 
     def close(self) -> None:
+        """Close the netlink socket."""
         self._socket.close()
 
     def dump(self, states: int = ALL_STATES, rows: Rows | None = None) -> Dump:
-        """Every socket in these states, and the counts of those that have no rows.
+        """List the sockets in these states, and count those that get no rows (TIME-WAIT, SYN-RECV).
 
-        The array belongs to ``rows`` where given: it holds until that is used again.
+        The result's array is a part of ``rows``, if given, and is overwritten when that is used again.
         """
         rows = Rows() if rows is None else rows
         rows.cut(0)
         return self.add_to(rows, states)
 
     def add_to(self, rows: Rows, states: int = ALL_STATES) -> Dump:
-        """The same, behind what is in ``rows`` already."""
+        """Do the same, but append to what is in ``rows``. A dump that was interrupted is repeated, three in all."""
         start = len(rows)
         for _ in range(3):
             rows.cut(start)
@@ -126,14 +139,14 @@ class SockDiag:
         return found
 
     def count_time_wait(self) -> int:
-        """How many sockets are in TIME-WAIT, without the cost of rows."""
+        """Count the sockets in TIME-WAIT without making rows of them."""
         found = Dump(np.zeros(0, SOCKET))
         for part in self._parts(request(1 << State.TIME_WAIT, 0), found):
             inetdiag.count(inetdiag.told_by(part, self._buffer), found)
         return found.time_wait
 
     def half_open(self) -> Records:
-        """The request sockets, as SOCKET rows with addresses and ports: whose handshakes are not done."""
+        """Return the request sockets, whose handshakes are not complete: SOCKET rows with addresses and ports only."""
         found = Dump(np.zeros(0, SOCKET))
         parts = self._parts(request(1 << State.SYN_RECV, 0), found)
         waiting = np.concatenate([np.zeros(0, SOCKET), *(inetdiag.half_open(part, self._buffer) for part in parts)])
@@ -141,7 +154,10 @@ class SockDiag:
         return waiting
 
     def _parts(self, asked: bytes, found: Dump) -> Iterator[netlink.Messages]:
-        """Ask, and give the answer in parts. The buffer is written again after each."""
+        """Send a request and yield the answer in parts, whose bytes are overwritten when the next one is asked for.
+
+        ``found.interrupted`` is set if the kernel says that the list is inconsistent.
+        """
         try:
             self._ask(asked)
             done = False
@@ -154,16 +170,16 @@ class SockDiag:
             raise refusal(error.errno or errno.EIO) from error
 
     def _ask(self, asked: bytes) -> None:
-        """Send a request, after the rest of an answer that nobody read to its end: until then the kernel says EBUSY."""
+        """Send a request. The rest of an earlier answer is read and dropped first, else the kernel answers EBUSY."""
         with suppress(BlockingIOError):
             while True:
                 self._socket.recv(1, socket.MSG_DONTWAIT)
         self._socket.send(asked)
 
     def _receive(self) -> tuple[list[int], list[int]]:
-        """Read until the buffer is full, or nothing is left: where each datagram begins and ends.
+        """Receive datagrams until the buffer is full or none is left; return where each begins and ends in it.
 
-        It never waits: netlink_recvmsg() goes on with a dump as it hands over a datagram, so the next is there already.
+        It never waits: netlink_recvmsg() continues a dump while it returns a datagram, so the next is queued already.
         """
         begins: list[int] = []
         ends: list[int] = []
@@ -183,7 +199,7 @@ class SockDiag:
 
 
 def _ended(part: netlink.Messages, buffer: netlink.Bytes) -> bool:
-    """Whether the answer ends here. Raises what the kernel says went wrong: in an error, or at the end of a dump."""
+    """Return whether the answer ends in this part. Raises the error that NLMSG_ERROR or NLMSG_DONE reports."""
     kind = part.header["type"]
     last = part.take((kind == netlink.NLMSG_DONE) | (kind == netlink.NLMSG_ERROR))
     for begin, end in zip(last.begin, last.end, strict=True):
@@ -194,7 +210,10 @@ def _ended(part: netlink.Messages, buffer: netlink.Bytes) -> bool:
 
 
 def sockid(sock: Records) -> bytes:
-    """struct inet_diag_sockid of a SOCKET row: ports, addresses, device, and the cookie that makes it exact."""
+    """Return the struct inet_diag_sockid of a SOCKET row: ports, addresses, device, and cookie.
+
+    With the cookie it means this very socket, not a later one with the same addresses and ports.
+    """
     at = 12 if sock["family"] == socket.AF_INET else 0
     ends = (bytes(sock[name])[at:].ljust(16, b"\0") for name in ("laddr", "raddr"))
     cookie = int(sock["cookie"])
@@ -208,11 +227,14 @@ NOT_CLOSED = {
     errno.EPERM: "that is not allowed",
     errno.EOPNOTSUPP: "this kernel can't (it was built without CONFIG_INET_DIAG_DESTROY)",
 }
-"""What SOCK_DESTROY says: sock_diag_destroy(), inet_diag_find_one_icsk(), sock_diag_check_cookie(), tcp_abort()."""
+"""Why SOCK_DESTROY fails, by errno.
+
+From sock_diag_destroy(), inet_diag_find_one_icsk(), sock_diag_check_cookie() and tcp_abort().
+"""
 
 
 def close_connection(reach: Reach | None, sock: Records) -> None:
-    """Close the connection of this SOCKET row, and no other. Raises Failed or Unsupported, in a few words."""
+    """Close exactly the connection of this SOCKET row, through the helper. Raises as ``Source.close_connection``."""
     if not isinstance(reach, Helped):
         raise Unsupported("there is no helper that could", "it takes root, and no --no-helper")
     if sock["state"] == State.LISTEN:
@@ -225,57 +247,58 @@ def close_connection(reach: Reach | None, sock: Records) -> None:
 
 
 class Dumps(Protocol):
-    """What SockDiagSource asks."""
+    """What lists the sockets for SockDiagSource: a SockDiag, or ``sweep.EveryNamespace``."""
 
     def dump(self, *, rows: Rows | None = None) -> Dump:
-        """All sockets. The array may belong to ``rows``."""
+        """List all sockets. The result's array may be a part of ``rows``."""
         ...
 
     def half_open(self) -> Records:
-        """Who waits in SYN-RECV."""
+        """Return the request sockets as SOCKET rows, addresses and ports only."""
         ...
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close the netlink sockets."""
         ...
 
 
 @dataclass(frozen=True)
 class _Poll:
-    """What a poll found. ``order`` sorts by cookie."""
+    """The result of a poll, to compare the next one with."""
 
-    sockets: Records
-    owners: Records
-    order: NDArray[np.intp]
+    sockets: Records  # SOCKET
+    owners: Records  # OWNED, aligned with sockets
+    order: NDArray[np.intp]  # indices that sort them by cookie
 
     @property
     def cookies(self) -> NDArray[np.uint64]:
-        """In order."""
+        """The cookies, sorted."""
         found: NDArray[np.uint64] = self.sockets["cookie"][self.order]
         return found
 
 
 class SockDiagSource:
-    """A Source that runs on dumps alone, for the network namespaces that ``diag`` speaks for.
-
-    ``owners``: tells whose the sockets are (OWNED, a row a socket). ``reach``: closed at the end.
-    """
+    """A Source that only polls sock_diag, in the network namespaces that ``diag`` lists."""
 
     name = "sockdiag"
 
     def __init__(
         self, diag: Dumps | None = None, owners: Callable[[Records], Records] | None = None, reach: Reach | None = None
     ) -> None:
+        """Take what lists the sockets, by default those of the own namespace.
+
+        ``owners`` returns OWNED rows for SOCKET rows; None: owners are not asked for. ``reach`` is closed at the end.
+        """
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._reach = reach
         self._owners = owners
         self._users = Users()
         self._paths = _cgroup_paths()
-        self._rows = (Rows(), Rows())  # those of the last poll, and of the one before: these are free again
+        self._rows = (Rows(), Rows())  # of the last poll, and of the one before, which is free again
         self._before: _Poll | None = None
 
     def poll(self) -> Snapshot:
-        """What the kernel says now. Raises Failed when it no longer can."""
+        """Return the present snapshot (see Source). Its events are empty; sockets that are gone count as closed."""
         start = time.perf_counter()
         dump = self._diag.dump(rows=self._rows[1])
         now, now_ns = time.time(), time.monotonic_ns()
@@ -308,7 +331,11 @@ class SockDiagSource:
         )
 
     def _sorted(self, sockets: Records) -> _Poll:
-        """Each socket once: where a bucket of the hash changes during a pass, it can be told twice (cb->args[2])."""
+        """Return the sockets with their owners and order, each socket once.
+
+        If a bucket of the kernel's hash table changes between two parts of a dump, which resumes at a position in the
+        bucket (cb->args[2] of inet_diag_dump_icsk()), a socket can be listed twice.
+        """
         order = np.argsort(sockets["cookie"], kind="stable")
         cookies = sockets["cookie"][order]
         again = order[1:][cookies[1:] == cookies[:-1]]
@@ -318,19 +345,20 @@ class SockDiagSource:
         return _Poll(sockets, owners, order)
 
     def drain(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: there is no ring buffer."""
 
     def watch(self, cookie: int) -> None:
-        """Nothing more is known of any."""
+        """Do nothing: there are no further details."""
 
     def measure(self, on: bool) -> None:
-        """There is no program."""
+        """Do nothing: there is no BPF program."""
 
     def close_connection(self, sock: Records) -> None:
-        """See Source."""
+        """Close the connection of this row (see Source)."""
         close_connection(self._reach, sock)
 
     def close(self) -> None:
+        """Close the netlink sockets and the reach."""
         self._diag.close()
         if self._reach is not None:
             self._reach.close()
@@ -344,7 +372,7 @@ def _cgroup_paths() -> cgroup.Paths | None:
 
 
 def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
-    """The rows of the last poll whose sockets are no longer there."""
+    """Return the indices of the last poll's rows whose sockets are no longer there, ascending."""
     if before is None or not len(now.sockets):
         return np.arange(len(before.sockets) if before else 0)
     old, new = before.cookies, now.cookies
@@ -353,7 +381,7 @@ def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
 
 
 def _closed(before: _Poll | None, gone: NDArray[np.intp], now_ns: int) -> tuple[Records, Records]:
-    """These rows as they last were (FINAL), and their owners. How they ended is not known."""
+    """Return FINAL rows of the last poll's rows ``gone``, and their OWNED rows. How they ended is not known."""
     closed = np.zeros(len(gone), FINAL)
     if before is None:
         return closed, np.zeros(0, OWNED)
@@ -365,7 +393,10 @@ def _closed(before: _Poll | None, gone: NDArray[np.intp], now_ns: int) -> tuple[
 
 
 def _limits(dump: Dump, owned: bool, named: bool) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The columns that stay empty, and why, a line each reason."""
+    """Return the columns that stay empty, and the reasons, one line each.
+
+    ``owned``: owners are asked for; ``named``: a cgroup v2 hierarchy was found.
+    """
     missing = {"direction", "end", "connect_ms", "age_s", "last_rtt_us", "stall_ms"}
     notes = [
         "sockdiag sees what is open at a tick: not who opened it or when, how it ended, or what came between ticks"
