@@ -1,7 +1,8 @@
-"""How far the monitor reaches: into the network namespaces of the host, without privilege of its own.
+"""Access to the host's network namespaces, for a monitor that has no privilege of its own.
 
-Something is asked of a namespace by somebody inside it. That is the helper, which goes there with privilege; or threads
-that entered while there was some, for the namespaces of that moment; or, with none at all, only one's own is reached.
+What is asked in a namespace must be asked from inside it: by the helper, which has the privilege to enter; or by
+threads that entered before the privilege was dropped, for the namespaces of that moment. Without any privilege, only
+the own namespace is reached.
 """
 
 from __future__ import annotations
@@ -24,64 +25,72 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.snapshot import OWNER, Records
 
 STACK_BYTES = 256 << 10
+"""Stack of a thread in a namespace: there may be many."""
 
 
 class Reach(Protocol):
-    """Namespaces are told by inode number. Used by one thread."""
+    """Access to network namespaces, which are named by inode number. Used by one thread."""
 
-    own: int
+    own: int  # the namespace of this process
     note: str  # what is not reached, and why; "" where everything is
 
     def namespaces(self) -> set[int]:
-        """Those that exist now, as far as they are reached; one's own is among them."""
+        """Return the namespaces that exist now and are reached; the own one is among them."""
         ...
 
     def iterator(self, namespace: int, link: int) -> int:
-        """A descriptor to read one pass from. Raises OSError, Unsupported for one that is gone."""
+        """Return a descriptor from which one pass of a BPF iterator is read.
+
+        ``link``: descriptor of the iterator's bpf_link. Raises OSError, and Unsupported when the helper is gone.
+        """
         ...
 
     def diag(self, namespace: int) -> socket.socket:
-        """A netlink socket of sock_diag that speaks for it. Raises OSError, Unsupported for one that is gone."""
+        """Return a netlink socket that lists this namespace's sockets. Raises as ``iterator``."""
         ...
 
     def devices(self, namespace: int) -> dict[int, str]:
-        """Names of its network devices by index. Raises OSError, Unsupported for one that is gone."""
+        """Return the names of its network devices by interface index. Raises as ``iterator``."""
         ...
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
-        """The other sock_ops programs of our cgroup, those above it and, if asked, below it.
+        """Return the other sock_ops programs attached to our cgroup, to those above it and, if asked, below it.
 
-        Raises OSError, Unsupported where nobody may ask.
+        As ``helper.neighbours`` describes them. Raises OSError, and Unsupported without a helper.
         """
         ...
 
     def statistics(self) -> int:
-        """A descriptor that keeps the BPF statistics on while it is open. Raises OSError or Unsupported."""
+        """Return a descriptor that keeps the kernel's BPF statistics on while it is open. Raises as ``neighbours``."""
         ...
 
     def descriptors(self) -> Records:
-        """OWNER rows without cookies from a scan of /proc, where there is no iterator."""
+        """Return the descriptors of sockets by a scan of /proc: OWNER rows, their cookies 0."""
         ...
 
     def close(self) -> None:
-        """Let go. May be called twice."""
+        """End the helper or the threads. May be called twice."""
         ...
 
 
 def own_namespace() -> int:
-    """The inode number of this process's network namespace."""
+    """Return the inode number of this process's network namespace."""
     return os.stat(helper.OWN).st_ino
 
 
 def scan_descriptors() -> Records:
-    """See Reach.descriptors: what this user is shown. Costs five times the iterator."""
+    """Scan /proc in this process (see Reach.descriptors) for what this user may see.
+
+    It takes five times as long as the BPF iterator.
+    """
     return np.frombuffer(helper.scan(), OWNER)
 
 
 class Inside:
-    """A thread that lives in a network namespace, and does there what it is asked to."""
+    """A thread that stays in another network namespace and runs callables there."""
 
     def __init__(self, namespaces: helper.Namespaces, inode: int) -> None:
+        """Start the thread and wait until it has entered. Raises OSError where it may not, or the namespace is gone."""
         self._asked: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(namespaces, inode), name=f"netns-{inode}", daemon=True)
         entered: Future[Any] = Future()
@@ -108,21 +117,22 @@ class Inside:
                 answer.set_exception(error)
 
     def do(self, work: Callable[[], Any]) -> Any:
-        """Its result. Raises OSError."""
+        """Run ``work`` in the namespace and return its result. Raises the OSError that it raises."""
         answer: Future[Any] = Future()
         self._asked.put((work, answer))
         return answer.result()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and wait for it."""
         self._asked.put(None)
         self._thread.join()
 
 
 class Alone:
-    """Without a helper: the namespaces that could be entered at the start, a thread in each."""
+    """A Reach without a helper: the namespaces that could be entered at the start, with a thread in each."""
 
     def __init__(self) -> None:
+        """Enter all other namespaces that exist now; without privilege none."""
         found = helper.Namespaces()
         self.own = found.own
         self._threads: dict[int, Inside] = {}
@@ -136,7 +146,7 @@ class Alone:
             self.note = "network namespaces that appear later are not seen: there is no helper"
 
     def _enter(self, found: helper.Namespaces) -> bool:
-        """True if there are some that may not be entered."""
+        """Start a thread in each namespace but the own; stop at the first that cannot be entered, and return True."""
         for inode in found.fds.keys() - {found.own}:
             try:
                 self._threads[inode] = Inside(found, inode)
@@ -145,53 +155,57 @@ class Alone:
         return False
 
     def namespaces(self) -> set[int]:
-        """See Reach."""
+        """Return the own namespace and those entered at the start (see Reach)."""
         return {self.own, *self._threads}
 
     def _do(self, namespace: int, work: Callable[[], Any]) -> Any:
         return work() if namespace == self.own else self._threads[namespace].do(work)
 
     def iterator(self, namespace: int, link: int) -> int:
-        """See Reach."""
+        """Create the iterator in the thread of that namespace (see Reach)."""
         return int(self._do(namespace, lambda: create_iterator(link)))
 
     def diag(self, namespace: int) -> socket.socket:
-        """See Reach."""
+        """Open the socket in the thread of that namespace (see Reach)."""
         opened: socket.socket = self._do(namespace, helper.open_diag)
         return opened
 
     def devices(self, namespace: int) -> dict[int, str]:
-        """See Reach."""
+        """List the devices in the thread of that namespace (see Reach)."""
         return dict(self._do(namespace, socket.if_nameindex))
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
-        """See Reach."""
+        """Raise Unsupported: it takes privilege (see Reach)."""
         raise Unsupported(self.note)
 
     def statistics(self) -> int:
-        """See Reach."""
+        """Raise Unsupported: it takes privilege (see Reach)."""
         raise Unsupported("only the helper can have the kernel measure")
 
     def descriptors(self) -> Records:
-        """See Reach."""
+        """Scan /proc in this process (see Reach)."""
         return scan_descriptors()
 
     def close(self) -> None:
-        """See Reach."""
+        """End the threads (see Reach)."""
         while self._threads:
             self._threads.popitem()[1].close()
 
 
 class Helped:
-    """Through the helper. When it is gone, one's own namespace is still there."""
+    """A Reach through the privileged helper process. When that is gone, the own namespace is still reached."""
 
     def __init__(self, process: Any, connection: socket.socket) -> None:
+        """Take over a running helper, and our end of the socket pair that it serves."""
         self._process, self._connection = process, connection
         self.own = own_namespace()
         self.note = ""
 
     def _ask(self, what: int, namespace: int = 0, argument: int = 0, sockid: bytes = b"") -> tuple[bytes, list[int]]:
-        """Data and descriptors. Raises OSError as the helper met it, Unsupported where it is gone."""
+        """Send a request; return the data and descriptors of the answer.
+
+        Raises the OSError that the helper met, and Unsupported when it is gone.
+        """
         if self.note:
             raise Unsupported(self.note)
         try:
@@ -220,7 +234,7 @@ class Helped:
         return bytes(data)
 
     def namespaces(self) -> set[int]:
-        """See Reach."""
+        """Ask the helper, which finds those that are new, too (see Reach)."""
         try:
             data, _ = self._ask(helper.NAMESPACES)
         except Unsupported:
@@ -228,56 +242,62 @@ class Helped:
         return {self.own, *np.frombuffer(data, "u8").tolist()}
 
     def iterator(self, namespace: int, link: int) -> int:
-        """See Reach. The helper has the link of the TCP iterator alone."""
+        """Create the iterator (see Reach). For another namespace it is the TCP iterator, the helper's only link."""
         return create_iterator(link) if namespace == self.own else self._ask(helper.ITERATE, namespace)[1][0]
 
     def diag(self, namespace: int) -> socket.socket:
-        """See Reach. Who uses it still needs privilege to close a connection (netlink_ns_capable())."""
+        """Open the socket, in another namespace through the helper (see Reach).
+
+        It gives no privilege: to close connections the caller itself would need some (netlink_ns_capable()).
+        """
         if namespace == self.own:
             return helper.open_diag()
         return socket.socket(fileno=self._ask(helper.DIAG, namespace)[1][0])
 
     def devices(self, namespace: int) -> dict[int, str]:
-        """See Reach."""
+        """List the devices, those of another namespace through the helper (see Reach)."""
         if namespace == self.own:
             return dict(socket.if_nameindex())
         return {int(index): name for index, name in json.loads(self._ask(helper.DEVICES, namespace)[0]).items()}
 
     def descriptors(self) -> Records:
-        """See Reach."""
+        """Have the helper scan /proc; when it is gone, scan in this process (see Reach)."""
         try:
             return np.frombuffer(self._ask(helper.SCAN)[0], OWNER)
         except Unsupported:
             return scan_descriptors()
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
-        """The other sock_ops programs that share sockets with ours. Raises OSError or Unsupported."""
+        """Return the other sock_ops programs that share sockets with ours, as the helper finds them (see Reach)."""
         found: list[dict[str, Any]] = json.loads(self._ask(helper.NEIGHBOURS, argument=int(below_too))[0])
         return found
 
     def statistics(self) -> int:
-        """A descriptor that keeps the BPF statistics on while it is open. Raises OSError or Unsupported."""
+        """Return the descriptor, which the helper opens (see Reach)."""
         return self._ask(helper.STATISTICS)[1][0]
 
     def close_connection(self, namespace: int, family: int, sockid: bytes) -> None:
-        """Close a connection by its exact cookie (in ``sockid``, a struct inet_diag_sockid).
+        """Close the connection that ``sockid`` names: a struct inet_diag_sockid with its cookie.
 
-        Raises OSError (EPERM where it was not asked for at the start, ENOENT for one that is gone) or Unsupported.
+        Raises OSError (EPERM without --allow-close, ENOENT where it is gone), and Unsupported when the helper is gone.
         """
         self._ask(helper.CLOSE, namespace, family, sockid)
 
     def close(self) -> None:
-        """See Reach. The helper takes back the callback flags, if there are any, and ends."""
+        """Close the connection to the helper, which resets the callback flags that were set, if any, and exits."""
         end(self._process, self._connection)
 
 
 def of_child(child: Child) -> Helped:
-    """What the loader became."""
+    """Return the Reach through a loader that has become the helper."""
     return Helped(child.process, child.connection)
 
 
 def widest(want_helper: bool = True, may_close: bool = False) -> Reach:
-    """For a source without BPF: a helper of its own where there is privilege for one, and somebody to run it."""
+    """Return the Reach for a source without BPF: through a helper of its own where possible, else without one.
+
+    A helper takes privilege and a distribution's Python to run it. ``may_close``: let it close connections.
+    """
     found = interpreters()
     if want_helper and is_privileged() and found:
         return Helped(*start(found[0], HELPER, "1" if may_close else "0"))

@@ -1,4 +1,4 @@
-"""Whatever can be asked for the next Snapshot, and which of them this host can offer."""
+"""What a source of snapshots is, and the choice of the one that this host supports."""
 
 from __future__ import annotations
 
@@ -16,91 +16,95 @@ Opened = TypeVar("Opened")
 
 
 class Over(Exception):
-    """A source that is no kernel has no more snapshots."""
+    """A recording has come to its end: there are no more snapshots."""
 
 
 class Source(Protocol):
     """A source of snapshots. It is used by one thread."""
 
-    name: str
+    name: str  # as --source has it
 
     def poll(self) -> Snapshot:
-        """What the kernel says now. Raises Failed when it no longer can; Over at the end of a recording."""
+        """Return the present snapshot. Its arrays are written again at the second next call.
+
+        Raises Failed when the kernel can no longer be asked; Over at the end of a recording.
+        """
         ...
 
     def drain(self) -> None:
-        """Take in what can't wait for the next poll: called between two, at least four times a second."""
+        """Empty the kernel's ring buffer before it overflows; called at least four times a second between polls."""
         ...
 
     def watch(self, cookie: int) -> None:
-        """Look closer at this connection from the next poll on; 0: at none."""
+        """Gather the details (``story``, ``seen``) of this connection from the next poll on; 0: of none."""
         ...
 
     def measure(self, on: bool) -> None:
-        """Have the kernel measure what the program costs, or no longer. Does nothing where that can't be."""
+        """Switch the kernel's measurement of the program's run time on or off; does nothing where it has none."""
         ...
 
     def close_connection(self, sock: Records) -> None:
-        """Close the connection of this SOCKET row, by its cookie, in its network namespace: its peer gets a reset.
+        """Close the connection of this SOCKET row, found by cookie and network namespace. Its peer gets a reset.
 
-        Raises Failed where it is gone, or that was not allowed at the start; Unsupported where it can't be done.
+        Raises Failed where it is gone or --allow-close was not given; Unsupported where this source can close none.
         """
         ...
 
     def close(self) -> None:
-        """Leave the kernel as it was. May be called twice."""
+        """Detach and release everything. May be called twice."""
         ...
 
 
 @runtime_checkable
 class Paced(Protocol):
-    """A source that says itself when it is to be polled."""
+    """A source that itself decides when it is polled, such as a recording."""
 
     @property
     def pace_s(self) -> float:
-        """From the last poll to the next one; 0: at once."""
+        """Seconds from the last poll to the next one; 0: at once."""
         ...
 
 
 class Noted:
-    """A source that stands in for another one: each of its snapshots says why."""
+    """A source whose snapshots carry a further note, such as why it stands in for another one."""
 
     def __init__(self, source: Source, note: str) -> None:
+        """Wrap ``source``; ``note``, one line, comes first among the notes of each snapshot."""
         self._source = source
         self._note = note
         self.name = source.name
 
     def poll(self) -> Snapshot:
-        """See Source."""
+        """Poll, and add the note (see Source)."""
         snapshot = self._source.poll()
         return replace(snapshot, notes=(self._note, *snapshot.notes))
 
     def drain(self) -> None:
-        """See Source."""
+        """Pass on (see Source)."""
         self._source.drain()
 
     def watch(self, cookie: int) -> None:
-        """See Source."""
+        """Pass on (see Source)."""
         self._source.watch(cookie)
 
     def measure(self, on: bool) -> None:
-        """See Source."""
+        """Pass on (see Source)."""
         self._source.measure(on)
 
     def close_connection(self, sock: Records) -> None:
-        """See Source."""
+        """Pass on (see Source)."""
         self._source.close_connection(sock)
 
     def close(self) -> None:
-        """See Source."""
+        """Pass on (see Source)."""
         self._source.close()
 
 
 def open_source(name: str, options: Options, pending: Pending | None = None) -> Source:
-    """The source of this name; for "auto" sockops, and sockdiag with a note of the reason where that can't be.
+    """Open the source of this name, and drop root: what still needs privilege is done by the helper.
 
-    Privilege ends here: what still needs some was handed over, or is the helper's. ``pending``: what ``launch.begin``
-    returned. Raises Unsupported, Usage or Failed.
+    "auto" is sockops or, where that is unsupported, sockdiag with a note that says why. ``pending``: what
+    ``launch.begin`` returned. Raises Unsupported, Usage or Failed.
     """
     from tcptop_ops.privilege import give_up
 
@@ -110,7 +114,7 @@ def open_source(name: str, options: Options, pending: Pending | None = None) -> 
 
 
 def without_root(source: Opened) -> Opened:
-    """What is open already, and never needed root: what is left of it ends here."""
+    """Drop root, and return ``source``: one that is open already and needs no privilege, such as a recording."""
     from tcptop_ops.privilege import give_up
 
     give_up()

@@ -1,4 +1,4 @@
-"""The network namespaces as they come and go, and sock_diag in each of them."""
+"""The list of network namespaces, kept up to date as they come and go, and sock_diag in each of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from tcptop_ops.snapshot import Records, device_keys
 from tcptop_ops.sockdiag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
 
 COUNT_REST = 10
-"""So many times as long as it took is the least between two counts of TIME-WAIT: a proxy may have a million of them."""
+"""Rest after a count of the TIME-WAIT sockets, in multiples of its duration: a proxy may have a million of them."""
 
 SWEEP_S = 5.0
-"""Between two looks for namespaces that came or went; a row of the map without a socket asks for one at once."""
+"""Seconds between two searches for namespaces; ``expire`` asks for one at the next poll."""
 
 
 class Sweep:
-    """Which namespaces there are: looked for every SWEEP_S, or at once when ``expire`` was called."""
+    """The namespaces that exist (``found``), searched for every SWEEP_S or when ``expire`` was called."""
 
     def __init__(self, reach: Reach) -> None:
+        """Begin with the own namespace alone; the first ``refresh`` searches."""
         self.reach = reach
         self.found = {reach.own}
         self._swept = 0.0
         self._devices: dict[int, str] = {}
 
     def refresh(self) -> bool:
-        """Look, if it is time. True if it was."""
+        """Search for namespaces if it is time; return whether it was."""
         now = time.monotonic()
         if self._swept and now - self._swept < SWEEP_S:
             return False
@@ -39,11 +40,14 @@ class Sweep:
         return True
 
     def expire(self) -> None:
-        """Look again next time."""
+        """Have the next ``refresh`` search in any case."""
         self._swept = 0.0
 
     def devices(self, sockets: Records) -> dict[int, str]:
-        """Names by ``device_keys``, for the devices that these sockets are bound to; each is looked up once."""
+        """Return the names of the devices that these sockets are bound to, by ``device_keys``; "" where unknown.
+
+        Each is looked up once, so the result may have further ones.
+        """
         bound = sockets["ifindex"] != 0
         if not bound.any():
             return self._devices
@@ -56,9 +60,10 @@ class Sweep:
 
 
 class EveryNamespace:
-    """Asks sock_diag in every namespace that is reached; answers like one SockDiag."""
+    """Lists the sockets of every namespace that is reached, as a SockDiag does those of one."""
 
     def __init__(self, reach: Reach, sweep: Sweep | None = None) -> None:
+        """Take what gives access to the namespaces, and what knows which there are. Sockets are opened when needed."""
         self._reach = reach
         self._sweep = sweep or Sweep(reach)
         self._diags: dict[int, SockDiag] = {}
@@ -67,9 +72,10 @@ class EveryNamespace:
         self._counted = self._counting_s = 0.0
 
     def dump(self, rows: Rows | None = None) -> Dump:
-        """All sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
+        """List the sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
 
-        The array belongs to ``rows`` where given: it holds until that is used again.
+        The result's array is a part of ``rows``, if given, and is overwritten when that is used again. ``time_wait``
+        may be older than the rest: see COUNT_REST.
         """
         self._open()
         rows = Rows() if rows is None else rows
@@ -92,12 +98,12 @@ class EveryNamespace:
         return self._time_wait
 
     def half_open(self) -> Records:
-        """Who waits in SYN-RECV, in all namespaces."""
+        """Return the request sockets of all namespaces as SOCKET rows, addresses and ports only."""
         self._open()
         return np.concatenate([diag.half_open() for diag in self._diags.values()])
 
     def _open(self) -> None:
-        """A netlink socket in each namespace: it goes on speaking for it afterwards."""
+        """Open a netlink socket in each new namespace, to which it belongs for good; close those no longer needed."""
         self._sweep.refresh()
         self.let_go()
         for inode in self._sweep.found - self._diags.keys():
@@ -105,20 +111,20 @@ class EveryNamespace:
                 self._diags[inode] = SockDiag(self._reach.diag(inode), inode, self._buffer)
 
     def let_go(self) -> None:
-        """Of namespaces that are no longer found: a netlink socket would keep one alive."""
+        """Close the sockets of namespaces that are no longer found: a netlink socket keeps its namespace alive."""
         for inode in self._diags.keys() - self._sweep.found:
             self._diags.pop(inode).close()
 
     def devices(self, sockets: Records) -> dict[int, str]:
-        """See Sweep."""
+        """Return device names by ``device_keys`` (see Sweep)."""
         return self._sweep.devices(sockets)
 
     def expire(self) -> None:
-        """Look for new namespaces at the next dump."""
+        """Have the next dump search for new namespaces."""
         self._sweep.expire()
 
     def close(self) -> None:
-        """Close all netlink sockets; ``reach`` is its owner's."""
+        """Close all netlink sockets; ``reach`` stays open, its owner closes it."""
         for diag in self._diags.values():
             diag.close()
         self._diags.clear()
