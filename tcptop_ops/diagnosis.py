@@ -563,8 +563,8 @@ def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats
 
     Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
     net/ipv4/tcp_output.c); the application, where it had nothing to send (tcp_rate_check_app_limited()) or the flow was
-    busy for less than half of W; else the congestion window. Of a receiver: the own window, where more is unread than
-    it still offers.
+    busy for less than half of W; else the congestion window. Of a receiver: our receive window, where more is
+    unread than it still offers.
     """
     found = np.zeros(len(sockets), np.uint8)
     receives = np.flatnonzero(rx_bytes_per_s > 0)

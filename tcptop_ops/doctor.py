@@ -116,7 +116,7 @@ class Facts:
     mapped_users: int
     kernel: str
     machine: str
-    btf: int | Refusal  # members found
+    btf: int | Refusal  # number of members found
     lockdown: str | None
     unprivileged_bpf: int | None
     cgroups: Cgroups | Refusal
@@ -305,7 +305,7 @@ def _sockets(facts: Facts) -> Check:
     least, most = min(counted), max(counted)
     between = str(least) if least == most else f"{least} to {most}"
     found += f", {between} in use by /proc/net/sockstat"
-    slack = max(2, most // 50)  # they come and go between two questions
+    slack = max(2, most // 50)  # sockets come and go between the two counts
     if least - slack <= listed <= most + slack:
         return Check("sockets", "ok", found)
     return Check("sockets", "warn", found, "run it again: if they go on to differ, please report it")

@@ -164,7 +164,7 @@ class Door:
     limit: int  # of the queue
     full_s: float  # how long the queue has been over its limit; 0: it is not
     drops_win: int  # dropped handshakes within W
-    drops: int  # so far; UNKNOWN_U32: the kernel does not tell
+    drops: int  # so far; UNKNOWN_U32: not known
     win_s: float  # length of W for this row
     waiting: int  # connections that no process holds yet
     inside: int  # open connections that came in here
@@ -215,7 +215,7 @@ def binds(limit: int, somaxconn: int | None) -> str:
     return f"limit {limit}, from when somaxconn was more than {somaxconn}"
 
 
-# What the operators tell
+# Operators of sock_ops
 
 
 def quantile_us(buckets: NDArray[np.uint64], share: float) -> tuple[int, int] | None:

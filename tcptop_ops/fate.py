@@ -85,7 +85,7 @@ def findings(flows: Flows) -> list[Finding]:
 
 def _bad(rows: Rows) -> Mask:
     """Return the rows whose fault is one of the path, with a score of BAD_SCORE or more."""
-    scores = rows.rates["score"]  # NaN is not bad
+    scores = rows.rates["score"]  # NaN, not known yet, compares as False
     found: Mask = (scores >= BAD_SCORE) & diagnosis.NETWORK[rows.rates["cause"]]
     return found
 
@@ -212,7 +212,7 @@ def _grown(flows: _Flows, of_family: Mask, first: int, shortest: int) -> Iterato
 
 
 def _masks(length: int) -> tuple[np.uint64, np.uint64]:
-    """Return the mask of a prefix of so many bits, as the upper and the lower half of 128."""
+    """Return the mask of an IPv6 prefix of ``length`` bits, as its upper and its lower half."""
     mask = (1 << length) - 1 << 128 - length
     return np.uint64(mask >> 64), np.uint64(mask & (1 << 64) - 1)
 

@@ -18,11 +18,11 @@ from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State
 
 AF_INET = 2
 
-# Attributes: enum of include/uapi/linux/inet_diag.h. The first three are asked for, the others come unasked.
+# Attributes, of include/uapi/linux/inet_diag.h. The first three are requested, the kernel sends the others anyway.
 INET_DIAG_INFO = 2
 INET_DIAG_CONG = 4
 INET_DIAG_SKMEMINFO = 7
-INET_DIAG_ULP_INFO = 19  # on older kernels to CAP_NET_ADMIN only
+INET_DIAG_ULP_INFO = 19  # older kernels send it to CAP_NET_ADMIN only
 INET_DIAG_CGROUP_ID = 21  # since 5.8
 KINDS = (INET_DIAG_INFO, INET_DIAG_CONG, INET_DIAG_SKMEMINFO, INET_DIAG_ULP_INFO, INET_DIAG_CGROUP_ID)
 EXTENSIONS = sum(1 << kind - 1 for kind in KINDS[:3])
@@ -68,10 +68,13 @@ INFO = np.dtype(
         for name in names.split()
     ]
 )
-"""struct tcp_info up to 6.18, by the names of SOCKET where the value is the same. Rates in bytes a second."""
+"""The first 248 bytes of struct tcp_info, all that Linux 6.7 has, with the names of SOCKET where the value is the same.
+
+Rates are bytes a second. What later kernels append (280 bytes on 6.18) is not read.
+"""
 
 SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])
-"""The u32 values of enum in include/uapi/linux/sock_diag.h; SK_MEMINFO_DROPS is the ninth."""
+"""INET_DIAG_SKMEMINFO: u32 values indexed by SK_MEMINFO_* (include/uapi/linux/sock_diag.h); DROPS is the ninth."""
 
 NAME = np.dtype([("words", "u8", (2,))])
 """A name of at most 16 bytes (TCP_CA_NAME_MAX), as two words that can be masked."""
@@ -82,7 +85,7 @@ ULP_INFO = np.dtype([("length", "u2"), ("kind", "u2"), ("name", "S8")])
 _PLAIN = ["family", "state", "timer", "lport", "rport", "ifindex", "recv_q", "send_q", "uid", "inode"]
 _BITS = frozenset({"wscale", "app_limited"})
 _COPIED = [name for name in INFO.names or () if name in (SOCKET.names or ()) and name not in _BITS | {"state"}]
-# Bit fields begin at the other end on big-endian machines: tcpi_snd_wscale, tcpi_rcv_wscale, app_limited.
+# Shifts of the bit fields tcpi_snd_wscale, tcpi_rcv_wscale, app_limited: big-endian compilers fill from the top.
 _SND_SHIFT, _RCV_SHIFT, _LIMITED_SHIFT = (0, 4, 0) if sys.byteorder == "little" else (4, 0, 7)
 _KEPT = (np.tri(17, 16, -1) * 255).astype("u1").view("u8")  # row n keeps the first n bytes of a name
 _MAPPED = np.frombuffer(b"\0\0\xff\xff", "u4")[0]
@@ -100,8 +103,8 @@ class Dump:
     time_wait: int = 0
     syn_recv: int = 0  # request sockets
     info_bytes: int = INFO.itemsize  # of the shortest struct tcp_info
-    cgroups: bool = False  # whether the kernel told any socket's
-    interrupted: bool = False  # the sockets changed so much meanwhile that the kernel itself says so
+    cgroups: bool = False  # whether the kernel reported the cgroup of any socket
+    interrupted: bool = False  # NLM_F_DUMP_INTR: they changed meanwhile, so that some may be missing
 
 
 class Rows:
@@ -186,7 +189,7 @@ def _fill_identity(sockets: Records, told: Records) -> None:
         sockets[name] = told[name]
     sockets["cookie"] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
     expires = told["expires"]
-    sockets["timer_us"] = _microseconds(np.where(expires > 0x7FFFFFFF, 0, expires))  # due already, on old kernels
+    sockets["timer_us"] = _microseconds(np.where(expires > 0x7FFFFFFF, 0, expires))  # older kernels: it is due already
     is_ipv4 = told["family"] == AF_INET
     for name in ("laddr", "raddr"):  # of IPv4: one word, then zeros (inet_diag_msg_common_fill())
         source, target = told[name], sockets[name].view("u4")
@@ -198,7 +201,7 @@ def _fill_identity(sockets: Records, told: Records) -> None:
 
 def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     for name in _COPIED:  # one by one is twice as fast as all in one assignment
-        sockets[name] = info[name]  # times busy and limited are cut to 32 bits, as other sources': they make deltas
+        sockets[name] = info[name]  # busy and limited times are cut to 32 bits: only their differences are used
     wscale = info["wscale"]
     sockets["wscale"] = (wscale >> _SND_SHIFT & 15) | (wscale >> _RCV_SHIFT & 15) << 4
     sockets["app_limited"] = info["app_limited"] >> _LIMITED_SHIFT & 1
@@ -208,7 +211,7 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     _fill_rate(sockets, info)
     _erase_missing(sockets, length)
     listening = sockets["state"] == State.LISTEN
-    sockets["sacked"][listening] = 0  # there it is the limit of the queue (tcp_get_info()), which send_q has
+    sockets["sacked"][listening] = 0  # tcp_get_info() puts the accept queue's limit there, which is in send_q
     sockets["min_rtt_us"][listening] = UNKNOWN_U32
 
 

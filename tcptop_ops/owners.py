@@ -60,7 +60,7 @@ class Held:
 
 
 class Owners:
-    """Tells the owners of sockets. ``assign`` is called for every snapshot, ``learn`` when descriptors were listed."""
+    """Finds the owners of sockets. ``assign`` is called for every snapshot, ``learn`` when descriptors were listed."""
 
     def __init__(self, full_name: FullName, is_kernel_thread: IsKernelThread) -> None:
         """Begin with no descriptors. The two callables look into /proc, so their answers are remembered."""

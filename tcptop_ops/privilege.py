@@ -70,7 +70,7 @@ def give_up() -> str:
     user = target_user()
     try:
         os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)  # glibc has every thread do it (setxid, nptl)
+        os.setresgid(user.gid, user.gid, user.gid)  # glibc applies it to all threads (setxid of nptl)
         os.setresuid(user.uid, user.uid, user.uid)
     except OSError as error:
         return f"still root: can't become {user.name}: {error.strerror}"
@@ -114,7 +114,7 @@ def import_what_will_be_hidden() -> None:
         return
     user, places = target_user(), (os.__file__, __file__, *filter(os.path.isabs, sys.path))
     if not all(is_open_to(user, place) for place in places if os.path.exists(place)):
-        for name in filter(importlib.util.find_spec, LATER):  # numpy before 2.0 has fewer
+        for name in filter(importlib.util.find_spec, LATER):  # numpy before 2.0 lacks one
             importlib.import_module(name)
         importlib.import_module("rich.cells").cell_len("漢")  # imports the table of its Unicode version
 

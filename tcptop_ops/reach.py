@@ -2,7 +2,7 @@
 
 What is asked in a namespace must be asked from inside it: by the helper, which has the privilege to enter; or by
 threads that entered before the privilege was dropped, for the namespaces of that moment. Without any privilege, only
-the own namespace is reached.
+this process's own namespace is reached.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reach(Protocol):
     note: str  # what is not reached, and why; "" where everything is
 
     def namespaces(self) -> set[int]:
-        """Return the namespaces that exist now and are reached; the own one is among them."""
+        """Return the namespaces that exist now and are reached; this process's own is among them."""
         ...
 
     def iterator(self, namespace: int, link: int) -> int:
@@ -146,7 +146,7 @@ class Alone:
             self.note = "network namespaces that appear later are not seen: there is no helper"
 
     def _enter(self, found: helper.Namespaces) -> bool:
-        """Start a thread in each namespace but the own; stop at the first that cannot be entered, and return True."""
+        """Start a thread in each other namespace; stop at the first that cannot be entered, and return True."""
         for inode in found.fds.keys() - {found.own}:
             try:
                 self._threads[inode] = Inside(found, inode)
@@ -155,7 +155,7 @@ class Alone:
         return False
 
     def namespaces(self) -> set[int]:
-        """Return the own namespace and those entered at the start (see Reach)."""
+        """Return this process's namespace and those entered at the start (see Reach)."""
         return {self.own, *self._threads}
 
     def _do(self, namespace: int, work: Callable[[], Any]) -> Any:
@@ -193,7 +193,7 @@ class Alone:
 
 
 class Helped:
-    """A Reach through the privileged helper process. When that is gone, the own namespace is still reached."""
+    """A Reach through the privileged helper process. When that is gone, only our own namespace is reached."""
 
     def __init__(self, process: Any, connection: socket.socket) -> None:
         """Take over a running helper, and our end of the socket pair that it serves."""

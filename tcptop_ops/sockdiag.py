@@ -29,7 +29,7 @@ from tcptop_ops.reach import Helped, Reach
 from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
 
 NETLINK_SOCK_DIAG = 4
-TCPDIAG_GETSOCK = 18  # the type of the answers, too
+TCPDIAG_GETSOCK = 18  # also the type of the answers
 NLM_F_DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 
 ALL_STATES = 0xFFF
@@ -125,7 +125,7 @@ class SockDiag:
         return self.add_to(rows, states)
 
     def add_to(self, rows: Rows, states: int = ALL_STATES) -> Dump:
-        """Do the same, but append to what is in ``rows``. A dump that was interrupted is repeated, three in all."""
+        """List the sockets as ``dump`` does, but append them to ``rows``. An inconsistent dump is repeated twice."""
         start = len(rows)
         for _ in range(3):
             rows.cut(start)
@@ -285,7 +285,7 @@ class SockDiagSource:
     def __init__(
         self, diag: Dumps | None = None, owners: Callable[[Records], Records] | None = None, reach: Reach | None = None
     ) -> None:
-        """Take what lists the sockets, by default those of the own namespace.
+        """Take what lists the sockets (``diag``), by default a SockDiag of this process's namespace.
 
         ``owners`` returns OWNED rows for SOCKET rows; None: owners are not asked for. ``reach`` is closed at the end.
         """

@@ -24,7 +24,7 @@ class Sweep:
     """The namespaces that exist (``found``), searched for every SWEEP_S or when ``expire`` was called."""
 
     def __init__(self, reach: Reach) -> None:
-        """Begin with the own namespace alone; the first ``refresh`` searches."""
+        """Begin with this process's namespace alone; the first ``refresh`` searches."""
         self.reach = reach
         self.found = {reach.own}
         self._swept = 0.0
@@ -107,7 +107,7 @@ class EveryNamespace:
         self._sweep.refresh()
         self.let_go()
         for inode in self._sweep.found - self._diags.keys():
-            with suppress(OSError, Unsupported):  # gone meanwhile
+            with suppress(OSError, Unsupported):  # the namespace is gone meanwhile
                 self._diags[inode] = SockDiag(self._reach.diag(inode), inode, self._buffer)
 
     def let_go(self) -> None:

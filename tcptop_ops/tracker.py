@@ -147,7 +147,7 @@ def rto_events(sockets: Records, events: Records) -> NDArray[np.uint32]:
 
 
 def counted(sockets: Records, events: Records) -> Records:
-    """Return the present values of the counters whose growth within W is told, as COUNTED rows."""
+    """Return the present values of the counters whose growth within W is wanted, as COUNTED rows."""
     now = np.empty(len(sockets), COUNTED)
     for name in COUNTED.names or ():
         if name in (sockets.dtype.names or ()):
@@ -250,7 +250,7 @@ class Slots:
         return order, slots, new
 
     def _replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Do the same for cookies that are sorted; return the slots, and which are new."""
+        """Give slots to exactly these cookies, which are sorted; return the slots, and which of them are new."""
         slots, known = self.find(cookies)
         kept = np.zeros(self.capacity, np.bool_)
         kept[slots[known]] = True
@@ -380,7 +380,7 @@ class Tracker:
     def _judge_ended(
         self, ended: Records, slots: NDArray[np.intp], known: NDArray[np.bool_], rates: Records, now: float
     ) -> None:
-        """Do the same for rows that closed: how they ended is evidence too, and an earlier score does not fade."""
+        """Fill in cause, score and time lost of rows that closed: how they ended counts, and no score fades."""
         sockets, events = ended["socket"], ended["events"]
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
