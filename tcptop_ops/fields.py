@@ -19,9 +19,9 @@ SOCKET: Fields = (
     ("cookie", "u8"),
     ("inode", "u8"),  # of the socket's file; 0: none, since it is not accepted yet, or closed by its process
     ("cgroup_id", "u8"),  # inode of the cgroup v2 directory in which the socket was created; 0: unknown
-    ("bytes_sent", "u8"),
-    ("bytes_acked", "u8"),
-    ("bytes_received", "u8"),
+    ("bytes_sent", "u8"),  # payload, retransmissions included
+    ("bytes_acked", "u8"),  # payload, and 1 each for SYN and FIN
+    ("bytes_received", "u8"),  # payload, and 1 for the FIN
     ("laddr", "u1", (16,)),  # IPv4 as ::ffff:a.b.c.d
     ("raddr", "u1", (16,)),
     ("lport", "u2"),
@@ -45,10 +45,10 @@ SOCKET: Fields = (
     ("srtt_us", "u4"),
     ("rttvar_us", "u4"),
     ("min_rtt_us", "u4"),
-    ("last_rtt_us", "u4"),
+    ("last_rtt_us", "u4"),  # the last sample (rack.rtt_us), which tcp_info lacks
     ("rto_us", "u4"),
-    ("cwnd", "u4"),
-    ("ssthresh", "u4"),
+    ("cwnd", "u4"),  # segments
+    ("ssthresh", "u4"),  # segments
     ("mss", "u4"),
     ("rcv_mss", "u4"),
     ("snd_wnd", "u4"),
@@ -62,22 +62,22 @@ SOCKET: Fields = (
     ("data_segs_in", "u4"),
     ("data_segs_out", "u4"),
     ("retrans_segs", "u4"),  # tcpi_total_retrans: retransmitted segments so far
-    ("retrans_out", "u4"),
-    ("lost", "u4"),
-    ("sacked", "u4"),
-    ("reordering", "u4"),
-    ("dsack_dups", "u4"),
-    ("reord_seen", "u4"),
+    ("retrans_out", "u4"),  # retransmitted segments in flight
+    ("lost", "u4"),  # segments in flight that are marked lost
+    ("sacked", "u4"),  # segments in flight that the peer has received out of order
+    ("reordering", "u4"),  # by how many segments the path is expected to reorder
+    ("dsack_dups", "u4"),  # segments that the peer reported as duplicates (RFC 2883)
+    ("reord_seen", "u4"),  # how often reordering was noticed
     ("ooo_in", "u4"),  # tcpi_rcv_ooopack: segments received out of order
-    ("delivered", "u4"),
-    ("delivered_ce", "u4"),
+    ("delivered", "u4"),  # segments
+    ("delivered_ce", "u4"),  # of those, the ones that the peer reported as marked by a router (ECN CE)
     ("rate_delivered", "u4"),  # segments delivered within rate_interval_us
     ("rate_interval_us", "u4"),
     ("total_rto", "u4"),  # retransmission timeouts so far (6.7)
-    ("total_rto_ms", "u4"),
-    ("busy_us", "u4"),
-    ("rwnd_limited_us", "u4"),
-    ("sndbuf_limited_us", "u4"),
+    ("total_rto_ms", "u4"),  # time in recovery from them
+    ("busy_us", "u4"),  # time with data to send or in flight
+    ("rwnd_limited_us", "u4"),  # part of it: limited by the peer's window
+    ("sndbuf_limited_us", "u4"),  # part of it: limited by the send buffer
     ("last_sent_us", "u4"),  # how long ago data was last sent
     ("last_received_us", "u4"),  # how long ago data was last received
     ("drops", "u4"),  # sk_drops: of a listener, dropped handshakes among others
