@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import netlink
-from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State
+from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State, Timer
 
 AF_INET = 2
 
@@ -68,7 +68,11 @@ INFO = np.dtype(
         for name in names.split()
     ]
 )
-"""struct tcp_info up to 6.18, by the names of SOCKET where the value is the same. Rates in bytes a second."""
+"""The first 248 bytes of struct tcp_info, by the names of SOCKET where the value is the same. Rates in bytes a second.
+
+It has 280 on 6.18 and on 7.2, which packs the last four in another way (``ecn_mode:2, accecn_opt_seen:2,
+accecn_fail_mode:4`` in place of two u16): they tell about accurate ECN, and nothing here reads them.
+"""
 
 SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])
 """The u32 values of enum in include/uapi/linux/sock_diag.h; SK_MEMINFO_DROPS is the ninth."""
@@ -79,6 +83,7 @@ NAME = np.dtype([("words", "u8", (2,))])
 ULP_INFO = np.dtype([("length", "u2"), ("kind", "u2"), ("name", "S8")])
 """INET_ULP_INFO_NAME, the first attribute within."""
 
+IDIAG_TIMER_DELACK = 5  # since 7.1
 _PLAIN = ["family", "state", "timer", "lport", "rport", "ifindex", "recv_q", "send_q", "uid", "inode"]
 _BITS = frozenset({"wscale", "app_limited"})
 _COPIED = [name for name in INFO.names or () if name in (SOCKET.names or ()) and name not in _BITS | {"state"}]
@@ -182,6 +187,7 @@ def take(part: netlink.Messages, buffer: netlink.Bytes, rows: Rows, found: Dump)
 def _fill_identity(sockets: Records, told: Records) -> None:
     for name in _PLAIN:
         sockets[name] = told[name]
+    sockets["timer"][told["timer"] == IDIAG_TIMER_DELACK] = Timer.DELACK
     sockets["cookie"] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
     expires = told["expires"]
     sockets["timer_us"] = _microseconds(np.where(expires > 0x7FFFFFFF, 0, expires))  # due already, on old kernels

@@ -79,7 +79,10 @@ STATE_NAMES: dict[int, str] = {
 
 
 class Timer(IntEnum):
-    """What ``timer_us`` waits for: idiag_timer of inet_diag, and the two of ICSK_TIME that it folds into 1."""
+    """What ``timer_us`` waits for: idiag_timer of inet_diag up to 4, and the two of ICSK_TIME that it folds into 1.
+
+    Its 5, of Linux 7.1 and later, is DELACK here.
+    """
 
     NONE = 0
     RETRANSMIT = 1
@@ -88,6 +91,7 @@ class Timer(IntEnum):
     PERSIST = 4
     LOSS_PROBE = 5
     REORDER = 6
+    DELACK = 7
 
 
 class Direction(IntEnum):
