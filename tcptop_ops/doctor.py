@@ -56,8 +56,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Members:
+    """How many members of the kernel's structs are known, and what is lost with each that should be there, by name."""
+
+    found: int
+    costs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Accepted:
-    """What the kernel accepted when the program was really attached. ``refused``: reasons by iterator."""
+    """What the kernel accepted when the program was really attached.
+
+    ``refused``: reasons, by iterator and by "adoption".
+    """
 
     features: frozenset[str]
     refused: Mapping[str, str]
@@ -105,7 +116,7 @@ class Facts:
     mapped_users: int
     kernel: str
     machine: str
-    btf: int | Refusal  # members found
+    btf: Members | Refusal
     lockdown: str | None
     unprivileged_bpf: int | None
     cgroups: Cgroups | Refusal
@@ -176,7 +187,12 @@ def _btf(facts: Facts) -> Check:
     if isinstance(facts.btf, Refusal):
         hint = "CONFIG_DEBUG_INFO_BTF in the kernel; without it sockets are polled by sock_diag, and owners from /proc"
         return Check("btf", "warn", facts.btf.message, hint)
-    return Check("btf", "ok", f"/sys/kernel/btf/vmlinux, {facts.btf} members of the kernel's structs found")
+    found = f"/sys/kernel/btf/vmlinux, {facts.btf.found} members of the kernel's structs found"
+    if not facts.btf.costs:
+        return Check("btf", "ok", found)
+    lost = ", ".join(f"{member} ({', '.join(names)})" for member, names in facts.btf.costs.items())
+    hint = "a kernel that names these in another way than those known so far: please report it, with its version"
+    return Check("btf", "warn", f"{found}; without: {lost}", f"{hint}; what is in brackets is polled, or stays empty")
 
 
 def _lockdown(facts: Facts) -> Check:
@@ -262,9 +278,17 @@ def _features(facts: Facts) -> Check:
         return Check("features", "ok", ", ".join(yes))
     reasons = "".join(f"; {name}: {why}" for name, why in refused.items())
     found = f"{', '.join(yes) or 'none'}; without: {', '.join(no)}{reasons}"
-    remedy = facts.attached.advice or "a later kernel (of the version in brackets), with BTF"
-    remedy += "; here that is polled, or stays empty"
+    later = "see btf" if _lacks_members_alone(facts, no) else "a later kernel (of the version in brackets), with BTF"
+    remedy = f"{facts.attached.advice or later}; here that is polled, or stays empty"
     return Check("features", "warn", found, remedy)
+
+
+def _lacks_members_alone(facts: Facts, lost: Sequence[str]) -> bool:
+    """Whether the kernel is new enough for all of these features, and its structs are what is not known."""
+    if isinstance(facts.btf, Refusal) or isinstance(facts.attached, Refusal):
+        return False
+    unable = [why for why in facts.attached.refused.values() if why.startswith("the kernel's BTF has no")]
+    return len(unable) == len(facts.attached.refused) == len(lost)
 
 
 def _map(facts: Facts) -> Check:

@@ -30,9 +30,12 @@ BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
 CURRENT_TASK_BTF = 158
-OF_TASK = {"HAVE_PID": "PID_OF_TASK", "HAVE_COMM": "COMM_OF_TASK"}
-"""What the current task tells, too, and the definition with which the program asks it: bpf_get_current_task_btf is for
-every kind of program since 5.11 (bpf_base_func_proto, kernel/bpf/helpers.c), the helpers above for sock_ops later."""
+OF_TASK = {"HAVE_PID": ("PID_OF_TASK", "TASK_TGID"), "HAVE_COMM": ("COMM_OF_TASK", "TASK_COMM")}
+"""What the current task tells, too: the definition with which the program asks it, and the offset of what it reads.
+bpf_get_current_task_btf is for every kind of program since 5.11 (bpf_base_func_proto, kernel/bpf/helpers.c), the
+helpers above for sock_ops later."""
+PREFIX = "TCO_"
+"""Of every name that the C is told: no header that bcc brings, today's or a later one, has any of them."""
 BPF_TRACE_ITER = 28
 
 
@@ -82,9 +85,10 @@ def import_bcc() -> Any:
 
 def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:
     """A compiled module with its maps made. Raises Refused with what the compiler printed."""
-    defines = [f"-D{name}={value}" for name, value in request["defines"].items()]
+    told = request["defines"] | dict.fromkeys(features, 1)
+    defines = [f"-D{PREFIX}{name}={value}" for name, value in told.items()]
     # Debug information is a fifth of the compiler's time, and nothing here reads it.
-    flags = [*defines, *(f"-D{name}" for name in features), "-g0", "-Wno-unused-function", "-I", request["source"]]
+    flags = [*defines, "-g0", "-Wno-unused-function", "-I", request["source"]]
     try:
         return BPF(text=request["text"], cflags=flags)
     except Exception as error:  # bcc raises plain Exception
@@ -143,9 +147,9 @@ def is_accepted(number: int) -> bool:
     return True
 
 
-def told_by_task(refused: set[str]) -> set[str]:
-    """Those of the features whose helper is refused that the current task tells instead."""
-    found = refused & OF_TASK.keys()
+def told_by_task(refused: set[str], defines: dict[str, int]) -> set[str]:
+    """Those of the features whose helper is refused that the current task tells instead, where its layout is known."""
+    found = {feature for feature in refused & OF_TASK.keys() if defines.get(OF_TASK[feature][1], -1) >= 0}
     return found if found and is_accepted(CURRENT_TASK_BTF) else set()
 
 
@@ -159,8 +163,8 @@ def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[An
     """The module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
     refused = refused_helpers()
-    by_task = told_by_task(refused)
-    request["defines"] |= {OF_TASK[each]: 1 for each in by_task}
+    by_task = told_by_task(refused, request["defines"])
+    request["defines"] |= {OF_TASK[each][0]: 1 for each in by_task}
     attempts = [possible(features, refused, by_task) for features in request["attempts"]]
     for features in [each for at, each in enumerate(attempts) if each not in attempts[:at]]:
         module = compile_text(BPF, request, features, log)

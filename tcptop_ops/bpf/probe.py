@@ -24,6 +24,7 @@ from tcptop_ops.doctor import (
     Cgroups,
     Facts,
     Interpreter,
+    Members,
     Program,
     Refusal,
     Sockets,
@@ -124,10 +125,11 @@ def bcc_of(interpreter: str) -> Interpreter:
     return Interpreter(interpreter, last) if done.returncode == 0 else Interpreter(interpreter, None, last)
 
 
-def kernel_members() -> int | Refusal:
-    """How many of the members that the programs read this kernel's BTF knows."""
+def kernel_members() -> Members | Refusal:
+    """Return which of the members that the programs read this kernel's BTF knows."""
     try:
-        return len(layout.kernel_offsets())
+        known = layout.of_kernel()
+        return Members(sum(not known.lacks(want.macro) for want in layout.WANTED), known.costs())
     except Unsupported as error:
         return refusal(error)
 

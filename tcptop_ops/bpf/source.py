@@ -147,6 +147,7 @@ class SockOpsSource:
             syn_recv=present.syn_recv,
             half_open=present.half_open,
             namespaces=len(distinct(sockets["netns"])),
+            missing=self._attached.missing,
             notes=self._notes(counters),
             users=self._users.learn(sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),

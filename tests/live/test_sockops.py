@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -324,9 +325,8 @@ def test_a_kernel_without_iterators(
 
 def test_a_kernel_without_adoption(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the BTF lacks the option's name, as before 6.12, what has to do with it is not even compiled."""
-    offsets = layout.kernel_offsets()
-    offsets.pop(layout.CB_FLAGS, None)
-    monkeypatch.setattr(layout, "kernel_offsets", lambda: offsets)
+    older = replace(layout.of_kernel(), has_option=False)
+    monkeypatch.setattr(layout, "of_kernel", lambda: older)
     _, old = connected(lab, link, cgroup)
     with Watch(cgroup) as watch:
         assert "HAVE_ADOPTION" not in watch.source.attached.features
