@@ -12,7 +12,7 @@ import pytest
 from tcptop_ops.bpf import launch, layout
 from tcptop_ops.bpf.btf import LACKING
 from tcptop_ops.columns import COLUMNS
-from tests.lab import Lab, Link, wait_until
+from tests.lab import Lab, Link
 from tests.live.watch import Watch
 from tests.witness import wait_quiet
 
@@ -112,17 +112,3 @@ def test_without_what_every_socket_has(lab: Lab, link: Link, cgroup: Path, monke
         assert (alive["state"], closed["raddr"]) == ("ESTAB", link.b.ipv4)
         assert alive["srtt_us"] > 0
         assert closed["bytes_acked"] >= SENT + 1
-
-
-def test_a_delayed_ack(lab: Lab, link: Link, cgroup: Path) -> None:
-    """What has come and is not acknowledged yet; keepalive, which is told first, is off."""
-    server = lab.server(link.b.ns, "serve-sink", SENT * 1000, cgroup=cgroup, address=link.b.ipv4, then="hold")
-    client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
-    client.expect("done")
-    with Watch(cgroup) as watch:
-
-        def waits() -> bool:
-            client.tell("send 1")
-            return bool(watch.open(server.port)["timer"] == "delack")
-
-        wait_until(waits, what="an acknowledgement that is put off")
