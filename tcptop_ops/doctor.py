@@ -177,7 +177,7 @@ def _kernel(facts: Facts) -> Check:
 
 
 def _release(text: str) -> tuple[int, int]:
-    """The first two numbers; (0, 0) for what has none."""
+    """Return the first two numbers; (0, 0) for what has none."""
     parts = text.partition("-")[0].split(".")
     major, minor, *_ = *[int(part) if part.isascii() and part.isdecimal() else 0 for part in parts], 0, 0
     return major, minor

@@ -113,6 +113,7 @@ class Rows:
     """An array of SOCKET that grows, and is used again: a dump of 100,000 sockets takes 29 MB."""
 
     def __init__(self) -> None:
+        """Begin with none."""
         self._array = np.zeros(0, SOCKET)
         self._used = 0
 
@@ -128,6 +129,7 @@ class Rows:
         return added
 
     def __len__(self) -> int:
+        """How many there are."""
         return self._used
 
     def cut(self, count: int) -> None:
@@ -140,7 +142,7 @@ class Rows:
 
 
 def told_by(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
-    """The struct inet_diag_msg of each."""
+    """Return the struct inet_diag_msg of each."""
     if bool((part.end - part.begin < netlink.HEADER.itemsize + MESSAGE.itemsize).any()):
         raise netlink.damaged("a socket's message is too short")
     return netlink.at(buffer, MESSAGE, part.begin + netlink.HEADER.itemsize)
@@ -217,7 +219,7 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
 
 
 def _fill_rate(sockets: Records, info: Records) -> None:
-    """The segments and the time that make tcpi_delivery_rate (tcp_compute_delivery_rate()), to a millionth.
+    """Write segments and a time that make tcpi_delivery_rate (tcp_compute_delivery_rate()), to a millionth.
 
     The kernel's own two numbers are not told, only mss * segments / time: here it is as many whole segments as about
     one second takes, at least one, and the time that they take at this rate.
@@ -231,7 +233,7 @@ def _fill_rate(sockets: Records, info: Records) -> None:
 
 
 def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
-    """What lies beyond the end of a shorter tcp_info was something else: 0 in fields of 8 and 64 bits, else unknown."""
+    """Write 0 (8 and 64 bits) or unknown where a shorter tcp_info has ended: what lies there was something else."""
     if int(length.min()) >= INFO.itemsize:
         return
     sources = {"last_sent_us": "last_sent_ms", "last_received_us": "last_received_ms"}

@@ -72,7 +72,7 @@ def hertz() -> int:
 
 
 def default_map_size() -> int:
-    """A power of two with room for eight times the sockets in use now (/proc/net/sockstat)."""
+    """Return a power of two with room for eight times the sockets in use now (/proc/net/sockstat)."""
     try:
         words = Path("/proc/net/sockstat").read_text().split()
         in_use = int(words[words.index("alloc") + 1])
@@ -82,7 +82,7 @@ def default_map_size() -> int:
 
 
 def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
-    """Sets of features, the richest first; the loader takes the first that the verifier accepts.
+    """Return sets of features, the richest first; the loader takes the first that the verifier accepts.
 
     ``can_adopt``: the kernel knows how to set callback flags by setsockopt. The verifier would not tell.
     """
@@ -105,7 +105,7 @@ def wanted_iterators(options: Options) -> list[str]:
 
 
 def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
-    """What the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
+    """Return what the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
 
     ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
     """
@@ -118,7 +118,7 @@ def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
 
 
 def request(options: Options, target: str, root: str) -> dict[str, Any]:
-    """What the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount it belongs to."""
+    """Return what the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount of it."""
     try:
         known = layout.of_kernel()
     except Unsupported:
@@ -158,7 +158,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
 
 
 def refusal(answer: dict[str, Any]) -> TcptopError:
-    """The error that an answer of the loader stands for."""
+    """Return the error that an answer of the loader stands for."""
     kind, message, hint = answer["error"], answer["message"], answer["hint"]
     if kind == "no-bcc":
         return Unsupported(message, _INSTALL_BCC)

@@ -40,7 +40,7 @@ BPF_TRACE_ITER = 28
 
 
 def beside(name: str) -> Any:
-    """A module that stands beside this script: an isolated interpreter does not look there."""
+    """Return a module that stands beside this script: an isolated interpreter does not look there."""
     spec = importlib.util.spec_from_file_location(
         name, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
     )
@@ -58,6 +58,7 @@ class Refused(Exception):
     """Told to the monitor: a message, a hint, and what kind of refusal it is."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        """Take ``kind``: what ``refusal`` of launch.py makes an error of."""
         super().__init__(message)
         self.answer = {"error": kind, "message": message, "hint": hint}
 
@@ -75,7 +76,7 @@ def refuse_to_silence(found: list[dict[str, Any]]) -> None:
 
 
 def import_bcc() -> Any:
-    """The bcc module. Raises Refused where it isn't there."""
+    """Return the bcc module. Raises Refused where it isn't there."""
     try:
         from bcc import BPF
     except ImportError as error:
@@ -84,7 +85,7 @@ def import_bcc() -> Any:
 
 
 def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:
-    """A compiled module with its maps made. Raises Refused with what the compiler printed."""
+    """Return a compiled module with its maps made. Raises Refused with what the compiler printed."""
     told = request["defines"] | dict.fromkeys(features, 1)
     defines = [f"-D{PREFIX}{name}={value}" for name, value in told.items()]
     # Debug information is a fifth of the compiler's time, and nothing here reads it.
@@ -96,12 +97,12 @@ def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: in
 
 
 def load(BPF: Any, module: Any, name: str, kind: int) -> int:
-    """The descriptor of a loaded program. Raises Exception, as bcc does."""
+    """Return the descriptor of a loaded program. Raises Exception, as bcc does."""
     return int(module.load_func(name.encode(), kind).fd)
 
 
 def link(program: int, target: int, kind: int) -> int:
-    """A descriptor of a new bpf_link. Raises OSError."""
+    """Return a descriptor of a new bpf_link. Raises OSError."""
     return int(helper.bpf(BPF_LINK_CREATE, helper.words(program, target, kind)))
 
 
@@ -160,7 +161,7 @@ def possible(features: list[str], refused: set[str], by_task: set[str]) -> list[
 
 
 def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:
-    """The module and sock_ops program with the most features that this kernel's verifier accepts."""
+    """Return the module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
     refused = refused_helpers()
     by_task = told_by_task(refused, request["defines"])
@@ -192,7 +193,7 @@ def iterators(
 
 
 def tail(log: int, size: int = 2000) -> str:
-    """The last of what the compiler and the verifier printed, on one line."""
+    """Return the last of what the compiler and the verifier printed, on one line."""
     length = os.fstat(log).st_size
     text = os.pread(log, size, max(0, length - size)).decode(errors="replace")
     return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-600:]
@@ -208,7 +209,7 @@ def catch_output() -> int:
 
 
 def allow_locked_memory() -> None:
-    """Maps count as locked memory before 5.11; later it does not matter that this may be refused."""
+    """Let maps be made, which count as locked memory before 5.11; later it does not matter that this may be refused."""
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (ValueError, OSError):
@@ -216,7 +217,7 @@ def allow_locked_memory() -> None:
 
 
 def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
-    """What the request asks for: the answer and the descriptors. Raises Refused."""
+    """Do what the request asks for: the answer and the descriptors. Raises Refused."""
     allow_locked_memory()
     found = helper.neighbours(request["cgroup"], request["cgroup_root"])
     refuse_to_silence(found)
