@@ -11,6 +11,11 @@ from typing import Any, Literal
 SCHEMA = "tcptop-ops/doctor/1"
 WIDTH = 80
 
+TCP, DESCRIPTORS = "iterator of TCP sockets", "iterator of descriptors"
+ADOPTION = "adoption of open sockets (6.12)"
+NEEDING = {"bpf_iter__tcp": (TCP, ADOPTION), "bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
+"""Features that go with what ``Accepted.refused`` has a reason for."""
+
 Status = Literal["ok", "warn", "missing"]
 
 INSTALL_BCC = "apt install python3-bpfcc, dnf install python3-bcc, or pacman -S python-bcc"
@@ -266,9 +271,9 @@ def _features(facts: Facts) -> Check:
         return Check("features", "warn", "not known: the program was not attached", "see above")
     have, refused = facts.attached.features, facts.attached.refused
     parts = {
-        "iterator of TCP sockets": "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
-        "iterator of descriptors": "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
-        "adoption of open sockets (6.12)": "HAVE_ADOPTION" in have and "bpf_iter__tcp" not in refused,
+        TCP: "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
+        DESCRIPTORS: "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
+        ADOPTION: "HAVE_ADOPTION" in have and "bpf_iter__tcp" not in refused,
         "process id in sock_ops (6.10)": "HAVE_PID" in have,
         "process name": "HAVE_COMM" in have,
         "cgroup id": "HAVE_CGROUP" in have,
@@ -278,17 +283,15 @@ def _features(facts: Facts) -> Check:
         return Check("features", "ok", ", ".join(yes))
     reasons = "".join(f"; {name}: {why}" for name, why in refused.items())
     found = f"{', '.join(yes) or 'none'}; without: {', '.join(no)}{reasons}"
-    later = "see btf" if _lacks_members_alone(facts, no) else "a later kernel (of the version in brackets), with BTF"
+    later = "see btf" if _lacks_members_alone(refused, no) else "a later kernel (of the version in brackets), with BTF"
     remedy = f"{facts.attached.advice or later}; here that is polled, or stays empty"
     return Check("features", "warn", found, remedy)
 
 
-def _lacks_members_alone(facts: Facts, lost: Sequence[str]) -> bool:
+def _lacks_members_alone(refused: Mapping[str, str], lost: Sequence[str]) -> bool:
     """Whether the kernel is new enough for all of these features, and its structs are what is not known."""
-    if isinstance(facts.btf, Refusal) or isinstance(facts.attached, Refusal):
-        return False
-    unable = [why for why in facts.attached.refused.values() if why.startswith("the kernel's BTF has no")]
-    return len(unable) == len(facts.attached.refused) == len(lost)
+    unable = [name for name, why in refused.items() if why.startswith("the kernel's BTF has no")]
+    return {feature for name in unable for feature in NEEDING.get(name, ())} >= set(lost)
 
 
 def _map(facts: Facts) -> Check:

@@ -298,6 +298,9 @@ def test_a_hint_is_true_where_the_kernel_is_new_enough() -> None:
     assert said.remedy == "see btf; here that is polled, or stays empty"
     older = replace(attached, features=EVERYTHING - {"HAVE_PID"})
     assert "a later kernel" in check("features", attached=older).remedy
+    both = dict.fromkeys(("bpf_iter__tcp", "bpf_iter__task_file"), why)
+    none = replace(attached, features=EVERYTHING - {"HAVE_ITERATORS", "HAVE_ADOPTION"}, refused=both)
+    assert "see btf" in check("features", attached=none).remedy
     adoption = replace(attached, features=EVERYTHING - {"HAVE_ADOPTION"}, refused={"adoption": why})
     assert "see btf" in check("features", attached=adoption).remedy
 

@@ -109,9 +109,10 @@ def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
 
     ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
     """
+    socket = known.reason(layout.SOCKET)
     found = {
-        TCP_ITERATOR: known.reason(layout.ONE_CGROUP) if one_cgroup else "",
-        FILE_ITERATOR: known.reason(layout.DESCRIPTORS),
+        TCP_ITERATOR: socket or (known.reason(layout.ONE_CGROUP) if one_cgroup else ""),
+        FILE_ITERATOR: socket or known.reason(layout.DESCRIPTORS),
         ADOPTION: known.reason(layout.ADOPTION) if known.has_option else "",
     }
     return {name: reason for name, reason in found.items() if reason}
@@ -125,7 +126,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         known = layout.NOTHING
     has_btf = bool(known.offsets) and not known.without(layout.SOCKET)
     part = cgroup.is_part(root)
-    unable = unable_to(known, one_cgroup=target != root or part) if has_btf else {}
+    unable = unable_to(known, one_cgroup=target != root or part) if known.offsets else {}
     iterators = [name for name in wanted_iterators(options) if name not in unable]
     defines: dict[str, Any] = {
         "HZ": hertz(),

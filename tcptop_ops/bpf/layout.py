@@ -199,6 +199,9 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """The few members without which a feature can't be: any of these sets is enough."""
 
+HAS_NO = "the kernel's BTF has no"
+"""How the reason begins."""
+
 _BY_MACRO = {want.macro: want for want in WANTED}
 
 
@@ -248,7 +251,7 @@ class Layout:
     def reason(self, feature: str) -> str:
         """Return why a feature does not work, by the members' names in the kernel's source; empty if it works."""
         names = [_BY_MACRO[macro].member for macro in self.without(feature)]
-        return f"the kernel's BTF has no {', '.join(names)}" if names else ""
+        return f"{HAS_NO} {', '.join(names)}" if names else ""
 
     def defines(self) -> dict[str, int]:
         """Return what the C is told of it."""

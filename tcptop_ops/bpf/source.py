@@ -8,12 +8,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import cgroup, syscall, unsafe
+from tcptop_ops.bpf import cgroup, layout, syscall, unsafe
 from tcptop_ops.bpf.beside import Beside
 from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
-from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
+from tcptop_ops.bpf.launch import RING_BYTES, TCP_ITERATOR, Attached, Options, Pending, attach
 from tcptop_ops.bpf.light import Light
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
@@ -319,4 +319,7 @@ def _why_polled(attached: Attached, iterate: str) -> str:
         return "sockets are polled, as --iterate never asks"
     if attached.spared:
         return f"sockets are polled: an iterator could harm this kernel ({unsafe.CVE}, see --doctor)"
+    reason = attached.refused.get(TCP_ITERATOR, "")
+    if reason.startswith(layout.HAS_NO):
+        return f"sockets are polled: {reason} (tcptop-ops --doctor)"
     return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

@@ -107,6 +107,7 @@ def test_without_what_every_socket_has(lab: Lab, link: Link, cgroup: Path, monke
     hide(monkeypatch, "SKC_STATE")
     with Watch(cgroup) as watch:
         assert not watch.source.attached.features & {"HAVE_BTF_SOCKET", "HAVE_ITERATORS"}
+        assert any("sock_common.skc_state" in note for note in watch.flows.snapshot.notes)
         assert watch.flows.snapshot.missing == set()
         alive, closed = exchange(lab, link, cgroup, watch)
         assert (alive["state"], closed["raddr"]) == ("ESTAB", link.b.ipv4)
