@@ -31,13 +31,13 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
-from tcptop_ops.flight import Alarm, Box, Flight, save, with_tilde
 from tcptop_ops.history import History
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
 from tcptop_ops.own_cost import Meter
-from tcptop_ops.poller import Feed, keep
+from tcptop_ops.polling.poller import Feed, keep
 from tcptop_ops.reach import own_namespace
+from tcptop_ops.recording.flight_recorder import Alarm, Box, Flight, save, with_tilde
 from tcptop_ops.session import session_of, sshds
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Records

@@ -16,11 +16,11 @@ from textual.widget import Widget
 from tcptop_ops import keymap
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.player import SPEEDS, Player
-from tcptop_ops.poller import Worker
-from tcptop_ops.replay import Reader
+from tcptop_ops.polling.poller import Worker
+from tcptop_ops.recording.index import Tape, worst_moments
+from tcptop_ops.recording.player import SPEEDS, Player
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.settings import Settings
-from tcptop_ops.tape import Tape, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View
 from tcptop_ops.widgets.keys import bindings

@@ -26,8 +26,9 @@ import numpy as np
 from tcptop_ops import filters, netlink, settings_text, view
 from tcptop_ops.columns import BY_NAME, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.export import json_line, table
 from tcptop_ops.filter_grammar import FilterError, parse
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.snapshot import Records
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, request
 from tcptop_ops.tracker import Flows, Tracker

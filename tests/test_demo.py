@@ -14,16 +14,16 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from tcptop_ops import demo
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.replay import Reader
-from tcptop_ops.tape import worst_moments
+from tcptop_ops.recording import demo
+from tcptop_ops.recording.index import worst_moments
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.tracker import Tracker
 
 ON_ITS_OWN = (
     "import sys\n"
     "for name in ('bcc', 'tcptop_ops.bpf.source', 'tcptop_ops.bpf.loader'): sys.modules[name] = None\n"
-    "from tcptop_ops.cli import main\n"
+    "from tcptop_ops.cli.main import main\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )
 

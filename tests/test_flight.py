@@ -16,15 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import flight, frames
 from tcptop_ops.app import TcptopApp
-from tcptop_ops.arguments import parse
+from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, Usage
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.flight import Alarm, Box, Flight, Frame, save, with_tilde
-from tcptop_ops.poller import Beat, Clock, polled
-from tcptop_ops.recording import Writer
-from tcptop_ops.replay import Reader
+from tcptop_ops.polling.poller import polled
+from tcptop_ops.polling.schedule import Beat, Clock
+from tcptop_ops.recording import codec, flight_recorder
+from tcptop_ops.recording.flight_recorder import Alarm, Box, Flight, Frame, save, with_tilde
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.writer import Writer
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec
@@ -43,7 +44,7 @@ def free() -> float:
 def decoded(kept: tuple[Frame, ...]) -> list[Snapshot]:
     found: list[Snapshot] = []
     for frame in kept:
-        found.append(frames.decode(frame.data, None if frame.is_key else found[-1]))
+        found.append(codec.decode(frame.data, None if frame.is_key else found[-1]))
     return found
 
 
@@ -64,7 +65,7 @@ def test_every_bit_is_kept(seeds: list[int]) -> None:
 
 def test_a_source_may_use_its_arrays_again() -> None:
     kept, shot = Flight(cpu_s=free), world(3)
-    wanted = frames.own(shot)
+    wanted = codec.own(shot)
     kept.add(shot)
     shot.sockets["bytes_acked"] = 7
     kept.add(world(4))
@@ -77,8 +78,8 @@ def test_it_is_bounded_in_time() -> None:
     for second in range(400):
         kept.add(snapshot(second, [flow(1, bytes_acked=second)]))
         assert kept.frames()[0].is_key
-        assert kept.frames()[-1].at_s - kept.frames()[0].at_s <= 100.0 + flight.KEY_EVERY
-    assert kept.frames()[-1].at_s - kept.frames()[0].at_s >= 100.0 - flight.KEY_EVERY
+        assert kept.frames()[-1].at_s - kept.frames()[0].at_s <= 100.0 + flight_recorder.KEY_EVERY
+    assert kept.frames()[-1].at_s - kept.frames()[0].at_s >= 100.0 - flight_recorder.KEY_EVERY
     assert kept.held == sum(len(frame.data) for frame in kept.frames())
 
 
@@ -93,7 +94,7 @@ def test_it_is_bounded_in_bytes() -> None:
 
 
 def test_of_too_many_sockets_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(flight, "MOST_ROWS", 30)
+    monkeypatch.setattr(flight_recorder, "MOST_ROWS", 30)
     kept = Flight(cpu_s=free)
     kept.add(world(1))
     kept.add(snapshot(2, [flow(cookie) for cookie in range(1, 40)]))
@@ -110,7 +111,7 @@ def test_where_a_tick_is_dear_fewer_are_kept() -> None:
     kept = Flight(cpu_s=lambda: next(spent))
     for second in range(100):
         kept.add(snapshot(second, [flow(1, bytes_acked=second)]))
-    assert len(kept.frames()) * 0.04 <= 100 * flight.SHARE + 0.04
+    assert len(kept.frames()) * 0.04 <= 100 * flight_recorder.SHARE + 0.04
     assert len(kept.frames()) >= 20
     assert [int(shot.sockets["bytes_acked"][0]) for shot in decoded(kept.frames())][:3] == [0, 4, 8]
 
@@ -136,7 +137,7 @@ def test_a_burst_of_timeouts_alarms_when_it_is_over() -> None:
 def test_not_again_for_ten_minutes() -> None:
     found = alarms(lambda second: 10 if second % 200 == 100 else 0 if second % 200 != 101 else 10, 1500)
     assert found[0] == 111
-    assert all(later - one >= flight.REST_S for one, later in pairwise(found))
+    assert all(later - one >= flight_recorder.REST_S for one, later in pairwise(found))
     assert len(found) > 1
 
 
@@ -217,7 +218,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
-    (tmp_path / flight.name(NOW_S, True)).symlink_to(tmp_path / "theirs")
+    (tmp_path / flight_recorder.name(NOW_S, True)).symlink_to(tmp_path / "theirs")
     with pytest.raises(Failed):
         save(kept_of(2), box(tmp_path), True, NOW_S)
     assert (tmp_path / "theirs").read_text() == "theirs"
@@ -225,8 +226,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 def test_of_those_saved_by_itself_the_newest_stay(tmp_path: Path) -> None:
     asked = save(kept_of(2), box(tmp_path), False, NOW_S)
-    made = [save(kept_of(2), box(tmp_path), True, NOW_S + at) for at in range(flight.KEPT_FILES + 3)]
-    assert sorted(tmp_path.iterdir()) == sorted([asked, *made[-flight.KEPT_FILES :]])
+    made = [save(kept_of(2), box(tmp_path), True, NOW_S + at) for at in range(flight_recorder.KEPT_FILES + 3)]
+    assert sorted(tmp_path.iterdir()) == sorted([asked, *made[-flight_recorder.KEPT_FILES :]])
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +284,7 @@ async def test_an_alarm_saves_by_itself(tmp_path: Path) -> None:
         await until(pilot, lambda: "saved" in text_of(app)[2])
         assert "the last 12s, matched: port = 7777" in text_of(app)[2]
     [name] = os.listdir(tmp_path)
-    assert name.startswith(flight.BY_ITSELF)
+    assert name.startswith(flight_recorder.BY_ITSELF)
 
 
 # --- the command line

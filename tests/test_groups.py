@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tcptop_ops import filters, groups
 from tcptop_ops.columns import COLUMNS, Column, find, parse_list
-from tcptop_ops.export import json_object, table
 from tcptop_ops.groups import KEYS, Groups, census, put_together
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import GROUPS
 from tcptop_ops.snapshot import Direction, Origin, State
 from tcptop_ops.tracker import Flows, Tracker

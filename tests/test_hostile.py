@@ -23,9 +23,10 @@ from tcptop_ops import format as text
 from tcptop_ops.__main__ import forget_working_directory
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import WIDEST, json_line, table
 from tcptop_ops.filters import compile
-from tcptop_ops.poller import polled
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import WIDEST, table
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
@@ -196,7 +197,9 @@ def trap(tmp_path: Path) -> Path:
     package = made / "tcptop_ops"
     package.mkdir()
     (package / "__init__.py").write_text(sprung)
-    (package / "cli.py").write_text("def main():\n    return 77\n")
+    (package / "cli").mkdir()
+    (package / "cli" / "__init__.py").write_text(sprung)
+    (package / "cli" / "main.py").write_text("def main():\n    return 77\n")
     (made / "startup").write_text(f"touch {str(made / 'SPRUNG')!r}\n")
     return made
 
@@ -214,7 +217,7 @@ def checkout(tmp_path: Path) -> Path:
     lib = next(place.glob("lib/python*/site-packages"))
     (lib / "installed.pth").write_text(f"{TOP}\n{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     script = place / "bin" / "tcptop-ops"
-    script.write_text(f"#!{sys.executable}\nimport sys\nfrom tcptop_ops.cli import main\nsys.exit(main())\n")
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom tcptop_ops.cli.main import main\nsys.exit(main())\n")
     script.chmod(0o755)
     (place / ".in-vain-run").touch()
     stamp = f'root="{made}"; . "$root/.ci/bootstrap.sh"; stamp >"$venv/.stamp-run"'

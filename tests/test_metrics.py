@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import arguments, cli, metrics_server
+from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
-from tcptop_ops.metrics import (
+from tcptop_ops.outputs import metrics_server
+from tcptop_ops.outputs.metrics_server import MeasuredTracker, Server
+from tcptop_ops.outputs.openmetrics import (
     DIMENSIONS,
     EDGES_S,
     LONGEST_LABEL,
@@ -31,7 +33,6 @@ from tcptop_ops.metrics import (
     Own,
     count_series,
 )
-from tcptop_ops.metrics_server import MeasuredTracker, Server
 from tcptop_ops.signals import Stop
 from tcptop_ops.snapshot import COUNTERS, State
 from tcptop_ops.tracker import Tracker
@@ -286,7 +287,7 @@ def test_what_is_missing_is_told_with_the_way_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unsupported):
         metrics_server.require_client()
-    assert cli.main(["--json", "--metrics", "9464", "--source", "sockdiag"]) == 3
+    assert main.main(["--json", "--metrics", "9464", "--source", "sockdiag"]) == 3
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("tcptop-ops: --metrics needs the Python package prometheus_client\nhint: pipx install ")
@@ -448,9 +449,9 @@ def test_the_source_is_closed_where_the_port_is_taken(
 
     made = FakeSource([snapshot(0, [flow(1)])])
     monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
-    assert cli.main(["--json", "--metrics", str(server[1])]) == 1
+    assert main.main(["--json", "--metrics", str(server[1])]) == 1
     assert made.closed
     assert "Address already in use" in capsys.readouterr().err
 
@@ -463,10 +464,10 @@ def test_without_a_terminal_and_an_output_it_only_serves(
 
     made = FakeSource([snapshot(second, [flow(1)]) for second in range(3)])
     monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    assert cli.main(["--metrics", "0", "-n", "2", "-d", "0.1"]) == 0
+    assert main.main(["--metrics", "0", "-n", "2", "-d", "0.1"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("tcptop-ops: metrics at http://127.0.0.1:")

@@ -15,12 +15,13 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
-from tcptop_ops.arguments import read, resolve
-from tcptop_ops.cli import _batch_writer
+from tcptop_ops.cli.arguments import read, resolve
+from tcptop_ops.cli.front_ends import _batch_writer
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import json_line, table
 from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, keys, shower
 from tcptop_ops.names import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System, for_outputs
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.tracker import Flows, Tracker

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
-from tcptop_ops.poller import Beat, Clock
-from tcptop_ops.recording import KEY_EVERY
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.polling.schedule import Beat, Clock
+from tcptop_ops.recording.index import Tape, seconds_into, worst_moments
+from tcptop_ops.recording.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.replay_source import ReplaySource
+from tcptop_ops.recording.writer import KEY_EVERY
 from tcptop_ops.snapshot import SOCKET
-from tcptop_ops.tape import Tape, seconds_into, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
 from tests.test_recording import as_told, record, world
 

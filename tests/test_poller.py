@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.poller import DRAIN_S, Clock, Poller, Wake, keep, next_due, ticks
+from tcptop_ops.polling.poller import Poller, keep
+from tcptop_ops.polling.schedule import DRAIN_S, Clock, Wake, next_due, ticks
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import FakeSource, flow, snapshot

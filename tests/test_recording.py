@@ -24,14 +24,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import frames
-from tcptop_ops.arguments import parse
+from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.export import json_object
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.poller import Beat, Clock, ticks
-from tcptop_ops.recording import KEY_EVERY, Host, Recorded, RecordedTracker, Recorder, Wanted, Writer
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.polling.schedule import Beat, Clock, ticks
+from tcptop_ops.recording import codec
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.recorder import Recorded, RecordedTracker, Recorder, Wanted
+from tcptop_ops.recording.replay_source import ReplaySource
+from tcptop_ops.recording.writer import KEY_EVERY, Host, Writer
 from tcptop_ops.snapshot import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET, Snapshot, State
 from tcptop_ops.source import Over
 from tcptop_ops.tracker import Flows, Tracker
@@ -50,7 +52,7 @@ def same(one: Snapshot, other: Snapshot) -> None:
         if isinstance(here, (np.ndarray, np.void)):
             assert np.shape(here) == np.shape(there), field.name
             assert np.asarray(here).dtype == np.asarray(there).dtype, field.name
-            one_bytes, other_bytes = (frames.bytes_of(np.asarray(part)).tobytes() for part in (here, there))
+            one_bytes, other_bytes = (codec.bytes_of(np.asarray(part)).tobytes() for part in (here, there))
             assert one_bytes == other_bytes, field.name
         else:
             assert here == there, field.name
@@ -101,7 +103,7 @@ def test_a_frame_gives_back_every_bit(seeds: list[int]) -> None:
     replayed: Snapshot | None = None
     for at, seed in enumerate(seeds):
         now = chaos(seed, float(at), before)
-        replayed = frames.decode(frames.encode(now, before), replayed)
+        replayed = codec.decode(codec.encode(now, before), replayed)
         same(replayed, now)
         before = now
 
@@ -111,10 +113,10 @@ def test_rows_that_did_not_change_take_no_room() -> None:
     many = [flow(cookie, last_sent_us=cookie * 4000, timer_us=0) for cookie in range(1, 2001)]
     before = snapshot(0, many)
     later = [fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000} for fields in many]
-    assert len(frames.encode(snapshot(1, later), before)) < 300
+    assert len(codec.encode(snapshot(1, later), before)) < 300
     later[7]["bytes_acked"] = 77
-    one = frames.encode(snapshot(1, later), before)
-    same(frames.decode(one, before), snapshot(1, later))
+    one = codec.encode(snapshot(1, later), before)
+    same(codec.decode(one, before), snapshot(1, later))
 
 
 def world(seconds: int) -> Snapshot:
@@ -196,7 +198,8 @@ def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from tests.test_recording import HOST, world
-from tcptop_ops.recording import Writer, held
+from tcptop_ops.recording.writer import Writer
+from tcptop_ops.recording.recorder import held
 from tcptop_ops.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):
@@ -351,7 +354,7 @@ def test_it_needs_no_kernel() -> None:
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "for name in ('fcntl', 'pwd', 'grp', 'ctypes', 'resource', 'termios', 'psutil'): sys.modules[name] = None\n"
-        "import tcptop_ops.replay\n"
+        "import tcptop_ops.recording.replay_source\n"
         "assert not any(name.startswith('tcptop_ops.bpf') for name in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], check=False)
@@ -447,15 +450,15 @@ def test_mutations_of_what_is_in_a_frame() -> None:
     """Past the checksum of the stream."""
     rng = np.random.default_rng(21)
     before, now = world(3), world(4)
-    whole = zlib.decompress(frames.encode(now, before))
+    whole = zlib.decompress(codec.encode(now, before))
     damaged = 0
     for _ in range(MUTATIONS):
         mutated = bytearray(whole)
         for at in rng.integers(0, len(whole), int(rng.integers(1, 9))).tolist():
             mutated[at] = int(rng.integers(0, 256))
         try:
-            Tracker().update(frames.decode(zlib.compress(bytes(mutated), 1), before))
-        except frames.Damaged:
+            Tracker().update(codec.decode(zlib.compress(bytes(mutated), 1), before))
+        except codec.Damaged:
             damaged += 1
     assert damaged
 

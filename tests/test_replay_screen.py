@@ -16,11 +16,11 @@ from textual.pilot import Pilot
 from tcptop_ops import keymap
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.errors import Failed
-from tcptop_ops.player import lead_s
-from tcptop_ops.replay import Reader
+from tcptop_ops.recording.index import Playing, Tape
+from tcptop_ops.recording.player import lead_s
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.replay_app import Recording, ReplayApp
 from tcptop_ops.settings import Settings
-from tcptop_ops.tape import Playing, Tape
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import format as text
-from tcptop_ops.tape import Playing, Tape, seconds_into
+from tcptop_ops.recording.index import Playing, Tape, seconds_into
 from tcptop_ops.widgets.graphs import Pencil
 from tcptop_ops.widgets.lines import Lines, Span, Spans
 

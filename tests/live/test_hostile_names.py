@@ -15,8 +15,9 @@ from rich.cells import cell_len
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import json_line, table
-from tcptop_ops.poller import polled
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile

@@ -14,10 +14,13 @@ import pytest
 
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.export import json_object
-from tcptop_ops.poller import Beat, Clock, keep
-from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.polling.poller import keep
+from tcptop_ops.polling.schedule import Beat, Clock
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.recorder import Recorded, RecordedTracker, Recorder, Wanted
+from tcptop_ops.recording.replay_source import ReplaySource
+from tcptop_ops.recording.writer import Host
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, make
 from tests.lab import Lab, Traffic, run, wait_until

@@ -13,7 +13,8 @@ from typing import Any
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import GROUP, Column, find
-from tcptop_ops.export import WIDEST, group_titles, moment
+from tcptop_ops.outputs.json_lines import moment
+from tcptop_ops.outputs.text_table import WIDEST, group_titles
 from tcptop_ops.view import View
 
 TIME = "time"

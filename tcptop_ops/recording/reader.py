@@ -5,18 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tcptop_ops import frames
-from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
+from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.format import printable
-from tcptop_ops.snapshot import Records, Snapshot
-from tcptop_ops.source import Over
-from tcptop_ops.tape import Tape
+from tcptop_ops.recording import codec
+from tcptop_ops.recording.index import Tape
+from tcptop_ops.snapshot import Snapshot
 
 SCHEMA = 1
 """That of ``recording``: a newer one is refused."""
@@ -25,8 +23,6 @@ APPLICATION_ID = 0x74637074
 SQLITE_MAGIC = b"SQLite format 3\0"
 TROUBLE = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 """What reading a damaged database raises: its own messages may be no UTF-8."""
-
-LONGEST_PAUSE_S = 3600.0
 
 
 def _figure(value: Any) -> float:
@@ -97,7 +93,7 @@ class Reader:
             raise self._damaged("its schema is not known")
         if schema > SCHEMA:
             raise Failed(f"{self.path} is of a newer version: {made_by}", "replay it with that one")
-        if schema < SCHEMA or meta.get("layout") != frames.layout():
+        if schema < SCHEMA or meta.get("layout") != codec.layout():
             raise Failed(f"{self.path} was made by {made_by}, whose records differ", "replay it with that one")
         return meta
 
@@ -125,9 +121,9 @@ class Reader:
         try:
             found = self._db.execute("SELECT frame FROM tick WHERE tick = ?", (tick,)).fetchone()
         except TROUBLE as error:
-            raise frames.Damaged(str(error)) from error
+            raise codec.Damaged(str(error)) from error
         if found is None or not isinstance(found[0], bytes):
-            raise frames.Damaged("it has no frame")
+            raise codec.Damaged("it has no frame")
         return found[0]
 
     def snapshots(self, first: int = 0) -> Iterator[Snapshot | None]:
@@ -142,8 +138,8 @@ class Reader:
             follows = before is not None and last is not None and tick == last + 1
             snapshot: Snapshot | None = None
             if is_key or follows:
-                with suppress(frames.Damaged):
-                    snapshot = frames.decode(self.frame(tick), None if is_key else before)
+                with suppress(codec.Damaged):
+                    snapshot = codec.decode(self.frame(tick), None if is_key else before)
             before, last = snapshot, tick
             if at >= first:
                 yield snapshot
@@ -151,85 +147,3 @@ class Reader:
     def close(self) -> None:
         """Let go of the file. Twice is fine."""
         self._db.close()
-
-
-class ReplaySource:
-    """A Source that plays a recording once, for outputs. ``speed``: how many times as fast; 0: without waiting."""
-
-    name = "replay"
-
-    def __init__(self, path: str, speed: float = 1.0) -> None:
-        """Raises Usage or Failed, also where not one snapshot can be read."""
-        self._reader = Reader(path)
-        self._speed = speed
-        self._coming = self._reader.snapshots()
-        self._lost = 0
-        self._now: Snapshot | None = None
-        self._next = self._readable()
-        if self._next is None:
-            self._reader.close()
-            raise unreadable(path, self._lost)
-
-    @property
-    def host(self) -> dict[str, Any]:
-        """``host`` and ``kernel``, of where it was made."""
-        return self._reader.host
-
-    def _readable(self) -> Snapshot | None:
-        for snapshot in self._coming:
-            if snapshot is not None:
-                return snapshot
-            self._lost += 1
-        return None
-
-    def poll(self) -> Snapshot:
-        """The next snapshot. Raises Over at the end."""
-        if self._next is None:
-            raise Over
-        now = self._next
-        self._now, self._next = now, self._readable()
-        return replace(now, notes=(*now.notes, lost(self._lost))) if self._lost else now
-
-    @property
-    def pace_s(self) -> float:
-        """Seconds from the last poll to the one after it."""
-        if self._now is None or self._next is None or not self._speed:
-            return 0.0
-        return gap_s(self._now, self._next) / self._speed
-
-    def drain(self) -> None:
-        """Nothing waits."""
-
-    def watch(self, cookie: int) -> None:
-        """Can't be done."""
-
-    def measure(self, on: bool) -> None:
-        """Can't be done."""
-
-    def close_connection(self, sock: Records) -> None:
-        """Raises Unsupported."""
-        raise cannot_close()
-
-    def close(self) -> None:
-        """See Source."""
-        self._reader.close()
-
-
-def gap_s(now: Snapshot, after: Snapshot) -> float:
-    """From one tick to the next, as it was recorded: seconds."""
-    return min(max(0.0, (after.now_ns - now.now_ns) / 1e9), LONGEST_PAUSE_S)
-
-
-def lost(ticks: int) -> str:
-    """The note about those that can't be read."""
-    return f"{ticks} ticks of the recording can't be read"
-
-
-def unreadable(path: str, ticks: int) -> Failed:
-    """Not one tick can be read."""
-    return Failed(f"{path} is damaged: not one of its {ticks} ticks can be read")
-
-
-def cannot_close() -> Unsupported:
-    """Of a key that only a kernel could answer."""
-    return Unsupported("a connection of a recording can't be closed", "without --replay, on its own host")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tcptop_ops import frames
 from tcptop_ops.errors import Failed
+from tcptop_ops.recording import codec
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 
@@ -93,8 +93,8 @@ class Flight:
             return
         started = self._cpu_s()
         is_key = self._before is None or self._since_key >= KEY_EVERY or self._key_bytes > self._most_bytes // 8
-        data = frames.encode(snapshot, None if is_key else self._before)
-        self._before = frames.own(snapshot)
+        data = codec.encode(snapshot, None if is_key else self._before)
+        self._before = codec.own(snapshot)
         self._since_key = 1 if is_key else self._since_key + 1
         self._key_bytes = len(data) if is_key else self._key_bytes + len(data)
         with self._lock:
@@ -229,14 +229,14 @@ def _write(kept: Sequence[Frame], path: Path, box: Box) -> None:
     """All of it, or nothing: what the columns for queries tell is made again from what was kept."""
     import sqlite3
 
-    from tcptop_ops.recording import Host, Writer
+    from tcptop_ops.recording.writer import Host, Writer
 
     writer, tracker = Writer(str(path), Host(box.host, box.kernel, box.program)), box.tracker()
     before: Snapshot | None = None
     try:
         with closing(writer):
             for frame in kept:
-                before = frames.decode(frame.data, None if frame.is_key else before)
+                before = codec.decode(frame.data, None if frame.is_key else before)
                 writer.write(tracker.update(before))
     except (sqlite3.Error, MemoryError) as error:
         with suppress(OSError):

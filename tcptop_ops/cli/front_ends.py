@@ -1,4 +1,4 @@
-"""Arguments to a source and a front end; exit codes; the only place that prints an error."""
+"""What runs until the end: the screen, the outputs without one, a replay, and what goes on beside them."""
 
 from __future__ import annotations
 
@@ -11,155 +11,41 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tcptop_ops.arguments import Arguments, kernel_options, read, resolve
-from tcptop_ops.bpf.launch import Options, Pending, begin
-from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.cli.arguments import Arguments
+from tcptop_ops.cli.standard_output import PORTION, one_line, silence_stdout, write_out
+from tcptop_ops.cli.version import program_version
+from tcptop_ops.errors import TcptopError
 from tcptop_ops.own_cost import Meter
-from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
-from tcptop_ops.settings import Settings
+from tcptop_ops.privilege import import_what_will_be_hidden
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
     from tcptop_ops.app import TcptopApp
     from tcptop_ops.columns import Column
     from tcptop_ops.filters import Filter
-    from tcptop_ops.flight import Box
+    from tcptop_ops.recording.flight_recorder import Box
     from tcptop_ops.source import Source
     from tcptop_ops.tracker import Flows, Tracker
     from tcptop_ops.view import Spec, View
 
-SMALLEST = (40, 10)
-PORTION = 1 << 16
-"""Characters that are written at a time."""
 
 MATCHED = 4
 """The exit status where --fail-if matched: no error, so that it has no class in ``errors``."""
 
+
 TOLD = ("process", "pid", "local", "peer", "state", "score", "cause")
 """Of the worst connection that --fail-if matched."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the program: its exit status."""
-    try:
-        require_stdout()
-        status = run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-        return status
-    except TcptopError as error:
-        return tell(error)
-    except BrokenPipeError:
-        silence_stdout()
-        return 0
-    except KeyboardInterrupt:
-        return 0
-
-
-def require_stdout() -> None:
-    """Raises Failed where the descriptor was closed before the start (``>&-``)."""
-    if sys.stdout is None:
-        raise Failed("standard output is closed", "> /dev/null throws the output away")
-
-
-def write_out(text: str) -> None:
-    """Write to standard output, at once. Raises BrokenPipeError where the reader has gone, Failed on a full disk."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        silence_stdout()
-        raise Failed(f"cannot write to standard output: {error.strerror}", "write to another file or pipe") from error
-
-
-def tell(error: TcptopError) -> int:
-    """One line what happened, one line what to do."""
-    print(f"tcptop-ops: {one_line(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {one_line(error.hint)}", file=sys.stderr)
-    return error.exit_code
-
-
-def one_line(text: str) -> str:
-    """Without what would break the line or steer the terminal: a path or an option may hold anything."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-
-
-def silence_stdout() -> None:
-    """Nobody reads: the interpreter's own flush at exit must neither complain about it nor wait."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def run(argv: list[str]) -> int:
-    """Raises TcptopError."""
-    given = read(argv)
-    if given.version:
-        write_out(f"tcptop-ops {version()}\n")
-        return 0
-    if given.explain is not None:
-        from tcptop_ops.explain import page
-
-        write_out(page(given.explain))
-        return 0
-    if given.print_config:
-        from tcptop_ops.settings_text import commented_defaults
-
-        write_out(commented_defaults())
-        return 0
-    options = kernel_options(given)
-    never_gain()
-    if given.doctor:
-        return run_doctor(options, given.json)
-    pending = None if given.replay or given.demo else begin_early(given.source, options)
-    try:
-        arguments = resolve(given, settings_of(given.no_config))
-        arguments = with_an_output(arguments)
-        if arguments.metrics is not None:
-            require_metrics()
-    except TcptopError:
-        if pending is not None:
-            pending.child.close()
-        raise
-    run_output: Output = run_screen if arguments.output == "screen" else run_plain
-    if arguments.metrics is not None:
-        run_output = served(run_output)
-    if arguments.replay is not None:
-        return run_replay(arguments, run_output)
-    from tcptop_ops.source import open_source
-
-    opener = partial(open_source, arguments.source, options, pending)
-    if arguments.record is not None:
-        return run_recorded(arguments, run_output, opener)
-    return run_output(arguments, opener, tracker_of(arguments), this_host())
 
 
 Output = Callable[[Arguments, Callable[[], "Source"], "Tracker", dict[str, Any]], int]
 """With or without a screen: it opens the source itself, and tells ``host`` and ``kernel`` of the last."""
 
 
-def with_an_output(arguments: Arguments) -> Arguments:
-    """The screen needs a terminal; who serves metrics needs neither. Raises Unsupported."""
-    if arguments.output != "screen":
-        return arguments
-    if arguments.metrics is not None and not has_terminal():
-        return replace(arguments, output="none")
-    require_terminal()
-    return arguments
-
-
-def require_metrics() -> None:
-    """Before anything is attached, and while root can still read every directory. Raises Unsupported."""
-    from tcptop_ops.metrics_server import require_client
-
-    require_client()
-
-
 def served(run_output: Output) -> Output:
     """The same output, with a server of metrics beside it for as long as the source is open."""
 
     def run_served(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
-        from tcptop_ops.metrics_server import MeasuredTracker, Server
+        from tcptop_ops.outputs.metrics_server import MeasuredTracker, Server
 
         assert arguments.metrics is not None
         server = Server(*arguments.metrics)
@@ -197,7 +83,7 @@ def tracker_of(arguments: Arguments) -> Tracker:
 
 def run_replay(arguments: Arguments, run_output: Output) -> int:
     """A recording in place of a kernel. Raises TcptopError."""
-    from tcptop_ops.replay import ReplaySource
+    from tcptop_ops.recording.replay_source import ReplaySource
     from tcptop_ops.source import without_root
 
     if arguments.output == "screen":
@@ -211,8 +97,8 @@ def run_replay(arguments: Arguments, run_output: Output) -> int:
 
 def run_player(arguments: Arguments) -> int:
     """A recording on the screen; that of the package again and again. Raises TcptopError."""
-    from tcptop_ops.player import lead_s
-    from tcptop_ops.replay import Reader
+    from tcptop_ops.recording.player import lead_s
+    from tcptop_ops.recording.reader import Reader
     from tcptop_ops.replay_app import Recording, ReplayApp
     from tcptop_ops.source import without_root
 
@@ -243,7 +129,8 @@ def run_player(arguments: Arguments) -> int:
 
 def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], Source]) -> int:
     """Every tick goes to a file too; what went wrong with that is told at the end. Raises TcptopError."""
-    from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
+    from tcptop_ops.recording.recorder import Recorded, RecordedTracker, Recorder, Wanted
+    from tcptop_ops.recording.writer import Host
 
     wanted = Wanted(str(arguments.record), arguments.record_for_s, arguments.record_size, arguments.record_if)
     recorder = Recorder(wanted, Host(**this_host(), program=program_version()))
@@ -256,73 +143,10 @@ def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], 
             print(f"tcptop-ops: {one_line(note)}", file=sys.stderr)
 
 
-def run_doctor(options: Options, as_json: bool) -> int:
-    """What works here and what does not; the exit status is that of the real start. Raises Usage."""
-    from tcptop_ops import doctor
-    from tcptop_ops.bpf.probe import examine
-
-    import_what_will_be_hidden()
-    found = doctor.report(examine(options))
-    write_out(doctor.as_json(found) if as_json else doctor.table(found))
-    return 0 if found.works else Unsupported.exit_code
-
-
-def begin_early(source: str, options: Options) -> Pending | None:
-    """The loader at work, unless it isn't needed; what keeps it from working is told when the source is opened."""
-    if source == "sockdiag":
-        return None
-    try:
-        return begin(options)
-    except Unsupported:
-        return None
-
-
-def settings_of(skip: bool) -> Settings:
-    """Those of the file. Read here, the only thread still is root and the loader is at work. Raises Usage."""
-    from tcptop_ops.settings_file import load, where, where_mark
-
-    place = where()
-    if skip or os.environ.get("TCPTOP_NO_CONFIG"):
-        return replace(Settings(), path=place)
-    return replace(load(place), mark=where_mark())
-
-
-def version() -> str:
-    """The version of the installed package. Raises Failed where it runs without being installed."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("tcptop-ops")
-    except metadata.PackageNotFoundError:
-        raise Failed("the package is not installed: its version is not known", "./run --version") from None
-
-
-def program_version() -> str:
-    """As a recording has it: a checkout that is not installed records too."""
-    try:
-        return version()
-    except TcptopError:
-        return "?"
-
-
-def has_terminal() -> bool:
-    """Whether there is a terminal at all three of the standard descriptors."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-
-
-def require_terminal() -> None:
-    """Raises Unsupported without one that is large enough. Textual reads standard input and draws on standard error."""
-    if not has_terminal():
-        raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch, --json or --csv")
-    width, height = os.get_terminal_size(sys.stdout.fileno())
-    if 0 < width < SMALLEST[0] or 0 < height < SMALLEST[1]:
-        raise Unsupported(f"the terminal is too small: {width}x{height}", "40x10 is enough; or --batch")
-
-
 def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
     """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
     from tcptop_ops.app import TcptopApp
-    from tcptop_ops.poller import polled
+    from tcptop_ops.polling.poller import polled
 
     app = TcptopApp(
         polled(opener, tracker),
@@ -341,7 +165,7 @@ def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Trac
 
 def flight_box(arguments: Arguments, host: dict[str, Any]) -> Box:
     """For the flight recorder. Asked for before root is given up: whose home it is."""
-    from tcptop_ops.flight import Box
+    from tcptop_ops.recording.flight_recorder import Box
     from tcptop_ops.settings_file import where_mark
 
     mark = where_mark()
@@ -396,7 +220,7 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source], tracker: Track
 
     Raises TcptopError.
     """
-    from tcptop_ops.poller import ticks
+    from tcptop_ops.polling.schedule import ticks
     from tcptop_ops.view import make
 
     stop = Stop().at_signals()
@@ -466,21 +290,21 @@ def _writer(arguments: Arguments, host: dict[str, Any]) -> Writer | None:
 
 
 def _json_writer(host: dict[str, Any]) -> Writer:
-    from tcptop_ops.export import json_line
+    from tcptop_ops.outputs.json_lines import json_line
 
     return lambda view, own: json_line(view, host, own)
 
 
 def _csv_writer() -> Writer:
     """The header comes with the first tick: where the source could not be opened there is nothing at all."""
-    from tcptop_ops.csv_output import header, rows
+    from tcptop_ops.outputs.csv_rows import header, rows
 
     first = iter((header,))
     return lambda view, _own: next(first, lambda _: "")(view) + rows(view)
 
 
 def _batch_writer(names: bool) -> Writer:
-    from tcptop_ops.export import table
+    from tcptop_ops.outputs.text_table import table
 
     if names:
         from tcptop_ops.names import for_outputs

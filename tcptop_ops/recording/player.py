@@ -11,10 +11,12 @@ import numpy as np
 
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.fate import findings
-from tcptop_ops.poller import Clock, Told, Worker
-from tcptop_ops.replay import Reader, cannot_close, gap_s, lost, unreadable
+from tcptop_ops.polling.poller import Told, Worker
+from tcptop_ops.polling.schedule import Clock
+from tcptop_ops.recording.index import Playing, Tape, seconds_into
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
 from tcptop_ops.snapshot import Records, Snapshot
-from tcptop_ops.tape import Playing, Tape, seconds_into
 from tcptop_ops.tracker import BAD_CLOSED_S, Flows, Tracker
 from tcptop_ops.window import sampled
 

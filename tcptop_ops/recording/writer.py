@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from queue import Full, Queue
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import frames
-from tcptop_ops.columns import Column, find
 from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.endings import ENDS, end_codes
-from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.errors import Failed
 from tcptop_ops.fate import BAD_SCORE
-from tcptop_ops.filters import Filter
 from tcptop_ops.format import storable
+from tcptop_ops.recording import codec
+from tcptop_ops.recording.schema import APPLICATION_ID, COLUMNS, PAGE, PUT_FLOW, PUT_TICK, ROW_BYTES, SCHEMA, TABLES
 from tcptop_ops.snapshot import STATE_NAMES, Origin, Records, Snapshot
-from tcptop_ops.source import Noted, Source
-from tcptop_ops.tracker import RATES, Flows, Rows, Tracker, owners_from_events, rto_events
-
-SCHEMA = 1
-APPLICATION_ID = 0x74637074
-"""``tcpt``, in the header of the file (PRAGMA application_id)."""
+from tcptop_ops.tracker import RATES, Flows, Rows, owners_from_events, rto_events
 
 KEY_EVERY = 60
 """Ticks from one key frame to the next at most."""
@@ -43,60 +35,9 @@ AT_ONCE, AT_LEAST = 500, 100
 HAPPENED_AT_ONCE = 1000
 """Rows to which something happened; what is more of them waits for its turn."""
 
-QUEUED = 8
-"""Ticks that may wait for the disk; more are left out, and told."""
-
-PAGE = 4096
-ROW_BYTES = 500
-"""Of ``flow``, about."""
-
-COLUMNS: tuple[Column, ...] = tuple(
-    find(name)
-    for name in (
-        *("netns", "laddr", "lport", "raddr", "rport", "direction", "origin", "pid", "process", "user", "service"),
-        *("state", "end", "score", "cause", "stall_ms", "connect_ms", "srtt_us", "min_rtt_us", "retrans_segs"),
-        *("rto_events", "bytes_acked", "bytes_received", "cc"),
-    )
-)
-"""Plain columns of a connection: they mean what they mean in --json."""
 
 CAUSE_NAMES = {code: cause.name for code, cause in enumerate(CAUSES)}
 _FAULTS = np.array([cause.rule is not None for cause in CAUSES])
-
-_TABLES = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE tick (
-    tick INTEGER PRIMARY KEY, time REAL, is_key INTEGER, interval_s REAL, sockets INTEGER, opened INTEGER,
-    closed INTEGER, time_wait INTEGER, syn_recv INTEGER, bad INTEGER, score REAL, retrans_segs INTEGER,
-    rto_events INTEGER, tx_bytes_per_s REAL, rx_bytes_per_s REAL, untracked INTEGER, frame BLOB
-);
-CREATE TABLE flow (
-    flow INTEGER PRIMARY KEY, cookie INTEGER, first_time REAL, last_time REAL, last_tick INTEGER, is_open INTEGER,
-    {", ".join(column.id for column in COLUMNS)}
-);
-CREATE TABLE event (tick INTEGER, flow INTEGER, kind TEXT, count INTEGER, detail TEXT);
-CREATE VIEW ticks AS SELECT tick, strftime('%Y-%m-%dT%H:%M:%fZ', time, 'unixepoch') AS time, interval_s, sockets,
-    opened, closed, time_wait, syn_recv, bad, score, retrans_segs, rto_events, tx_bytes_per_s, rx_bytes_per_s, untracked
-    FROM tick;
-CREATE VIEW flows AS SELECT flow, cookie, strftime('%Y-%m-%dT%H:%M:%fZ', first_time, 'unixepoch') AS first_seen,
-    strftime('%Y-%m-%dT%H:%M:%fZ', last_time, 'unixepoch') AS last_seen, is_open,
-    {", ".join(column.id for column in COLUMNS)} FROM flow;
-CREATE VIEW events AS SELECT event.tick, strftime('%Y-%m-%dT%H:%M:%fZ', tick.time, 'unixepoch') AS time, event.kind,
-    event.count, event.detail, event.flow, flow.process, flow.laddr, flow.lport, flow.raddr, flow.rport
-    FROM event LEFT JOIN tick USING (tick) LEFT JOIN flow USING (flow);
-"""
-_PUT_FLOW = f"INSERT OR REPLACE INTO flow VALUES ({', '.join('?' * (6 + len(COLUMNS)))})"
-_PUT_TICK = f"INSERT INTO tick VALUES ({', '.join('?' * 17)})"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to record. ``seconds``, ``size`` (bytes) and ``trigger``: None for no limit, and from the start."""
-
-    path: str
-    seconds: float | None = None
-    size: int | None = None
-    trigger: Filter | None = None
 
 
 @dataclass(frozen=True)
@@ -176,16 +117,16 @@ class Writer:
         run("BEGIN IMMEDIATE")
         run(f"PRAGMA application_id = {APPLICATION_ID}")
         run(f"PRAGMA user_version = {SCHEMA}")
-        for statement in _TABLES.strip().rstrip(";").split(";"):
+        for statement in TABLES.strip().rstrip(";").split(";"):
             run(statement)
-        known = {"schema": SCHEMA, "layout": frames.layout(), **{k: storable(v) for k, v in vars(host).items()}}
+        known = {"schema": SCHEMA, "layout": codec.layout(), **{k: storable(v) for k, v in vars(host).items()}}
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", known.items())
         run("COMMIT")
 
     def write(self, flows: Flows) -> None:
         """One tick, whole or not at all. The arrays must stay as they are until the next one is written."""
         is_key = self._before is None or self._since_key >= KEY_EVERY or self._is_full_enough()
-        frame = frames.encode(flows.snapshot, None if is_key or self._before is None else self._before.snapshot)
+        frame = codec.encode(flows.snapshot, None if is_key or self._before is None else self._before.snapshot)
         if self._size is not None and len(frame) > self._size // 8:
             raise sqlite3.OperationalError(f"a tick takes {len(frame)} bytes, too much for --record-size")
         self._db.execute("BEGIN IMMEDIATE")
@@ -213,11 +154,11 @@ class Writer:
             *(snapshot.time_wait, snapshot.syn_recv, *_bad(flows), totals.retrans_segs, totals.rto_events),
             *(totals.tx_bytes_per_s, totals.rx_bytes_per_s, int(snapshot.counters["untracked"]), frame),
         )
-        self._db.execute(_PUT_TICK, [_sql(value) for value in row])
+        self._db.execute(PUT_TICK, [_sql(value) for value in row])
         before, lives = self._before, self._lives
         cookies = snapshot.sockets["cookie"]
         last = cookies[:0] if before is None else before.snapshot.sockets["cookie"]
-        where = frames.align(cookies, last)
+        where = codec.align(cookies, last)
         known = _same_life(snapshot.events, None if before is None else before.snapshot.events, where)
         self._put_ended(flows, last)
         numbers = lives.number(known, where)
@@ -258,7 +199,7 @@ class Writer:
             else [_sql(column.plain(value)) for value in column.read(rows, flows).tolist()]
             for column in COLUMNS
         ]
-        self._db.executemany(_PUT_FLOW, zip(*cells, strict=True))
+        self._db.executemany(PUT_FLOW, zip(*cells, strict=True))
 
     def _put_ended(self, flows: Flows, last: NDArray[np.uint64]) -> None:
         """The connections that closed in this tick."""
@@ -266,7 +207,7 @@ class Writer:
         if not len(ended):
             return
         before = self._before
-        where = frames.align(ended.sockets["cookie"], last)
+        where = codec.align(ended.sockets["cookie"], last)
         known = _same_life(ended.events, None if before is None else before.snapshot.events, where)
         numbers = self._lives.number(known, where)
         since = np.full(len(ended), flows.snapshot.time)
@@ -418,131 +359,4 @@ def just_ended(flows: Flows) -> Rows:
     return Rows(sockets, events, owners, np.zeros(count, RATES), final["ending"].copy())
 
 
-def held(flows: Flows) -> Flows:
-    """The same flows in arrays of their own."""
-    snapshot = frames.own(flows.snapshot)
-    live = replace(
-        flows.live,
-        sockets=snapshot.sockets,
-        events=snapshot.events,
-        owners=snapshot.owners,
-    )
-    return replace(flows, snapshot=snapshot, live=live)
-
-
 # --- the thread
-
-
-class Recorder:
-    """Takes ticks from the poller's thread and writes them in its own. Whatever goes wrong ends it, with one note."""
-
-    def __init__(self, wanted: Wanted, host: Host) -> None:
-        self._wanted = wanted
-        self._host = host
-        self._queue: Queue[Flows | None] = Queue(QUEUED)
-        self._writer: Writer | None = None
-        self._thread: threading.Thread | None = None
-        self._since: float | None = None
-        self._over = ""
-        self._left_out = 0
-        self._ended = False
-
-    def open(self) -> None:
-        """Make the file: called when root was given up. Raises Failed."""
-        self._writer = Writer(self._wanted.path, self._host, self._wanted.size)
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know: how it ended, and what was left out."""
-        missed = f"recording: the disk was too slow for {self._left_out} ticks" if self._left_out else ""
-        return tuple(note for note in (self._over, missed) if note)
-
-    def take(self, flows: Flows) -> Flows:
-        """A tick, in the poller's thread: the same, with our notes."""
-        if self._thread is not None and not self._ended and self._is_wanted(flows):
-            try:
-                self._queue.put_nowait(held(flows))
-            except Full:
-                self._left_out += 1
-        if not self.notes:
-            return flows
-        return replace(flows, snapshot=replace(flows.snapshot, notes=(*flows.snapshot.notes, *self.notes)))
-
-    def _is_wanted(self, flows: Flows) -> bool:
-        now = flows.snapshot.now_ns / 1e9
-        if self._since is None:
-            trigger = self._wanted.trigger
-            if trigger is not None and not any(trigger.mask(rows, flows).any() for rows in (flows.live, flows.closed)):
-                return False
-            self._since = now
-        if self._wanted.seconds is None or now - self._since <= self._wanted.seconds:
-            return True
-        self._end(f"recorded to {self._wanted.path}: its time is over")
-        with suppress(Full):
-            self._queue.put_nowait(None)
-        return False
-
-    def _end(self, note: str) -> None:
-        self._over, self._ended = note, True
-
-    def _run(self) -> None:
-        assert self._writer is not None
-        with closing(self._writer):
-            while (flows := self._queue.get()) is not None:
-                try:
-                    self._writer.write(flows)
-                except (sqlite3.Error, OSError, MemoryError) as error:
-                    self._end(f"recording to {self._wanted.path} ended: {error}")
-                    break
-                except Exception as error:  # it must not end the monitor, nor end in silence
-                    self._end(f"recording ended, a bug in tcptop-ops: {type(error).__name__}: {error}")
-                    break
-
-    def close(self) -> None:
-        """Write what waits, and let go of the file. Twice is fine."""
-        if self._thread is None:
-            return
-        while self._thread.is_alive():
-            with suppress(Full):
-                self._queue.put(None, timeout=0.1)
-                break
-        self._thread.join()
-        self._thread = None
-
-
-class Recorded(Noted):
-    """A source whose snapshots are recorded: it opens and closes the recorder with itself."""
-
-    def __init__(self, source: Source, recorder: Recorder) -> None:
-        super().__init__(source, "")
-        self._recorder = recorder
-        try:
-            recorder.open()
-        except TcptopError:
-            source.close()
-            raise
-
-    def poll(self) -> Snapshot:
-        """See Source."""
-        return self._source.poll()
-
-    def close(self) -> None:
-        """See Source."""
-        try:
-            super().close()
-        finally:
-            self._recorder.close()
-
-
-class RecordedTracker(Tracker):
-    """A tracker whose flows go to a recorder."""
-
-    def __init__(self, window_s: float, closed_s: float, recorder: Recorder) -> None:
-        super().__init__(window_s, closed_s)
-        self._recorder = recorder
-
-    def update(self, snapshot: Snapshot) -> Flows:
-        """See Tracker."""
-        return self._recorder.take(super().update(snapshot))

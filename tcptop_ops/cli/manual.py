@@ -1,6 +1,6 @@
 """The man page and the completions of bash, zsh and fish, made from the option table that --help shows. Pure.
 
-``python -m tcptop_ops.manual man|bash|zsh|fish`` prints one; ``docs/man`` holds what it printed.
+``python -m tcptop_ops.cli.manual man|bash|zsh|fish`` prints one; ``docs/man`` holds what it printed.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ EXAMPLES = (
 def man(parser: argparse.ArgumentParser) -> str:
     """The page tcptop-ops(1), for man(7) macros."""
     lines = [
-        '.\\" Made by python -m tcptop_ops.manual man; changes belong there.',
+        '.\\" Made by python -m tcptop_ops.cli.manual man; changes belong there.',
         f'.TH {NAME.upper()} 1 "" "{NAME}" "User Commands"',
         ".SH NAME",
         f"{_plain(NAME)} \\- which TCP connections are bad, whose they are, and why",
@@ -204,7 +204,7 @@ def _typed(key: str) -> str:
 
 # --- bash
 
-BASH = r"""# bash completion for tcptop-ops. Made by python -m tcptop_ops.manual bash; changes belong there.
+BASH = r"""# bash completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual bash; changes belong there.
 
 _tcptop_ops() {
     local columns='@COLUMNS@'
@@ -282,7 +282,7 @@ def _filled(template: str, **parts: str | list[str] | tuple[str, ...] | Mapping[
 # --- zsh
 
 ZSH = r"""#compdef tcptop-ops
-# zsh completion for tcptop-ops. Made by python -m tcptop_ops.manual zsh; changes belong there.
+# zsh completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual zsh; changes belong there.
 
 _tcptop-ops_columns() {
     local -a columns=(@COLUMNS@)
@@ -357,7 +357,7 @@ def _quoted(text: str) -> str:
 
 # --- fish
 
-FISH = r"""# fish completion for tcptop-ops. Made by python -m tcptop_ops.manual fish; changes belong there.
+FISH = r"""# fish completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual fish; changes belong there.
 
 function __tcptop_ops_columns
     set -l value (commandline -ct | string replace -r -- '^--columns=' '')
@@ -419,10 +419,10 @@ MAKERS: Mapping[str, Callable[[argparse.ArgumentParser], str]] = {"man": man, "b
 
 def main(argv: list[str]) -> int:
     """Prints what is named; 2 where nothing of that name is made."""
-    from tcptop_ops.arguments import parser
+    from tcptop_ops.cli.arguments import parser
 
     if len(argv) != 1 or argv[0] not in MAKERS:
-        sys.stderr.write(f"usage: python -m tcptop_ops.manual {'|'.join(MAKERS)}\n")
+        sys.stderr.write(f"usage: python -m tcptop_ops.cli.manual {'|'.join(MAKERS)}\n")
         return 2
     sys.stdout.write(MAKERS[argv[0]](parser()))
     return 0

@@ -1,0 +1,52 @@
+"""Standard output and standard error: what is written there, and what happens when nobody reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tcptop_ops.errors import Failed, TcptopError
+
+if TYPE_CHECKING:
+    pass
+
+
+PORTION = 1 << 16
+"""Characters that are written at a time."""
+
+
+def require_stdout() -> None:
+    """Raises Failed where the descriptor was closed before the start (``>&-``)."""
+    if sys.stdout is None:
+        raise Failed("standard output is closed", "> /dev/null throws the output away")
+
+
+def write_out(text: str) -> None:
+    """Write to standard output, at once. Raises BrokenPipeError where the reader has gone, Failed on a full disk."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise Failed(f"cannot write to standard output: {error.strerror}", "write to another file or pipe") from error
+
+
+def tell(error: TcptopError) -> int:
+    """One line what happened, one line what to do."""
+    print(f"tcptop-ops: {one_line(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {one_line(error.hint)}", file=sys.stderr)
+    return error.exit_code
+
+
+def one_line(text: str) -> str:
+    """Without what would break the line or steer the terminal: a path or an option may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def silence_stdout() -> None:
+    """Nobody reads: the interpreter's own flush at exit must neither complain about it nor wait."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

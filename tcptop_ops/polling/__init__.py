@@ -1,0 +1,1 @@
+"""The thread that polls a source, and when it does."""
