@@ -24,6 +24,7 @@ from tcptop_ops.__main__ import forget_working_directory
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.filters import compile
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import WIDEST, table
 from tcptop_ops.polling.poller import polled
@@ -121,7 +122,7 @@ def test_one_endless_name_does_not_make_every_line_endless() -> None:
 
 def test_json_has_the_names_and_no_control_characters() -> None:
     flows = flows_of(NAMES)
-    host = {"host": "\x1b[2J\udcff数", "kernel": "6\ud800"}
+    host = HostDescription("\x1b[2J\udcff数", "6\ud800")
     line = json_line(view_of(flows, NAMED), host, OWN)
     assert is_harmless(line.removesuffix("\n"))
     told = json.loads(line)
@@ -173,7 +174,7 @@ def test_any_names(names: list[bytes]) -> None:
     rows = table(view, None).splitlines()[1:-1]
     assert all(map(is_harmless, rows))
     assert len({len(row) for row in rows}) == 1
-    told = json.loads(json_line(view, {"host": os.fsdecode(names[0])}, OWN))
+    told = json.loads(json_line(view, HostDescription(os.fsdecode(names[0]), "6"), OWN))
     assert [row["process"] for row in told["connections"]] == [name.decode("utf-8", "replace") for name in names]
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
 from tcptop_ops.outputs import metrics_server
-from tcptop_ops.outputs.metrics_server import MeasuredTracker, Server
+from tcptop_ops.outputs.metrics_server import MetricsServer
 from tcptop_ops.outputs.openmetrics import (
     DIMENSIONS,
     EDGES_S,
@@ -56,7 +56,7 @@ class Watched:
         return self.take(snapshot(self.seconds, flows, **rest))
 
     def take(self, at: Any) -> Watched:
-        self.families = self.metrics.take(self.tracker.update(at), OWN)
+        self.families = self.metrics.add(self.tracker.update(at), OWN)
         return self
 
     def family(self, name: str) -> dict[tuple[str, ...], Any]:
@@ -325,14 +325,13 @@ def test_a_wrong_address(text: str) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[Server, int]]:
+def server() -> Iterator[tuple[MetricsServer, int]]:
     """One that has had a tick; and its port."""
     pytest.importorskip("prometheus_client")
-    made = Server("127.0.0.1", 0)
+    made = MetricsServer("127.0.0.1", 0)
     port = int(made.start().rpartition(":")[2].partition("/")[0])
     with closing(made):
-        tracker = MeasuredTracker(Tracker(), made.publish)
-        tracker.update(snapshot(0, [flow(1)]))
+        made.observe(Tracker().update(snapshot(0, [flow(1)])))
         yield made, port
 
 
@@ -350,7 +349,7 @@ def get(port: int, path: str = "/metrics", method: str = "GET", **headers: str) 
     return int(head.split(" ")[1]), head, body
 
 
-def test_what_is_served(server: tuple[Server, int]) -> None:
+def test_what_is_served(server: tuple[MetricsServer, int]) -> None:
     _, port = server
     status, head, body = get(port)
     assert status == 200
@@ -367,15 +366,15 @@ def test_what_is_served(server: tuple[Server, int]) -> None:
     assert ask(port, b"\x16\x03\x01\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_new_tick_is_served(server: tuple[Server, int]) -> None:
+def test_a_new_tick_is_served(server: tuple[MetricsServer, int]) -> None:
     made, port = server
     get(port)
-    made.publish(Tracker().update(snapshot(0, [flow(1), flow(2), flow(3)])))
+    made.observe(Tracker().update(snapshot(0, [flow(1), flow(2), flow(3)])))
     assert 'tcptop_sockets{state="ESTAB"} 3.0\n' in get(port)[2]
 
 
 def test_before_the_first_tick() -> None:
-    with closing(Server("127.0.0.1", 0)) as made:
+    with closing(MetricsServer("127.0.0.1", 0)) as made:
         port = int(made.start().rpartition(":")[2].partition("/")[0])
         assert get(port)[0] == 503
 
@@ -394,12 +393,12 @@ def test_before_the_first_tick() -> None:
     ],
 )
 def test_a_web_page_that_calls_this_host_its_own_gets_nothing(
-    host: str, status: int, server: tuple[Server, int]
+    host: str, status: int, server: tuple[MetricsServer, int]
 ) -> None:
     assert get(server[1], Host=host)[0] == status
 
 
-def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[Server, int]) -> None:
+def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[MetricsServer, int]) -> None:
     _, port = server
     with ExitStack() as stack:
         silent = [
@@ -414,14 +413,14 @@ def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[Server, int]) -
     assert get(port)[0] == 200
 
 
-def test_who_is_slow_is_put_out(server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_slow_is_put_out(server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "DEADLINE_S", 0.05)
     with socket.create_connection(("127.0.0.1", server[1]), 20) as client:
         client.sendall(b"GET ")
         assert client.recv(1) == b""
 
 
-def test_who_does_not_read_is_let_go(server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_is_let_go(server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch) -> None:
     made, port = server
     monkeypatch.setattr(metrics_server, "DEADLINE_S", 0.2)
     monkeypatch.setattr(metrics_server.Page, "text", lambda *_: ("text/plain", b"x" * 50_000_000))
@@ -430,20 +429,20 @@ def test_who_does_not_read_is_let_go(server: tuple[Server, int], monkeypatch: py
         wait_until(lambda: not made._clients, 20, "the client being let go")
 
 
-def test_a_closed_server_listens_no_longer(server: tuple[Server, int]) -> None:
+def test_a_closed_server_listens_no_longer(server: tuple[MetricsServer, int]) -> None:
     made, port = server
     made.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 20)
 
 
-def test_a_port_that_is_taken_is_told(server: tuple[Server, int]) -> None:
+def test_a_port_that_is_taken_is_told(server: tuple[MetricsServer, int]) -> None:
     with pytest.raises(Failed, match=f"cannot serve metrics at 127.0.0.1:{server[1]}: Address already in use$"):
-        Server("127.0.0.1", server[1]).start()
+        MetricsServer("127.0.0.1", server[1]).start()
 
 
 def test_the_source_is_closed_where_the_port_is_taken(
-    server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tcptop_ops import source
 

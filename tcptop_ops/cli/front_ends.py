@@ -1,4 +1,4 @@
-"""What runs until the end: the screen, the outputs without one, a replay, and what goes on beside them."""
+"""What runs until the end: the screen, the outputs without one, a replay; and what observes the ticks beside them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tcptop_ops.cli.arguments import Arguments
 from tcptop_ops.cli.standard_output import PORTION, one_line, silence_stdout, write_out
 from tcptop_ops.cli.version import program_version
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.own_cost import Meter
 from tcptop_ops.privilege import import_what_will_be_hidden
 from tcptop_ops.signals import Interrupted, Stop
@@ -23,155 +25,140 @@ if TYPE_CHECKING:
     from tcptop_ops.app import TcptopApp
     from tcptop_ops.columns import Column
     from tcptop_ops.filters import Filter
-    from tcptop_ops.recording.flight_recorder import Box
+    from tcptop_ops.polling.observers import TickObserver
+    from tcptop_ops.recording.flight_recorder import FlightConfig
     from tcptop_ops.source import Source
     from tcptop_ops.tracker import Flows, Tracker
     from tcptop_ops.view import Spec, View
 
-
 MATCHED = 4
 """The exit status where --fail-if matched: no error, so that it has no class in ``errors``."""
 
-
-TOLD = ("process", "pid", "local", "peer", "state", "score", "cause")
-"""Of the worst connection that --fail-if matched."""
-
-
-Output = Callable[[Arguments, Callable[[], "Source"], "Tracker", dict[str, Any]], int]
-"""With or without a screen: it opens the source itself, and tells ``host`` and ``kernel`` of the last."""
+WORST_MATCH_COLUMNS = ("process", "pid", "local", "peer", "state", "score", "cause")
+"""What is told of the worst connection that --fail-if matched."""
 
 
-def served(run_output: Output) -> Output:
-    """The same output, with a server of metrics beside it for as long as the source is open."""
+@dataclass(frozen=True)
+class Input:
+    """Where the ticks of an output come from. ``open`` is called once, by whoever polls; it gives up root.
 
-    def run_served(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
-        from tcptop_ops.outputs.metrics_server import MeasuredTracker, Server
+    ``host``: where the figures are from. ``observers``: who is told of each tick, in this order.
+    """
 
-        assert arguments.metrics is not None
-        server = Server(*arguments.metrics)
+    open: Callable[[], Source]
+    host: HostDescription
+    observers: tuple[TickObserver, ...] = ()
+
+    def observed_by(self, observer: TickObserver, begin: Callable[[], object]) -> Input:
+        """Return the same with one more observer.
+
+        ``begin`` is called when the source was opened, and root given up; the source is closed if that fails.
+        """
 
         def opened() -> Source:
-            source = opener()
+            source = self.open()
             try:
-                url = server.start()  # root was given up
+                begin()
             except TcptopError:
                 source.close()
                 raise
-            if arguments.output != "screen":
-                print(f"tcptop-ops: metrics at {url}", file=sys.stderr, flush=True)
             return source
 
-        try:
-            return run_output(arguments, opened, MeasuredTracker(tracker, server.publish), host)
-        finally:
-            server.close()
-
-    return run_served
+        return replace(self, open=opened, observers=(*self.observers, observer))
 
 
-def this_host() -> dict[str, Any]:
-    """Where figures are from."""
-    return {"host": socket.gethostname(), "kernel": os.uname().release}
+Output = Callable[[Arguments, Input], int]
+"""Runs until the end, with or without a screen, and returns the exit status. Raises TcptopError."""
+
+
+def this_host() -> HostDescription:
+    """Return what this host is called. The version of the program takes 50 ms to find out: ``with_version`` adds it."""
+    return HostDescription(socket.gethostname(), os.uname().release)
+
+
+def with_version(host: HostDescription) -> HostDescription:
+    """Return the same with the version of this program. To be called before root is given up: it reads files."""
+    return replace(host, program=program_version())
 
 
 def tracker_of(arguments: Arguments) -> Tracker:
-    """One for the window and the closed connections that were asked for."""
+    """Return a fresh one for the window and the closed connections that were asked for."""
     from tcptop_ops.tracker import Tracker
 
     return Tracker(arguments.window_s, arguments.closed_s)
 
 
-def run_replay(arguments: Arguments, run_output: Output) -> int:
-    """A recording in place of a kernel. Raises TcptopError."""
-    from tcptop_ops.recording.replay_source import ReplaySource
-    from tcptop_ops.source import without_root
-
-    if arguments.output == "screen":
-        return run_player(arguments)
-    source = ReplaySource(str(arguments.replay), arguments.speed)
-    try:
-        return run_output(arguments, lambda: without_root(source), tracker_of(arguments), source.host)
-    finally:
-        source.close()
+# --- observers
 
 
-def run_player(arguments: Arguments) -> int:
-    """A recording on the screen; that of the package again and again. Raises TcptopError."""
-    from tcptop_ops.recording.player import lead_s
-    from tcptop_ops.recording.reader import Reader
-    from tcptop_ops.replay_app import Recording, ReplayApp
-    from tcptop_ops.source import without_root
+@contextmanager
+def recorded(arguments: Arguments, source: Input) -> Iterator[Input]:
+    """Have every tick written to the file of --record; what went wrong with that is told at the end."""
+    from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 
-    reader = Reader(str(arguments.replay))
-    recording = Recording(
-        lambda: without_root(reader),
-        reader.tape,
-        partial(tracker_of, arguments),
-        lead_s(arguments.window_s, arguments.closed_s),
-        arguments.window_s,
-        arguments.speed,
-        arguments.demo,
+    options = RecordingOptions(
+        str(arguments.record), arguments.record_for_s, arguments.record_size, arguments.record_if
     )
-    app = ReplayApp(
-        recording,
-        spec_of(arguments),
-        closed_s=arguments.closed_s,
-        iterations=arguments.iterations,
-        mouse=arguments.mouse,
-        host=reader.host["host"],
-        settings=arguments.settings,
-    )
+    recorder = Recorder(options, with_version(source.host))
     try:
-        return shown(app)
-    finally:
-        reader.close()
-
-
-def run_recorded(arguments: Arguments, run_output: Output, opener: Callable[[], Source]) -> int:
-    """Every tick goes to a file too; what went wrong with that is told at the end. Raises TcptopError."""
-    from tcptop_ops.recording.recorder import Recorded, RecordedTracker, Recorder, Wanted
-    from tcptop_ops.recording.writer import Host
-
-    wanted = Wanted(str(arguments.record), arguments.record_for_s, arguments.record_size, arguments.record_if)
-    recorder = Recorder(wanted, Host(**this_host(), program=program_version()))
-    tracker = RecordedTracker(arguments.window_s, arguments.closed_s, recorder)
-    try:
-        return run_output(arguments, lambda: Recorded(opener(), recorder), tracker, this_host())
+        yield source.observed_by(recorder, recorder.open)
     finally:
         recorder.close()
         for note in recorder.notes:
             print(f"tcptop-ops: {one_line(note)}", file=sys.stderr)
 
 
-def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
-    """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
+@contextmanager
+def served(arguments: Arguments, source: Input) -> Iterator[Input]:
+    """Have the metrics of every tick served where --metrics says; the URL is told, unless there is a screen."""
+    from tcptop_ops.outputs.metrics_server import MetricsServer
+
+    assert arguments.metrics is not None
+    server = MetricsServer(*arguments.metrics)
+
+    def start() -> None:
+        url = server.start()
+        if arguments.output != "screen":
+            print(f"tcptop-ops: metrics at {url}", file=sys.stderr, flush=True)
+
+    try:
+        yield source.observed_by(server, start)
+    finally:
+        server.close()
+
+
+# --- the screen
+
+
+def run_screen(arguments: Arguments, source: Input) -> int:
+    """Show the Textual app until it is left. Raises TcptopError, with the terminal restored."""
     from tcptop_ops.app import TcptopApp
     from tcptop_ops.polling.poller import polled
 
     app = TcptopApp(
-        polled(opener, tracker),
+        polled(source.open, tracker_of(arguments), source.observers),
         spec_of(arguments),
         delay_s=arguments.delay_s,
         closed_s=arguments.closed_s,
         iterations=arguments.iterations,
         mouse=arguments.mouse,
-        host=host["host"],
+        host=source.host.host,
         allow_close=arguments.allow_close,
         settings=arguments.settings,
-        box=flight_box(arguments, host),
+        flight_config=flight_config(arguments, source.host),
     )
     return shown(app)
 
 
-def flight_box(arguments: Arguments, host: dict[str, Any]) -> Box:
-    """For the flight recorder. Asked for before root is given up: whose home it is."""
-    from tcptop_ops.recording.flight_recorder import Box
+def flight_config(arguments: Arguments, host: HostDescription) -> FlightConfig:
+    """Return that of the flight recorder. To be called before root is given up: it asks whose home it is."""
+    from tcptop_ops.recording.flight_recorder import FlightConfig
     from tcptop_ops.settings_file import where_mark
 
     mark = where_mark()
     trigger = None if arguments.record is not None else arguments.record_if
     state = None if mark is None else mark.parent
-    return Box(state, host["host"], host["kernel"], program_version(), partial(tracker_of, arguments), trigger)
+    return FlightConfig(state, with_version(host), partial(tracker_of, arguments), trigger)
 
 
 def shown(app: TcptopApp) -> int:
@@ -184,18 +171,18 @@ def shown(app: TcptopApp) -> int:
 
 
 def spec_of(arguments: Arguments) -> Spec:
-    """What to show, and in which order."""
+    """Return what to show, and in which order."""
     from tcptop_ops.view import Spec
 
-    said = arguments.settings
+    settings = arguments.settings
     on_screen = arguments.output == "screen"  # outputs hide nothing that the command line does not say
     spec = Spec(
         sort=arguments.sort,
         falling=arguments.falling,
-        show_closed=said.show_closed or not on_screen,
-        show_loopback=said.loopback or not on_screen,
-        widths=said.widths,
-        thresholds=said.thresholds,
+        show_closed=settings.show_closed or not on_screen,
+        show_loopback=settings.loopback or not on_screen,
+        widths=settings.widths,
+        thresholds=settings.thresholds,
         filter=arguments.filter,
         group=arguments.group,
     )
@@ -204,7 +191,7 @@ def spec_of(arguments: Arguments) -> Spec:
 
 
 def usual_columns(output: str) -> tuple[Column, ...] | None:
-    """Of an output, where none were asked for; None: the default set.
+    """Return those of an output where none were asked for; None: the default set.
 
     A table on a terminal has as many as fit into it; one that goes to another program or a file has all.
     """
@@ -215,10 +202,62 @@ def usual_columns(output: str) -> tuple[Column, ...] | None:
     return OUTPUT if terminal_width() is None else tuple(map(find, (*DEFAULT, *WIDER)))
 
 
-def run_plain(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
-    """A line or a table a tick on standard output, until ``-n``, a signal, a closed pipe, or a match of --fail-if.
+# --- a recording
 
-    Raises TcptopError.
+
+def run_replay(arguments: Arguments, run_output: Output) -> int:
+    """Play a recording, on the screen or to an output. Raises TcptopError."""
+    from tcptop_ops.recording.replay_source import ReplaySource
+    from tcptop_ops.source import without_root
+
+    if arguments.output == "screen":
+        return run_player(arguments)
+    source = ReplaySource(str(arguments.replay), arguments.speed)
+    try:
+        return run_output(arguments, Input(lambda: without_root(source), source.host))
+    finally:
+        source.close()
+
+
+def run_player(arguments: Arguments) -> int:
+    """Play a recording on the screen; that of the package again and again. Raises TcptopError."""
+    from tcptop_ops.recording.player import lead_s
+    from tcptop_ops.recording.reader import Reader
+    from tcptop_ops.replay_app import Recording, ReplayApp
+    from tcptop_ops.source import without_root
+
+    reader = Reader(str(arguments.replay))
+    recording = Recording(
+        lambda: without_root(reader),
+        reader.index,
+        partial(tracker_of, arguments),
+        lead_s(arguments.window_s, arguments.closed_s),
+        arguments.window_s,
+        arguments.speed,
+        arguments.demo,
+    )
+    app = ReplayApp(
+        recording,
+        spec_of(arguments),
+        closed_s=arguments.closed_s,
+        iterations=arguments.iterations,
+        mouse=arguments.mouse,
+        host=reader.host.host,
+        settings=arguments.settings,
+    )
+    try:
+        return shown(app)
+    finally:
+        reader.close()
+
+
+# --- without a screen
+
+
+def run_plain(arguments: Arguments, source: Input) -> int:
+    """Write a line or a table a tick to standard output, until ``-n``, a signal, a closed pipe, or a match.
+
+    Returns MATCHED after a match of --fail-if, else 0. Raises TcptopError.
     """
     from tcptop_ops.polling.schedule import ticks
     from tcptop_ops.view import make
@@ -226,29 +265,30 @@ def run_plain(arguments: Arguments, opener: Callable[[], Source], tracker: Track
     stop = Stop().at_signals()
     meter = Meter()
     spec = spec_of(arguments)
-    write = _writer(arguments, host)
+    format_tick = _formatter(arguments, source.host)
     check = None if arguments.fail_if is None else _check(arguments.fail_if, arguments.filter)
+    tracker = tracker_of(arguments)
     import_what_will_be_hidden()
-    source = opener()
+    opened = source.open()
     try:
-        for flows in ticks(source, tracker, arguments.delay_s, stop, arguments.iterations):
+        for flows in ticks(opened, tracker, arguments.delay_s, stop, arguments.iterations, observers=source.observers):
             started = time.perf_counter()
-            text = "" if write is None else write(make(flows, spec), own_figures(meter, started))
+            text = "" if format_tick is None else format_tick(make(flows, spec), own_figures(meter, started))
             for start in range(0, len(text), PORTION):
                 with stop.writing():  # a reader that goes on reading gets all of it, after a signal too
                     write_out(text[start : start + PORTION])
-            if check is not None and (told := check(flows)):
-                print("\n".join(map(one_line, told)), file=sys.stderr, flush=True)
+            if check is not None and (matches := check(flows)):
+                print("\n".join(map(one_line, matches)), file=sys.stderr, flush=True)
                 return MATCHED
     except Interrupted:
         silence_stdout()
     finally:
-        source.close()
+        opened.close()
     return 0
 
 
 def _check(wanted: Filter, shown: Filter | None) -> Callable[[Flows], list[str]]:
-    """What --fail-if tells of a tick: how many connections match, of those that are shown; and the worst of them."""
+    """Return what looks for matches of --fail-if among what is shown: lines about them, none where none match."""
     from tcptop_ops import evidence  # here, since what root alone can read is out of reach later
     from tcptop_ops.columns import find
     from tcptop_ops.filters import both
@@ -261,7 +301,7 @@ def _check(wanted: Filter, shown: Filter | None) -> Callable[[Flows], list[str]]
         if not len(view):
             return []
         worst = row_at(view, 0)
-        words = [column.show(column.read(worst, flows).tolist()[0]) for column in map(find, TOLD)]
+        words = [column.show(column.read(worst, flows).tolist()[0]) for column in map(find, WORST_MATCH_COLUMNS)]
         many = "1 connection matches" if len(view) == 1 else f"{len(view)} connections match"
         why = evidence.sentence(worst, flows)
         return [f"tcptop-ops: {many}: {wanted.text}", f"worst: {' '.join(words)}" + (f": {why}" if why else "")]
@@ -270,43 +310,43 @@ def _check(wanted: Filter, shown: Filter | None) -> Callable[[Flows], list[str]]
 
 
 def own_figures(meter: Meter, view_started: float) -> dict[str, float]:
-    """For the outputs; ``view_ms`` is the time since then."""
+    """Return what the monitor costs, for the outputs; ``view_ms`` is the time since ``view_started``."""
     cost = meter.look()
     view_ms = (time.perf_counter() - view_started) * 1000
     return {"cpu_pct": round(cost.cpu_pct, 2), "rss_bytes": cost.rss_bytes, "view_ms": round(view_ms, 3)}
 
 
-Writer = Callable[["View", dict[str, float]], str]
-"""A view and the own cost to the text of a tick."""
+TickFormatter = Callable[["View", dict[str, float]], str]
+"""Makes the text of a tick, of its view and of what the monitor costs."""
 
 
-def _writer(arguments: Arguments, host: dict[str, Any]) -> Writer | None:
-    """That of the output; None where nothing is printed."""
+def _formatter(arguments: Arguments, host: HostDescription) -> TickFormatter | None:
+    """Return that of the output; None where nothing is printed."""
     if arguments.output == "json":
-        return _json_writer(host)
+        return _json_formatter(host)
     if arguments.output == "csv":
-        return _csv_writer()
-    return _batch_writer(arguments.settings.names) if arguments.output == "batch" else None
+        return _csv_formatter()
+    return _table_formatter(arguments.settings.names) if arguments.output == "batch" else None
 
 
-def _json_writer(host: dict[str, Any]) -> Writer:
+def _json_formatter(host: HostDescription) -> TickFormatter:
     from tcptop_ops.outputs.json_lines import json_line
 
     return lambda view, own: json_line(view, host, own)
 
 
-def _csv_writer() -> Writer:
-    """The header comes with the first tick: where the source could not be opened there is nothing at all."""
+def _csv_formatter() -> TickFormatter:
+    """Return one that begins with the header at the first tick: if no source can be opened nothing is printed."""
     from tcptop_ops.outputs.csv_rows import header, rows
 
     first = iter((header,))
     return lambda view, _own: next(first, lambda _: "")(view) + rows(view)
 
 
-def _batch_writer(names: bool) -> Writer:
+def _table_formatter(with_names: bool) -> TickFormatter:
     from tcptop_ops.outputs.text_table import table
 
-    if names:
+    if with_names:
         from tcptop_ops.names import for_outputs
 
         named = for_outputs()
@@ -315,5 +355,5 @@ def _batch_writer(names: bool) -> Writer:
 
 
 def terminal_width() -> int | None:
-    """Of the terminal that standard output is, now; None where it is none, or does not know."""
+    """Return that of the terminal that standard output is, now; None where it is none, or does not know."""
     return (os.get_terminal_size(sys.stdout.fileno()).columns or None) if sys.stdout.isatty() else None

@@ -1,24 +1,16 @@
-"""Arguments to a source and a front end; exit codes; the only place that prints an error."""
+"""The program: what was asked for, done; its exit status; and the only place where an error is printed."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from tcptop_ops.bpf.launch import Options, Pending, begin
 from tcptop_ops.cli.arguments import Arguments, kernel_options, read, resolve
-from tcptop_ops.cli.front_ends import (
-    Output,
-    run_plain,
-    run_recorded,
-    run_replay,
-    run_screen,
-    served,
-    this_host,
-    tracker_of,
-)
+from tcptop_ops.cli.front_ends import Input, Output, recorded, run_plain, run_replay, run_screen, served, this_host
 from tcptop_ops.cli.standard_output import require_stdout, silence_stdout, tell, write_out
 from tcptop_ops.cli.version import version
 from tcptop_ops.errors import TcptopError, Unsupported
@@ -26,10 +18,11 @@ from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
 from tcptop_ops.settings import Settings
 
 SMALLEST = (40, 10)
+"""Columns and lines that the screen needs."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the program: its exit status."""
+    """Run the program, and return its exit status."""
     try:
         require_stdout()
         status = run(sys.argv[1:] if argv is None else argv)
@@ -45,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(argv: list[str]) -> int:
-    """Raises TcptopError."""
+    """Do what the command line asks for, and return the exit status. Raises TcptopError."""
     given = read(argv)
     if given.version:
         write_out(f"tcptop-ops {version()}\n")
@@ -75,20 +68,26 @@ def run(argv: list[str]) -> int:
             pending.child.close()
         raise
     run_output: Output = run_screen if arguments.output == "screen" else run_plain
-    if arguments.metrics is not None:
-        run_output = served(run_output)
     if arguments.replay is not None:
         return run_replay(arguments, run_output)
+    return run_observed(arguments, run_output, options, pending)
+
+
+def run_observed(arguments: Arguments, run_output: Output, options: Options, pending: Pending | None) -> int:
+    """Watch this host, with the observers that were asked for. Raises TcptopError."""
     from tcptop_ops.source import open_source
 
-    opener = partial(open_source, arguments.source, options, pending)
-    if arguments.record is not None:
-        return run_recorded(arguments, run_output, opener)
-    return run_output(arguments, opener, tracker_of(arguments), this_host())
+    source = Input(partial(open_source, arguments.source, options, pending), this_host())
+    with ExitStack() as stack:
+        if arguments.record is not None:
+            source = stack.enter_context(recorded(arguments, source))
+        if arguments.metrics is not None:
+            source = stack.enter_context(served(arguments, source))
+        return run_output(arguments, source)
 
 
 def with_an_output(arguments: Arguments) -> Arguments:
-    """The screen needs a terminal; who serves metrics needs neither. Raises Unsupported."""
+    """Return them, without the screen where there are metrics but no terminal. Raises Unsupported."""
     if arguments.output != "screen":
         return arguments
     if arguments.metrics is not None and not has_terminal():
@@ -98,14 +97,14 @@ def with_an_output(arguments: Arguments) -> Arguments:
 
 
 def require_metrics() -> None:
-    """Before anything is attached, and while root can still read every directory. Raises Unsupported."""
+    """Import what --metrics needs, while root still can. Raises Unsupported where it is missing."""
     from tcptop_ops.outputs.metrics_server import require_client
 
     require_client()
 
 
 def run_doctor(options: Options, as_json: bool) -> int:
-    """What works here and what does not; the exit status is that of the real start. Raises Usage."""
+    """Tell what works here and what does not. Return the exit status of the real start. Raises Usage."""
     from tcptop_ops import doctor
     from tcptop_ops.bpf.probe import examine
 
@@ -116,7 +115,7 @@ def run_doctor(options: Options, as_json: bool) -> int:
 
 
 def begin_early(source: str, options: Options) -> Pending | None:
-    """The loader at work, unless it isn't needed; what keeps it from working is told when the source is opened."""
+    """Start the loader, unless it isn't needed; what keeps it from working is told when the source is opened."""
     if source == "sockdiag":
         return None
     try:
@@ -126,7 +125,7 @@ def begin_early(source: str, options: Options) -> Pending | None:
 
 
 def settings_of(skip: bool) -> Settings:
-    """Those of the file. Read here, the only thread still is root and the loader is at work. Raises Usage."""
+    """Read those of the file, as root still, and while the loader is at work. Raises Usage."""
     from tcptop_ops.settings_file import load, where, where_mark
 
     place = where()
@@ -136,12 +135,12 @@ def settings_of(skip: bool) -> Settings:
 
 
 def has_terminal() -> bool:
-    """Whether there is a terminal at all three of the standard descriptors."""
+    """Return whether all three of the standard descriptors are a terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def require_terminal() -> None:
-    """Raises Unsupported without one that is large enough. Textual reads standard input and draws on standard error."""
+    """Raise Unsupported without one that is large enough: Textual reads standard input and draws on standard error."""
     if not has_terminal():
         raise Unsupported("the screen needs a terminal", "for a pipe or a file: --batch, --json or --csv")
     width, height = os.get_terminal_size(sys.stdout.fileno())

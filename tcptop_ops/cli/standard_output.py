@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from tcptop_ops.errors import Failed, TcptopError
 
-if TYPE_CHECKING:
-    pass
-
-
 PORTION = 1 << 16
-"""Characters that are written at a time."""
+"""Characters that are written at a time: a signal is answered in between."""
 
 
 def require_stdout() -> None:
-    """Raises Failed where the descriptor was closed before the start (``>&-``)."""
+    """Raise Failed where the descriptor was closed before the start (``>&-``)."""
     if sys.stdout is None:
         raise Failed("standard output is closed", "> /dev/null throws the output away")
 
@@ -35,7 +30,7 @@ def write_out(text: str) -> None:
 
 
 def tell(error: TcptopError) -> int:
-    """One line what happened, one line what to do."""
+    """Print to standard error what happened, and in a second line what to do. Return the exit status."""
     print(f"tcptop-ops: {one_line(error.message)}", file=sys.stderr)
     if error.hint:
         print(f"hint: {one_line(error.hint)}", file=sys.stderr)
@@ -43,10 +38,10 @@ def tell(error: TcptopError) -> int:
 
 
 def one_line(text: str) -> str:
-    """Without what would break the line or steer the terminal: a path or an option may hold anything."""
+    """Return the text without what would break the line or control the terminal: a path may hold anything."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def silence_stdout() -> None:
-    """Nobody reads: the interpreter's own flush at exit must neither complain about it nor wait."""
+    """Send standard output nowhere: when nobody reads, the flush at exit must neither complain nor wait."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tcptop_ops.errors import Failed, TcptopError
-
-if TYPE_CHECKING:
-    pass
 
 
 def version() -> str:
-    """The version of the installed package. Raises Failed where it runs without being installed."""
+    """Return the version of the installed package. Raises Failed where it runs without being installed."""
     from importlib import metadata
 
     try:
@@ -21,7 +16,7 @@ def version() -> str:
 
 
 def program_version() -> str:
-    """As a recording has it: a checkout that is not installed records too."""
+    """Return the version, or "?": a checkout that is not installed records too."""
     try:
         return version()
     except TcptopError:

@@ -10,24 +10,27 @@ from typing import Any
 from tcptop_ops import evidence
 from tcptop_ops import format as text
 from tcptop_ops.columns import OUTPUT, find
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.tracker import Flows, Totals
 from tcptop_ops.view import View, make, row_at
 
 SCHEMA = "tcptop-ops/1"
+"""What ``schema.json`` describes, and each object names."""
 
 
-def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict[str, Any]:
-    """One tick as the JSON object of the schema. ``host``: host and kernel; ``own``: the monitor's cost.
+def json_object(view: View, host: HostDescription, own: dict[str, float]) -> dict[str, Any]:
+    """Return one tick as the JSON object of the schema. ``own``: what the monitor itself costs.
 
-    It has connections; putting them together is a reader's own choice.
+    It has connections, never groups: putting them together is a reader's own choice.
     """
     flows = view.flows
     snapshot = flows.snapshot
     return {
         "schema": SCHEMA,
         "time": moment(flows),
-        **{name: text.storable(value) if isinstance(value, str) else value for name, value in host.items()},
+        "host": text.storable(host.host),
+        "kernel": text.storable(host.kernel),
         "source": snapshot.source,
         "callbacks_mode": snapshot.callbacks_mode or None,
         "interval_s": round(flows.seconds, 3),
@@ -43,13 +46,13 @@ def json_object(view: View, host: dict[str, Any], own: dict[str, float]) -> dict
 
 
 def moment(flows: Flows) -> str:
-    """When the tick was: RFC 3339, UTC, to the millisecond."""
+    """Return when the tick was: RFC 3339, UTC, to the millisecond."""
     told = datetime.fromtimestamp(flows.snapshot.time, timezone.utc).isoformat(timespec="milliseconds")
     return told.replace("+00:00", "Z")
 
 
 def callbacks(flows: Flows) -> dict[str, int] | None:
-    """Calls since the start of each of the fifteen operators; null where no program counts."""
+    """Return the calls since the start of each of the fifteen operators; null where no program counts."""
     if not flows.snapshot.callbacks_mode:
         return None
     calls = flows.snapshot.counters["calls"]
@@ -57,7 +60,7 @@ def callbacks(flows: Flows) -> dict[str, int] | None:
 
 
 def totals(flows: Flows) -> dict[str, Any]:
-    """Sums over the host."""
+    """Return the sums over the host."""
     t: Totals = flows.totals
     counters = flows.snapshot.counters
     return {
@@ -78,7 +81,7 @@ def totals(flows: Flows) -> dict[str, Any]:
 
 
 def connections(view: View) -> list[dict[str, Any]]:
-    """The rows of the view, every field; of groups their connections."""
+    """Return the rows of the view, with every field; of groups their connections."""
     if view.groups is not None:
         view = make(view.flows, replace(view.spec, group="none"))
     missing = view.flows.snapshot.missing
@@ -95,11 +98,11 @@ def connections(view: View) -> list[dict[str, Any]]:
 
 
 def _evidence(view: View) -> list[str]:
-    """What speaks for the verdict on each row; most have none."""
+    """Return what speaks for the verdict on each row, in words; "" for most."""
     scores = view.values(find("score"))
     return [evidence.sentence(row_at(view, at), view.flows) if score > 0 else "" for at, score in enumerate(scores)]
 
 
-def json_line(view: View, host: dict[str, Any], own: dict[str, float]) -> str:
-    """One tick as one line of JSON."""
+def json_line(view: View, host: HostDescription, own: dict[str, float]) -> str:
+    """Return one tick as one line of JSON."""
     return json.dumps(json_object(view, host, own), separators=(",", ":")) + "\n"

@@ -1,10 +1,10 @@
-"""Flows to families of metrics, as OpenMetrics has them: plain data, and never more than MOST_SERIES series. Pure.
+"""Flows to families of metrics, as OpenMetrics defines them: plain data, never more than MOST_SERIES series. Pure.
 
-Counters go on from tick to tick: a ``Metrics`` keeps them. What is told of processes, services and remote networks is
-told of those TOP of each that matter most; all others together are ``other``. What matters is what a group had lately
-of everything on this host: its part of the connections, of the payload, twice that of the segments sent again, each in
-percent, and the worst score of its connections. Whoever is in stays until another matters twice as much. One that
-comes in begins at zero, and one that goes out is gone, so that no series ever leaps; the host's own counters are exact.
+Counters go on from tick to tick: a ``Metrics`` keeps them. Processes, services and remote networks have series of their
+own: those TOP of each kind that matter most; all others together are ``other``. How much a group matters is its recent
+share of everything on this host: of the connections, of the payload, twice that of the retransmitted segments, each in
+percent, and the worst score of its connections. A group keeps its series until another one matters twice as much. A new
+one begins at zero, and one that is replaced is gone, so that no series ever jumps; the host's own counters are exact.
 """
 
 from __future__ import annotations
@@ -29,27 +29,33 @@ from tcptop_ops.tracker import Flows, Rows
 Floats = NDArray[np.float64]
 
 TOP = 20
-"""Of the processes, of the services, and of the remote networks."""
+"""Groups of each kind that have series of their own."""
 
 OTHER = "other"
+"""The label of all others together."""
+
 LONGEST_LABEL = 64
+"""Characters."""
+
 HALF_LIFE_S = 60.0
-"""After so long what was is worth half."""
+"""Seconds after which what a group was worth counts half."""
 
 MOST_SERIES = 1000
+"""Of all families: the tests hold it."""
 
 EDGES_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of round-trip times; what is longer is in the last, which has none."""
 
 DIMENSIONS = {"process": "process", "service": "cgroup", "remote": "remote-net"}
-"""What is told of by label: that of a key of ``groups``."""
+"""The kinds of groups by their label; the key of ``groups`` that puts them together."""
 
 NOT_TOLD = "not-told"
+"""The label of an end that is not known."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many were at most each of EDGES_S, and all; and their sum."""
+    """Observations: how many were at most each of EDGES_S, and how many in all; and their sum."""
 
     at_most: tuple[float, ...]
     sum: float
@@ -57,7 +63,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Family:
-    """Metrics of one name. Of each series: the values of the labels, and its value. A counter's name has no _total."""
+    """Metrics of one name. ``series``: the values of the labels, and the value. A counter's name has no _total."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram", "info"]
@@ -75,7 +81,7 @@ class Own:
 
 
 def count_series(families: Iterable[Family]) -> int:
-    """As Prometheus counts them: a histogram is one for each bucket, one for the sum, one for the count."""
+    """Count series as Prometheus does: a histogram is one for each bucket, one for the sum, one for the count."""
     return sum(
         len(value.at_most) + 2 if isinstance(value, Histogram) else 1
         for family in families
@@ -88,13 +94,13 @@ def count_series(families: Iterable[Family]) -> int:
 
 @dataclass(frozen=True)
 class _Tick:
-    """Of all rows of a tick, live ones first: what they did in it. ``which``: those that are connections."""
+    """What each row of a tick did in it, live rows first. ``which``: those that are connections."""
 
     flows: Flows
     which: NDArray[np.intp]
     is_live: NDArray[np.bool_]
     score: Floats
-    added: Floats  # a row of COUNTED each
+    added: Floats  # a column for each of COUNTED
     observed: NDArray[np.intp]  # the bucket of the round-trip time; -1: nothing moved, so that it says nothing
     srtt_s: Floats
 
@@ -105,7 +111,7 @@ COUNTED = (
     ("sent_bytes", "tx_bytes_per_s", "Payload sent and acknowledged."),
     ("received_bytes", "rx_bytes_per_s", "Payload received."),
 )
-"""Counters of groups: name, what in the rates it is made of, help."""
+"""Counters of groups: name, which of the rates it is made of, help."""
 
 
 def _rate(name: str) -> Callable[[Rows, Flows], NDArray[Any]]:
@@ -141,8 +147,8 @@ BUCKETS = len(EDGES_S) + 1
 
 
 @dataclass
-class _Kept:
-    """A group that is told of. ``now``: its connections, and the bad ones; ``srtt``: observations by bucket."""
+class _Group:
+    """A group that has series. ``now``: its connections, and the bad ones; ``srtt``: observations by bucket."""
 
     label: str
     worth: float
@@ -151,8 +157,8 @@ class _Kept:
     srtt_sum: float = 0.0
     now: Floats = field(default_factory=lambda: np.zeros(2))
 
-    def take(self, sums: _Sums, group: int) -> None:
-        """What it did in a tick."""
+    def add(self, sums: _Sums, group: int) -> None:
+        """Add what it did in a tick."""
         self.counters += sums.added[group]
         self.srtt += sums.srtt[group]
         self.srtt_sum += float(sums.srtt_sum[group])
@@ -161,7 +167,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of each group of a tick; of the last row: all together."""
+    """Sums of each group of a tick, a row each; the last row is all together."""
 
     added: Floats
     srtt: Floats
@@ -169,13 +175,13 @@ class _Sums:
     now: Floats
 
     def less(self, groups: list[int]) -> _Sums:
-        """One row: all but these. A counter never falls, however the floats of very large sums are rounded."""
+        """Return one row: all but these groups. None is negative, however the floats of very large sums are rounded."""
         parts = (self.added, self.srtt, self.srtt_sum, self.now)
         return _Sums(*(np.maximum(part[-1:] - part[groups].sum(axis=0), 0.0) for part in parts))
 
 
 def _summed(values: NDArray[Any], starts: NDArray[np.intp]) -> Floats:
-    """The sum of each group's values, and that of all."""
+    """Return the sum of each group's values, and that of all."""
     wide = values.astype("f8")
     if not len(starts):
         return np.zeros((1, *values.shape[1:]))
@@ -204,7 +210,7 @@ def _percent(values: Floats, of: float) -> Floats:
 
 
 def _worth(tick: _Tick, sums: _Sums, members: NDArray[np.intp], starts: NDArray[np.intp]) -> Floats:
-    """How much each group matters."""
+    """Return how much each group matters."""
     if not len(starts):
         return np.zeros(0)
     payload = sums.added[:, 2:].sum(axis=1)
@@ -219,15 +225,16 @@ def _worth(tick: _Tick, sums: _Sums, members: NDArray[np.intp], starts: NDArray[
 
 
 class Dimension:
-    """The groups of one kind that are told of: at most ``top``, and the others."""
+    """The groups of one kind that have series, and the others together."""
 
     def __init__(self, name: str, key: str, top: int) -> None:
+        """Take the label, the key of ``groups``, and how many groups may have series."""
         self.name, self._key, self._top = name, key, top
-        self._kept: dict[int, _Kept] = {}
-        self._rest = _Kept(OTHER, 0.0)
+        self._kept: dict[int, _Group] = {}
+        self._rest = _Group(OTHER, 0.0)
 
-    def take(self, tick: _Tick) -> None:
-        """Another tick."""
+    def add(self, tick: _Tick) -> None:
+        """Count another tick, and choose who has series."""
         groups = put_together(tick.flows, self._key, tick.which)
         members, starts = groups.members, groups.starts
         sums = _sums_of(tick, members, starts)
@@ -243,8 +250,8 @@ class Dimension:
             if not self._admit(int(groups.identities[group]), float(worth[group]), places, group, groups.title):
                 break
         for identity, place in places.items():
-            self._kept[identity].take(sums, place)
-        self._rest.take(sums.less(list(places.values())), 0)
+            self._kept[identity].add(sums, place)
+        self._rest.add(sums.less(list(places.values())), 0)
 
     def _age(self, seconds: float) -> None:
         fade = 0.5 ** (seconds / HALF_LIFE_S)
@@ -253,7 +260,7 @@ class Dimension:
             kept.now = np.zeros(2)
 
     def _places(self, identities: NDArray[np.int64], order: NDArray[np.intp], worth: Floats) -> dict[int, int]:
-        """Where in this tick each kept group is; their worth is brought up to date."""
+        """Return where in this tick each kept group is, and bring its worth up to date."""
         held = np.fromiter(self._kept, np.int64, len(self._kept))
         at = np.searchsorted(identities, held, sorter=order)
         there = at < len(order)
@@ -266,19 +273,19 @@ class Dimension:
     def _admit(
         self, identity: int, worth: float, places: dict[int, int], group: int, title: Callable[[int], str]
     ) -> bool:
-        """Take it in, if there is room, or if it matters twice as much as the least; False: no other need ask."""
+        """Let a group in, if there is room, or if it matters twice as much as the least. False: nor will others."""
         if len(self._kept) >= self._top:
             least = min(self._kept, key=lambda each: self._kept[each].worth)
             if worth <= 2 * self._kept[least].worth:
                 return False
             del self._kept[least]
             places.pop(least, None)
-        self._kept[identity] = _Kept(self._label(title(group)), worth)
+        self._kept[identity] = _Group(self._label(title(group)), worth)
         places[identity] = group
         return True
 
     def _label(self, title: str) -> str:
-        """One that no other has: two series of one name would spoil the whole answer."""
+        """Return a label that no other group has: two series with the same labels would make the answer invalid."""
         label = text.shorten(title, LONGEST_LABEL)
         used = {kept.label for kept in self._kept.values()} | {OTHER}
         number = 2
@@ -288,7 +295,7 @@ class Dimension:
         return label
 
     def families(self) -> list[Family]:
-        """What is known of them."""
+        """Return the families of these groups."""
         listed = [*self._kept.values(), self._rest]
         of = f"of each {self.name}"
 
@@ -316,7 +323,7 @@ class Dimension:
 SRTT = "Smoothed round-trip time of each connection that moved data, observed every tick,"
 
 
-def _histogram(kept: _Kept) -> Histogram:
+def _histogram(kept: _Group) -> Histogram:
     return Histogram(tuple(np.cumsum(kept.srtt).tolist()), kept.srtt_sum)
 
 
@@ -327,25 +334,26 @@ class Metrics:
     """Counters since the start, from ticks in their order. Used by one thread."""
 
     def __init__(self, top: int = TOP) -> None:
+        """Take how many groups of each kind may have series."""
         self._dimensions = [Dimension(name, key, top) for name, key in DIMENSIONS.items()]
-        self._host = _Kept("", 0.0)
+        self._host = _Group("", 0.0)
         self._opened = 0
         self._ends = np.zeros(len(ENDS))
         self._ticks = 0
 
-    def take(self, flows: Flows, own: Own) -> tuple[Family, ...]:
-        """All families, after another tick."""
+    def add(self, flows: Flows, own: Own) -> tuple[Family, ...]:
+        """Count another tick, and return all families."""
         tick = _tick_of(flows)
         self._ticks += 1
         if flows.seconds > 0:  # what came before the first is its baseline alone
             self._count(tick)
         for dimension in self._dimensions:
-            dimension.take(tick)
+            dimension.add(tick)
         of_groups = [family for dimension in self._dimensions for family in dimension.families()]
         return (*self._traffic(), *_present(tick), *self._monitor(flows, own), *of_groups)
 
     def _count(self, tick: _Tick) -> None:
-        """The host's own sums: a loopback pair counts once, and what ended is in it however short it stays listed."""
+        """Add to the host's own sums: a loopback pair counts once; what ended is in them however short it is listed."""
         flows, totals = tick.flows, tick.flows.totals
         payload = np.rint(np.array([totals.tx_bytes_per_s, totals.rx_bytes_per_s]) * flows.seconds)
         self._host.counters += (totals.retrans_segs, totals.rto_events, *payload)
@@ -369,7 +377,7 @@ class Metrics:
         ]
 
     def _monitor(self, flows: Flows, own: Own) -> list[Family]:
-        """What this monitor sees, and what it costs."""
+        """Return the families about this monitor: what it sees, and what it costs."""
         snapshot = flows.snapshot
         calls = snapshot.counters["calls"]
         mode = snapshot.callbacks_mode
@@ -406,7 +414,7 @@ def _single(name: str, kind: Literal["counter", "gauge"], help: str, value: floa
 
 
 def _present(tick: _Tick) -> list[Family]:
-    """What is there now. Every state and every cause is told, most are 0: an alert needs its series from the start."""
+    """Return what is there now. Every state and cause has a series, most are 0: an alert needs it from the start."""
     flows = tick.flows
     states = dict.fromkeys(STATE_NAMES.values(), 0) | flows.totals.by_state
     causes = np.bincount(flows.live.rates["cause"], minlength=len(CAUSES))
@@ -434,7 +442,7 @@ def _by_label(values: Mapping[str, float]) -> tuple[tuple[tuple[str, ...], float
 
 
 def _ends(snapshot: Snapshot) -> Floats:
-    """How many connections ended in this tick, by the number of the end; listeners apart."""
+    """Return how many connections ended in this tick, by the number of the end; listeners do not count."""
     final = snapshot.closed
     codes = end_codes(final["socket"], final["events"], final["ending"])
     counts: Floats = np.bincount(codes[final["ending"]["from_state"] != State.LISTEN], minlength=len(ENDS)).astype("f8")

@@ -18,7 +18,7 @@ BETWEEN = "  "
 
 
 def table(view: View, width: int | None) -> str:
-    """One tick as a plain table of at most ``width`` characters a line (None: as wide as the columns).
+    """Return one tick as a plain table of at most ``width`` characters a line (None: as wide as the columns).
 
     A group is a line, with its name and how many connections it has before all other columns. The columns that do not
     fit are left out, from the right: half a number would be another number. A word may be cut at the edge.
@@ -37,7 +37,7 @@ def table(view: View, width: int | None) -> str:
 
 
 def _fitting(columns: tuple[Column, ...], widths: list[int], width: int | None) -> int:
-    """How many of the columns fit; one at least."""
+    """Return how many of the columns fit; one at least."""
     edge = -len(BETWEEN)
     for number, (column, wide) in enumerate(zip(columns, widths, strict=True)):
         begin = edge + len(BETWEEN)
@@ -56,7 +56,7 @@ def _cells(view: View, column: Column) -> list[str]:
 
 
 def group_titles(view: View) -> list[str]:
-    """Of groups; a connection has none."""
+    """Return the name of each row that is a group; "" for a connection."""
     numbers = [view.group_at(position) for position in range(len(view))]
     return ["" if view.groups is None or number is None else view.groups.title(number) for number in numbers]
 
@@ -67,7 +67,7 @@ def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> s
 
 
 def heading(flows: Flows) -> str:
-    """One line about the tick."""
+    """Return one line about the tick."""
     t = flows.totals
     clock = datetime.fromtimestamp(flows.snapshot.time).astimezone().strftime("%H:%M:%S")
     states = " ".join(f"{name} {count}" for name, count in t.by_state.items())

@@ -1,1 +1,1 @@
-"""The thread that polls a source, and when it does."""
+"""When a source is polled, the threads in which that happens, and what is told of each tick."""

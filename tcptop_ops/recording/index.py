@@ -1,4 +1,4 @@
-"""What a recording looks like from far away: its ticks, and which of them were bad. Pure."""
+"""The ticks of a recording without their frames: when they were, and which of them were bad. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORST_MOMENTS = 9
+"""Of those that are told, at most."""
 
 
 @dataclass(frozen=True)
-class Tape:
-    """What is known of the ticks of a recording without reading their frames, in their order; aligned.
+class TickIndex:
+    """The ticks of a recording in their order, a row of each array for each.
 
-    ``time``: seconds since the epoch, NaN where it can't be read. ``trouble``: how bad the tick was: the scores of
-    the bad connections that were listed, together.
+    ``number``: in the file. ``is_key``: whether its frame is a key frame. ``time``: seconds since the epoch, NaN where
+    it can't be read. ``trouble``: the sum of the scores of the bad connections that were listed.
     """
 
     number: NDArray[np.int64]
@@ -24,21 +25,22 @@ class Tape:
     trouble: NDArray[np.float64]
 
     def __len__(self) -> int:
+        """Return the number of ticks."""
         return len(self.number)
 
 
 @dataclass(frozen=True)
-class Playing:
-    """How it stands. ``at``: the place of the tick on the screen. ``speed`` 0: without waiting."""
+class PlaybackState:
+    """Where playing stands. ``at``: the place in the index of the tick on the screen. ``speed`` 0: without waiting."""
 
     at: int = 0
     is_playing: bool = True
     speed: float = 1.0
 
 
-def worst_moments(tape: Tape) -> list[int]:
-    """The places where most was wrong, the worst first, none close to another; none where all went well."""
-    trouble, near = tape.trouble.copy(), max(5, len(tape) // 20)
+def worst_moments(index: TickIndex) -> list[int]:
+    """Return the places where most was wrong, the worst first, none close to another; none where all went well."""
+    trouble, near = index.trouble.copy(), max(5, len(index) // 20)
     found: list[int] = []
     while len(found) < WORST_MOMENTS and len(trouble) and trouble.max() > 0:
         at = int(trouble.argmax())
@@ -47,9 +49,12 @@ def worst_moments(tape: Tape) -> list[int]:
     return found
 
 
-def seconds_into(tape: Tape) -> NDArray[np.float64]:
-    """Of each tick, since the first one. A clock that was set back, or can't be read, stands meanwhile."""
-    times = tape.time.copy()
+def seconds_into(index: TickIndex) -> NDArray[np.float64]:
+    """Return the seconds of each tick since the first one.
+
+    They never fall: while the clock was set back, or can't be read, they stand.
+    """
+    times = index.time.copy()
     times[np.isnan(times)] = -np.inf
     times = np.maximum.accumulate(times)
     first = times[np.isfinite(times)][:1]

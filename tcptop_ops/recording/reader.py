@@ -1,4 +1,4 @@
-"""A recording played: the very snapshots that were recorded, at their pace. Needs no root, no kernel, no Linux."""
+"""Reads recordings: the very snapshots that were recorded. Needs no root, no kernel, no Linux."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import numpy as np
 
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.format import printable
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.recording import codec
-from tcptop_ops.recording.index import Tape
+from tcptop_ops.recording.index import TickIndex
+from tcptop_ops.recording.schema import APPLICATION_ID, SCHEMA
 from tcptop_ops.snapshot import Snapshot
 
-SCHEMA = 1
-"""That of ``recording``: a newer one is refused."""
-
-APPLICATION_ID = 0x74637074
 SQLITE_MAGIC = b"SQLite format 3\0"
 TROUBLE = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
-"""What reading a damaged database raises: its own messages may be no UTF-8."""
+"""What sqlite3 raises where a database is damaged: its own messages may be no UTF-8."""
 
 
 def _figure(value: Any) -> float:
+    """Return a number of the file; NaN for what is none."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e18 else float("nan")
 
 
@@ -44,16 +43,16 @@ def _require_readable(path: str) -> None:
 
 
 class Reader:
-    """The ticks of a recording. Nothing is written to the file."""
+    """An open recording: its index, its host, and its snapshots. Nothing is written to the file."""
 
     def __init__(self, path: str) -> None:
-        """Raises Usage for what is no recording of ours, Failed for one that is damaged or newer."""
+        """Open a file. Raises Usage for what is no recording of ours, Failed for one that is damaged or newer."""
         _require_readable(path)
         self.path = path
         self._db = self._open()
         try:
-            self.meta = self._checked_meta()
-            self.tape = self._read_tape()
+            self._meta = self._checked_meta()
+            self.index = self._read_index()
         except TROUBLE as error:
             self._db.close()
             raise self._damaged(str(error)) from error
@@ -62,7 +61,7 @@ class Reader:
             raise
 
     def _open(self) -> sqlite3.Connection:
-        """Read only; where a log can't be kept beside it, as what is in the file alone."""
+        """Open it to read; where no log can be kept beside it, what is in the file alone."""
         trouble: Exception | None = None
         for how in ("mode=ro", "mode=ro&immutable=1"):
             db = None
@@ -97,8 +96,8 @@ class Reader:
             raise Failed(f"{self.path} was made by {made_by}, whose records differ", "replay it with that one")
         return meta
 
-    def _read_tape(self) -> Tape:
-        """As far as it can be read: what was read before a damaged place is played."""
+    def _read_index(self) -> TickIndex:
+        """Read it as far as that can be: what comes before a damaged place is played."""
         found: list[tuple[int, bool, float, float]] = []
         with suppress(*TROUBLE):
             for tick, is_key, *figures in self._db.execute("SELECT tick, is_key, time, score FROM tick ORDER BY tick"):
@@ -109,15 +108,15 @@ class Reader:
             raise Failed(f"{self.path} has no ticks", "a recording has some from its first second on")
         numbers, keys, times, scores = zip(*found, strict=True)
         trouble = np.maximum(np.nan_to_num(np.array(scores)), 0.0)
-        return Tape(np.array(numbers), np.array(keys), np.array(times), trouble)
+        return TickIndex(np.array(numbers), np.array(keys), np.array(times), trouble)
 
     @property
-    def host(self) -> dict[str, Any]:
-        """Where it was made."""
-        return {name: str(self.meta.get(name, "")) for name in ("host", "kernel")}
+    def host(self) -> HostDescription:
+        """The host that was recorded, and by which program."""
+        return HostDescription(*(str(self._meta.get(name, "")) for name in ("host", "kernel", "program")))
 
     def frame(self, tick: int) -> bytes:
-        """Raises Damaged."""
+        """Return the frame of the tick of this number. Raises Damaged where there is none that can be read."""
         try:
             found = self._db.execute("SELECT frame FROM tick WHERE tick = ?", (tick,)).fetchone()
         except TROUBLE as error:
@@ -127,14 +126,14 @@ class Reader:
         return found[0]
 
     def snapshots(self, first: int = 0) -> Iterator[Snapshot | None]:
-        """From the ``first`` on, in their order; None for each that can't be read."""
-        tape = self.tape
-        keys = np.flatnonzero(tape.is_key[: first + 1])
+        """Yield those from the place ``first`` in the index on, in their order; None for each that can't be read."""
+        index = self.index
+        keys = np.flatnonzero(index.is_key[: first + 1])
         start = int(keys[-1]) if len(keys) else 0
         before: Snapshot | None = None
         last: int | None = None
-        for at in range(start, len(tape)):
-            tick, is_key = int(tape.number[at]), bool(tape.is_key[at])
+        for at in range(start, len(index)):
+            tick, is_key = int(index.number[at]), bool(index.is_key[at])
             follows = before is not None and last is not None and tick == last + 1
             snapshot: Snapshot | None = None
             if is_key or follows:
@@ -145,5 +144,5 @@ class Reader:
                 yield snapshot
 
     def close(self) -> None:
-        """Let go of the file. Twice is fine."""
+        """Close the file. May be called twice."""
         self._db.close()

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Over
 
 LONGEST_PAUSE_S = 3600.0
+"""Between two ticks, however far apart they were recorded."""
 
 
 class ReplaySource:
-    """A Source that plays a recording once, for outputs. ``speed``: how many times as fast; 0: without waiting."""
+    """A Source that plays a recording once, at its own pace."""
 
     name = "replay"
 
     def __init__(self, path: str, speed: float = 1.0) -> None:
-        """Raises Usage or Failed, also where not one snapshot can be read."""
+        """Open a file; ``speed``: how many times as fast; 0: without waiting.
+
+        Raises Usage or Failed, also where not one snapshot can be read.
+        """
         self._reader = Reader(path)
         self._speed = speed
         self._coming = self._reader.snapshots()
@@ -31,8 +35,8 @@ class ReplaySource:
             raise unreadable(path, self._lost)
 
     @property
-    def host(self) -> dict[str, Any]:
-        """``host`` and ``kernel``, of where it was made."""
+    def host(self) -> HostDescription:
+        """The host that was recorded."""
         return self._reader.host
 
     def _readable(self) -> Snapshot | None:
@@ -43,7 +47,7 @@ class ReplaySource:
         return None
 
     def poll(self) -> Snapshot:
-        """The next snapshot. Raises Over at the end."""
+        """Return the next snapshot. Raises Over at the end."""
         if self._next is None:
             raise Over
         now = self._next
@@ -58,16 +62,16 @@ class ReplaySource:
         return gap_s(self._now, self._next) / self._speed
 
     def drain(self) -> None:
-        """Nothing waits."""
+        """Do nothing: nothing waits to be drained."""
 
     def watch(self, cookie: int) -> None:
-        """Can't be done."""
+        """Do nothing: a recording holds the details of what was watched then."""
 
     def measure(self, on: bool) -> None:
-        """Can't be done."""
+        """Do nothing: there is no program that could be measured."""
 
     def close_connection(self, sock: Records) -> None:
-        """Raises Unsupported."""
+        """Raise Unsupported: there is no connection."""
         raise cannot_close()
 
     def close(self) -> None:
@@ -76,20 +80,20 @@ class ReplaySource:
 
 
 def gap_s(now: Snapshot, after: Snapshot) -> float:
-    """From one tick to the next, as it was recorded: seconds."""
+    """Return the seconds from one tick to the next, as they were recorded."""
     return min(max(0.0, (after.now_ns - now.now_ns) / 1e9), LONGEST_PAUSE_S)
 
 
 def lost(ticks: int) -> str:
-    """The note about those that can't be read."""
+    """Return the note about ticks that can't be read."""
     return f"{ticks} ticks of the recording can't be read"
 
 
 def unreadable(path: str, ticks: int) -> Failed:
-    """Not one tick can be read."""
+    """Return the error where not one tick can be read."""
     return Failed(f"{path} is damaged: not one of its {ticks} ticks can be read")
 
 
 def cannot_close() -> Unsupported:
-    """Of a key that only a kernel could answer."""
+    """Return the error where a connection of a recording is to be closed."""
     return Unsupported("a connection of a recording can't be closed", "without --replay, on its own host")

@@ -1,22 +1,24 @@
-"""The SQLite schema of a recording."""
+"""The SQLite schema of a recording: what is written, and what a reader asks for before it reads.
+
+``tick`` has a row a tick with its frame (``codec``); ``flow`` a row a connection, as it was last written; ``event``
+what happened to connections. The views are for people's own queries: docs/recordings.md tells of them.
+"""
 
 from __future__ import annotations
 
 from tcptop_ops.columns import Column, find
 
 SCHEMA = 1
-
+"""The version of all this; a file with a higher one is of a newer program."""
 
 APPLICATION_ID = 0x74637074
 """``tcpt``, in the header of the file (PRAGMA application_id)."""
 
-
 PAGE = 4096
-
+"""Bytes of a page of the file."""
 
 ROW_BYTES = 500
-"""Of ``flow``, about."""
-
+"""Of a row of ``flow``, about."""
 
 COLUMNS: tuple[Column, ...] = tuple(
     find(name)
@@ -26,8 +28,7 @@ COLUMNS: tuple[Column, ...] = tuple(
         *("rto_events", "bytes_acked", "bytes_received", "cc"),
     )
 )
-"""Plain columns of a connection: they mean what they mean in --json."""
-
+"""Columns of a connection in ``flow``: they mean what they mean in --json."""
 
 TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -51,9 +52,7 @@ CREATE VIEW events AS SELECT event.tick, strftime('%Y-%m-%dT%H:%M:%fZ', tick.tim
     event.count, event.detail, event.flow, flow.process, flow.laddr, flow.lport, flow.raddr, flow.rport
     FROM event LEFT JOIN tick USING (tick) LEFT JOIN flow USING (flow);
 """
-
+"""Statements, separated by semicolons."""
 
 PUT_FLOW = f"INSERT OR REPLACE INTO flow VALUES ({', '.join('?' * (6 + len(COLUMNS)))})"
-
-
 PUT_TICK = f"INSERT INTO tick VALUES ({', '.join('?' * 17)})"
