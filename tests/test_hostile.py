@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -267,9 +268,7 @@ def test_the_console_script_runs_nothing_of_the_directory(trap: Path, checkout: 
 
 def test_the_module_runs_nothing_of_the_directory(trap: Path, checkout: Path) -> None:
     """But for a package of the same name, which would be run in its place."""
-    for file in sorted((trap / "tcptop_ops").iterdir()):
-        file.unlink()
-    (trap / "tcptop_ops").rmdir()
+    shutil.rmtree(trap / "tcptop_ops")
     assert told([str(checkout / ".venv/bin/python"), "-m", "tcptop_ops"], trap)["schema"] == "tcptop-ops/1"
     assert not is_sprung(trap)
 

@@ -19,20 +19,10 @@ from hypothesis import strategies as st
 from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
 from tcptop_ops.outputs import metrics_server
+from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram, count_series
+from tcptop_ops.outputs.metric_groups import DIMENSIONS, LONGEST_LABEL, OTHER, TOP
 from tcptop_ops.outputs.metrics_server import MetricsServer
-from tcptop_ops.outputs.openmetrics import (
-    DIMENSIONS,
-    EDGES_S,
-    LONGEST_LABEL,
-    MOST_SERIES,
-    OTHER,
-    TOP,
-    Family,
-    Histogram,
-    Metrics,
-    Own,
-    count_series,
-)
+from tcptop_ops.outputs.openmetrics import MOST_SERIES, Metrics, Own
 from tcptop_ops.signals import Stop
 from tcptop_ops.snapshot import COUNTERS, State
 from tcptop_ops.tracker import Tracker
