@@ -16,7 +16,7 @@ import tcptop_ops.app
 from screenshots.scene import SECONDS, SSHD, Scene
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.own_cost import OwnCost
-from tcptop_ops.poller import polled
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.settings import Settings
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View

@@ -18,6 +18,6 @@ def forget_working_directory() -> None:
 
 if __name__ == "__main__":
     forget_working_directory()
-    from tcptop_ops.cli import main
+    from tcptop_ops.cli.main import main
 
     sys.exit(main())

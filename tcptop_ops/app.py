@@ -31,13 +31,14 @@ from tcptop_ops import format as text
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.facts import binds
-from tcptop_ops.flight import Alarm, Box, Flight, save, with_tilde
 from tcptop_ops.history import History
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
 from tcptop_ops.own_cost import Meter
-from tcptop_ops.poller import Feed, keep
+from tcptop_ops.polling.observers import copy_flows
+from tcptop_ops.polling.worker import Feed
 from tcptop_ops.reach import own_namespace
+from tcptop_ops.recording.flight_recorder import FlightConfig, FlightRecorder, with_tilde
 from tcptop_ops.session import session_of, sshds
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Records
@@ -120,7 +121,7 @@ class TcptopApp(App[TcptopError]):
 
     ``closed_s``: how long the tracker keeps closed rows. ``iterations``: end after so many ticks, the baseline apart.
     ``allow_close``: whether a key may close connections. ``settings``: the theme, the keys, and whether there are
-    names; all else that it says has reached the other parameters. ``box``: what the flight recorder needs.
+    names; all else that it says has reached the other parameters. ``flight_config``: of the flight recorder.
     """
 
     CSS_PATH = "app.tcss"
@@ -170,7 +171,7 @@ class TcptopApp(App[TcptopError]):
         allow_close: bool = False,
         resolver: Resolver | None = None,
         settings: Settings | None = None,
-        box: Box | None = None,
+        flight_config: FlightConfig | None = None,
     ) -> None:
         environment = dict(os.environ)  # Textual takes NO_COLOR out, and would make colours it does not know grey
         if not environment.get("NO_COLOR"):
@@ -214,9 +215,9 @@ class TcptopApp(App[TcptopError]):
         self._named = self._settings.names
         self._renaming = False
         self._at_first = self._chosen()
-        self._box = box
-        self._flight = Flight()
-        self._alarm = Alarm(box.trigger if box is not None else None)
+        self._flight: FlightRecorder | None = None
+        if flight_config is not None:
+            self._flight = FlightRecorder(flight_config, lambda why: self.post_message(self.Alarmed(why)))
         self.poller = feed(self._publish, self._fail, delay_s)
 
     def run_screen(self) -> TcptopError | None:
@@ -351,10 +352,8 @@ class TcptopApp(App[TcptopError]):
         if not self._told:
             self._told = True
             self.post_message(self.Published())
-        if self._box is not None:
-            self._flight.add(flows.snapshot)
-            if why := self._alarm.look(flows):
-                self.post_message(self.Alarmed(why))
+        if self._flight is not None:
+            self._flight.observe(flows)
 
     def _fail(self, error: TcptopError) -> None:
         self.post_message(self.Died(error))
@@ -689,7 +688,7 @@ class TcptopApp(App[TcptopError]):
             return
         self._paused = not self._paused
         # The source uses its arrays again at its second next poll: a picture that stays needs its own.
-        self._show(make(keep(self._shown.flows), self._spec) if self._paused else self._newest)
+        self._show(make(copy_flows(self._shown.flows), self._spec) if self._paused else self._newest)
 
     def action_delay(self, steps: int) -> None:
         """The next longer or shorter of the usual delays."""
@@ -754,15 +753,17 @@ class TcptopApp(App[TcptopError]):
 
     async def _save_flight(self, why: str) -> None:
         """In a thread, from what is kept now. ``why``: it was not asked for by a key."""
-        kept, time_s = self._flight.frames(), time.time()
+        flight, time_s = self._flight, time.time()
+        if flight is None:
+            self._notice("there is no flight recorder here")
+            return
+        frames = flight.frames()
         try:
-            if self._box is None:
-                raise Failed("there is no flight recorder here", "")
-            path = await asyncio.to_thread(save, kept, self._box, bool(why), time_s)
+            path = await asyncio.to_thread(flight.save, frames, bool(why), time_s)
         except Failed as error:
             self._notice(error.message)
         else:
-            lasted = text.duration(kept[-1].at_s - kept[0].at_s)
+            lasted = text.duration(frames[-1].at_s - frames[0].at_s)
             self._notice(f"saved {with_tilde(path)}: the last {lasted}{', ' + why if why else ''}")
 
     def action_own_cost(self) -> None:

@@ -101,7 +101,7 @@ LATER = (
     "rich.traceback",
     "sqlite3",
     "tcptop_ops.filters",
-    "tcptop_ops.recording",
+    "tcptop_ops.recording.writer",
     "tcptop_ops.settings_text",
     "tomlkit",
 )

@@ -16,11 +16,11 @@ from textual.widget import Widget
 from tcptop_ops import keymap
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.player import SPEEDS, Player
-from tcptop_ops.poller import Worker
-from tcptop_ops.replay import Reader
+from tcptop_ops.polling.worker import Worker
+from tcptop_ops.recording.index import TickIndex, worst_moments
+from tcptop_ops.recording.player import SPEEDS, Player
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.settings import Settings
-from tcptop_ops.tape import Tape, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View
 from tcptop_ops.widgets.keys import bindings
@@ -32,7 +32,7 @@ class Recording:
     """What is played. ``reader`` is called in the thread that plays; ``lead_s`` and ``window_s``: see Player."""
 
     reader: Callable[[], Reader]
-    tape: Tape
+    index: TickIndex
     tracker: Callable[[], Tracker]
     lead_s: float
     window_s: float
@@ -40,9 +40,9 @@ class Recording:
     again: bool = False
 
 
-def _day(tape: Tape) -> str:
+def _day(index: TickIndex) -> str:
     try:
-        return f"of {datetime.fromtimestamp(float(tape.time[0])):%Y-%m-%d}"
+        return f"of {datetime.fromtimestamp(float(index.time[0])):%Y-%m-%d}"
     except (ValueError, OverflowError, OSError):
         return "of some day"
 
@@ -79,13 +79,13 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
             host=host,
             settings=settings,
         )
-        self._status = replace(self._status, replayed=_day(recording.tape))
+        self._status = replace(self._status, replayed=_day(recording.index))
 
     def _feed(self, publish: Callable[[Flows], None], fail: Callable[[TcptopError], None], _: float) -> Worker:
         played = self._recording
         self._player = Player(
             played.reader,
-            played.tape,
+            played.index,
             played.tracker,
             played.lead_s,
             played.window_s,
@@ -105,7 +105,7 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
 
     def bars(self) -> Iterable[Widget]:
         """Where it stands."""
-        yield TimeBar(self._recording.tape, self._drawn, id="time")
+        yield TimeBar(self._recording.index, self._drawn, id="time")
 
     def clock_ns(self, now: View) -> int:
         """That of this process: a recording goes fast and slow, and back."""
@@ -176,13 +176,13 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
 
     def action_to_end(self) -> None:
         """To the last tick."""
-        self.action_go(len(self._recording.tape) - 1)
+        self.action_go(len(self._recording.index) - 1)
 
     def action_worst(self) -> None:
         """To the worst moment, then the next worst, and after the last of them the first again."""
         at = next(self._worst, None)
         if at is None:
-            self._worst = iter(worst_moments(self._recording.tape))
+            self._worst = iter(worst_moments(self._recording.index))
             at = next(self._worst, None)
         if at is None:
             self._notice("nothing was sent again in this recording")

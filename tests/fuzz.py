@@ -26,8 +26,10 @@ import numpy as np
 from tcptop_ops import filters, netlink, settings_text, view
 from tcptop_ops.columns import BY_NAME, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.export import json_line, table
 from tcptop_ops.filter_grammar import FilterError, parse
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.snapshot import Records
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, request
 from tcptop_ops.tracker import Flows, Tracker
@@ -452,7 +454,7 @@ def netlink_try() -> Try:
         if rng.random() < 0.2 and read is reads[0]:
             flows = Tracker().update(SockDiagSource(diag).poll())
             made = view.make(flows, columns)
-            if not (table(made, None) + json_line(made, {}, {})).isascii():
+            if not (table(made, None) + json_line(made, HostDescription("host", "6"), {})).isascii():
                 raise ValueError("not ASCII")
         return "read"
 

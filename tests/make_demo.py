@@ -18,17 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tcptop_ops import demo, poller
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.recording import Host, Writer, held
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.polling import schedule
+from tcptop_ops.polling.observers import copy_flows
+from tcptop_ops.recording import demo
+from tcptop_ops.recording.writer import Writer
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Noted
 from tcptop_ops.tracker import Tracker
 from tests.lab import End, Lab, Link, Traffic, run
 
 TICKS = 90
-HOST = Host(host="shop-1.example", kernel="6.18.0", program="demo")
+HOST = HostDescription(host="shop-1.example", kernel="6.18.0", program="demo")
 OURS, OURS6 = "192.0.2.10", "2001:db8::10"
 APP = "192.0.2.21"
 VISITORS = ((77, "50mbit"), (78, "30mbit"), (14, "80mbit"))
@@ -260,9 +263,9 @@ def make(path: Path) -> None:
             day = _play(stage)
             tracker = Tracker()
             with contextlib.closing(Writer(str(fresh), HOST)) as writer:
-                ticks = poller.ticks(disguised, tracker, 1.0, threading.Event(), TICKS)
+                ticks = schedule.ticks(disguised, tracker, 1.0, threading.Event(), TICKS)
                 for number, flows in enumerate(ticks, 1):
-                    writer.write(held(flows))
+                    writer.write(copy_flows(flows))
                     day.reach(number)
     _shut(fresh)
     fresh.replace(path)

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.poller import Poller
+from tcptop_ops.polling.poller import Poller
 from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.sockdiag import close_connection, sockid
 from tcptop_ops.source import Noted

@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import cli, doctor, source
+from tcptop_ops import doctor, source
 from tcptop_ops.bpf import probe
 from tcptop_ops.bpf.launch import Options
+from tcptop_ops.cli import front_ends, main, standard_output
 from tcptop_ops.columns import OUTPUT
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.own_cost import Meter
@@ -212,7 +213,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSource]]:
     sources: list[FakeSource] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(source, "open_source", lambda *_, **__: sources[0])
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     yield sources
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -220,7 +221,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSource]]:
 
 def test_the_source_is_closed_at_the_end(opened: list[FakeSource], capsys: pytest.CaptureFixture[str]) -> None:
     opened.append(FakeSource([snapshot(0, []), snapshot(1, [flow(1, bytes_acked=700)])]))
-    assert cli.main(["--json", "-d", "0.1", "--once"]) == 0
+    assert main.main(["--json", "-d", "0.1", "--once"]) == 0
     assert opened[0].closed
     out = capsys.readouterr().out
     assert json.loads(out)["connections"][0]["tx_bytes_per_s"] == 700
@@ -228,7 +229,7 @@ def test_the_source_is_closed_at_the_end(opened: list[FakeSource], capsys: pytes
 
 def test_the_source_is_closed_after_a_failure(opened: list[FakeSource], capsys: pytest.CaptureFixture[str]) -> None:
     opened.append(Broken([snapshot(0, [])]))
-    status = cli.main(["--batch", "-d", "0.1"])
+    status = main.main(["--batch", "-d", "0.1"])
     assert opened[0].closed
     out, err = capsys.readouterr()
     assert out == ""
@@ -238,26 +239,26 @@ def test_the_source_is_closed_after_a_failure(opened: list[FakeSource], capsys: 
 def test_order_and_columns_reach_the_output(opened: list[FakeSource], capsys: pytest.CaptureFixture[str]) -> None:
     rows = [flow(1, srtt_us=20), flow(2, srtt_us=10), flow(3, srtt_us=30)]
     opened.append(FakeSource([snapshot(0, rows), snapshot(1, rows)]))
-    assert cli.main(["--batch", "--once", "-d", "0.1", "-s", "srtt:asc", "-c", "cookie,srtt"]) == 0
+    assert main.main(["--batch", "--once", "-d", "0.1", "-s", "srtt:asc", "-c", "cookie,srtt"]) == 0
     body = [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]]
     assert body == [["COOKIE", "SRTT"], ["2", "10us"], ["1", "20us"], ["3", "30us"]]
 
 
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: f"7.8 of {name}")
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == "tcptop-ops 7.8 of tcptop-ops\n"
 
 
 def test_explain_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--explain", "rto-stall"]) == 0
+    assert main.main(["--explain", "rto-stall"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("rto-stall, a cause\n---")
     assert printed.err == ""
 
 
 def test_explain_of_an_unknown_word_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert_told(cli.main(["--explain", "lossy"]), capsys.readouterr().err, 2, "nothing is known of 'lossy'")
+    assert_told(main.main(["--explain", "lossy"]), capsys.readouterr().err, 2, "nothing is known of 'lossy'")
 
 
 def test_version_of_what_is_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,14 +266,14 @@ def test_version_of_what_is_not_installed(capsys: pytest.CaptureFixture[str], mo
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    assert_told(cli.main(["--version"]), capsys.readouterr().err, 1, "not installed")
+    assert_told(main.main(["--version"]), capsys.readouterr().err, 1, "not installed")
 
 
 @pytest.mark.parametrize(("error", "status"), [(Failed, 1), (Usage, 2), (Unsupported, 3), (TcptopError, 1)])
 def test_status_of_each_error(error: type[TcptopError], status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.tell(error("it\nbroke\x1b[31m", "mend\tit")) == status
+    assert standard_output.tell(error("it\nbroke\x1b[31m", "mend\tit")) == status
     assert capsys.readouterr().err == "tcptop-ops: it broke?[31m\nhint: mend it\n"
-    cli.tell(error("no hint"))
+    standard_output.tell(error("no hint"))
     assert capsys.readouterr().err == "tcptop-ops: no hint\n"
 
 
@@ -280,13 +281,13 @@ def test_interrupted_while_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupt)
-    assert cli.main([]) == 0
+    monkeypatch.setattr(main, "run", interrupt)
+    assert main.main([]) == 0
 
 
 def test_what_it_costs() -> None:
     meter = Meter()
-    own = cli.own_figures(meter, time.perf_counter())
+    own = front_ends.own_figures(meter, time.perf_counter())
     assert own.keys() == {"cpu_pct", "rss_bytes", "view_ms"}
     assert own["cpu_pct"] >= 0
     assert own["rss_bytes"] > 1_000_000
@@ -301,12 +302,12 @@ def test_a_filter_reaches_the_outputs(
 ) -> None:
     rows = [flow(1, srtt_us=10, pid=7), flow(2, srtt_us=20, pid=8), flow(3, srtt_us=30, pid=9, name=b"sshd")]
     opened += [FakeSource([snapshot(0, rows), snapshot(1, rows)]) for _ in range(2)]
-    assert cli.main(["--json", "--once", "-d", "0.1", *option]) == 0
+    assert main.main(["--json", "--once", "-d", "0.1", *option]) == 0
     tick = json.loads(capsys.readouterr().out)
     assert [row["cookie"] for row in tick["connections"]] == [2]
     assert tick["totals"]["connections"] == 3
     opened.pop(0)
-    assert cli.main(["--batch", "--once", "-d", "0.1", "-c", "cookie", *option]) == 0
+    assert main.main(["--batch", "--once", "-d", "0.1", "-c", "cookie", *option]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]] == [["COOKIE"], ["2"]]
 
 
@@ -339,11 +340,11 @@ def test_the_doctor(
 ) -> None:
     checks = (doctor.Check("bcc", "missing", "none", "get it"),)
     monkeypatch.setattr(doctor, "report", lambda facts: doctor.Report(works, checks if facts == "facts" else ()))
-    assert cli.main(["--doctor", "--cgroup", "web"]) == status
+    assert main.main(["--doctor", "--cgroup", "web"]) == status
     out, err = capsys.readouterr()
     assert "missing  bcc  none\n              -> get it\n" in out
     assert err == ""
-    assert cli.main(["--json", "--doctor"]) == status
+    assert main.main(["--json", "--doctor"]) == status
     told = json.loads(capsys.readouterr().out)
     assert (told["schema"], told["works"], told["checks"][0]["name"]) == ("tcptop-ops/doctor/1", works, "bcc")
     assert examined == [Options(cgroup="web"), Options()]

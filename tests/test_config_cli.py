@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops import cli
+from tcptop_ops.cli.main import settings_of
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import commented_defaults, parse
 from tests.test_cli import assert_told
@@ -20,7 +20,7 @@ DRIVER = """
 import pwd, sys
 home = sys.argv.pop(1)
 pwd.getpwuid = lambda uid: pwd.struct_passwd(("", "", uid, 1, "", home, ""))
-from tcptop_ops.cli import main
+from tcptop_ops.cli.main import main
 sys.exit(main())
 """
 """The program, where this is the home of every user: root's is the password file's, whatever HOME says."""
@@ -115,7 +115,7 @@ def test_the_printed_file_is_taken(home: Path) -> None:
 def test_tomlkit_is_imported_only_where_there_is_a_file(home: Path) -> None:
     probe = DRIVER.replace(
         "sys.exit(main())",
-        "from tcptop_ops.cli import settings_of\nsettings_of(False)\nprint('tomlkit' in sys.modules)",
+        "from tcptop_ops.cli.main import settings_of\nsettings_of(False)\nprint('tomlkit' in sys.modules)",
     )
     for text, found in (("", "False\n"), ("delay = 2\n", "True\n")):
         if text:
@@ -132,5 +132,5 @@ def test_unread_it_is_saved_to_all_the_same(home: Path, monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     path = placed(home, "nonsense")
-    assert cli.settings_of(skip=True) == Settings()
-    assert cli.settings_of(skip=True).path == path
+    assert settings_of(skip=True) == Settings()
+    assert settings_of(skip=True).path == path

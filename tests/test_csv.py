@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import cli
+from tcptop_ops.cli import front_ends, main
 from tcptop_ops.columns import DEFAULT, OUTPUT, find, parse_list
-from tcptop_ops.csv_output import header, rows
-from tcptop_ops.export import WIDEST, connections
+from tcptop_ops.outputs.csv_rows import header, rows
+from tcptop_ops.outputs.json_lines import connections
+from tcptop_ops.outputs.text_table import WIDEST
 from tcptop_ops.signals import Stop
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
@@ -105,12 +106,12 @@ def played(monkeypatch: pytest.MonkeyPatch) -> FakeSource:
     made = FakeSource([snapshot(second, [flow(1)]) for second in range(4)])
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     return made
 
 
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[list[str]]:
-    assert cli.main([*argv, "-d", "0.1"]) == 0
+    assert main.main([*argv, "-d", "0.1"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     return [line.rstrip("\r").split(",") for line in out.splitlines()]
@@ -130,7 +131,7 @@ def test_the_program_prints_the_columns_that_it_is_asked_for(
 
 
 def test_a_table_that_nobody_looks_at_has_all_columns(played: FakeSource, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--batch", "--once", "-d", "0.1"]) == 0
+    assert main.main(["--batch", "--once", "-d", "0.1"]) == 0
     titles = capsys.readouterr().out.splitlines()[1].split()
     assert titles == [column.title.split(" ")[0] for column in OUTPUT]
     assert played.closed
@@ -141,8 +142,8 @@ def test_a_table_on_a_terminal_has_what_fits(
 ) -> None:
     titles = {}
     for width in (40, 80, 200):
-        monkeypatch.setattr(cli, "terminal_width", lambda width=width: width)
-        assert cli.main(["--batch", "--once", "-d", "0.1"]) == 0
+        monkeypatch.setattr(front_ends, "terminal_width", lambda width=width: width)
+        assert main.main(["--batch", "--once", "-d", "0.1"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= width
         titles[width] = lines[1].split()

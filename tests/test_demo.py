@@ -14,16 +14,17 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from tcptop_ops import demo
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.replay import Reader
-from tcptop_ops.tape import worst_moments
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.recording import demo
+from tcptop_ops.recording.index import worst_moments
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.tracker import Tracker
 
 ON_ITS_OWN = (
     "import sys\n"
     "for name in ('bcc', 'tcptop_ops.bpf.source', 'tcptop_ops.bpf.loader'): sys.modules[name] = None\n"
-    "from tcptop_ops.cli import main\n"
+    "from tcptop_ops.cli.main import main\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )
 
@@ -52,16 +53,16 @@ def test_each_tick_can_be_read_and_it_shows_what_can_go_wrong() -> None:
             bad = flows.live.rates["score"] >= 20
             found |= {CAUSES[code].name for code in np.unique(flows.live.rates["cause"][bad]).tolist()}
             ticks += 1
-        assert ticks == len(reader.tape) >= 80
-        assert 10 < worst_moments(reader.tape)[0] < len(reader.tape) - 10
-        assert reader.host == {"host": "shop-1.example", "kernel": "6.18.0"}
+        assert ticks == len(reader.index) >= 80
+        assert 10 < worst_moments(reader.index)[0] < len(reader.index) - 10
+        assert reader.host == HostDescription("shop-1.example", "6.18.0", "demo")
     wanted = {"loss", "rto-stall", "dead-peer", "bufferbloat", "peer-not-reading", "syn-unanswered", "accept-queue"}
     assert wanted <= found
 
 
 def test_nothing_of_the_machine_is_in_it() -> None:
     with closing(Reader(str(demo.PATH))) as reader:
-        told = b"".join(zlib.decompress(reader.frame(tick)) for tick in reader.tape.number.tolist())
+        told = b"".join(zlib.decompress(reader.frame(tick)) for tick in reader.index.number.tolist())
     with closing(sqlite3.connect(f"{demo.PATH.as_uri()}?immutable=1", uri=True)) as db:
         told += "\n".join(db.iterdump()).encode()
     here = [platform.node()] if len(platform.node()) > 5 else []  # a short one is found in any bytes

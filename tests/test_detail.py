@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops.app import TcptopApp
-from tcptop_ops.poller import polled
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.snapshot import (
     COUNTERS,
     HAPPENING,

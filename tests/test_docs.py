@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops import explain
-from tcptop_ops.arguments import parser, read, resolve
+from tcptop_ops.cli.arguments import parser, read, resolve
 from tcptop_ops.errors import Usage
 from tcptop_ops.filters import FilterError
 

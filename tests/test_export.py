@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops.columns import OUTPUT, find, parse_list
-from tcptop_ops.export import callbacks, connections, json_line, json_object, table
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.operators import OPERATORS
+from tcptop_ops.outputs.json_lines import callbacks, connections, json_line, json_object
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.snapshot import COUNTERS
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
 from tests.fakes import BOOT_NS, HOSTILE, finals, flow, scrambled, snapshot
 
-HOST = {"host": "box", "kernel": "6.12.0"}
+HOST = HostDescription("box", "6.12.0")
 OWN = {"cpu_pct": 0.5, "rss_bytes": 1000, "view_ms": 0.1}
 TOP = [
     "schema",

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import cli, source
-from tcptop_ops.arguments import parse
+from tcptop_ops import source
+from tcptop_ops.cli import main
+from tcptop_ops.cli.arguments import parse
 from tcptop_ops.signals import Stop
 from tests.fakes import FakeSource, flow, snapshot
 
@@ -21,7 +22,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeSource]:
     sources: list[FakeSource] = []
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     monkeypatch.setattr(source, "open_source", lambda *_, **__: sources[0])
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     return sources
 
 
@@ -32,7 +33,7 @@ def third_tick_is_bad() -> FakeSource:
 
 
 def run(*argv: str) -> int:
-    return cli.main(["-d", "0.1", *argv])
+    return main.main(["-d", "0.1", *argv])
 
 
 @pytest.mark.parametrize("output", ["--json", "--csv", "--batch"])

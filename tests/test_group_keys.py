@@ -8,7 +8,7 @@ import pytest
 from textual.widgets import OptionList
 
 from tcptop_ops.app import TcptopApp
-from tcptop_ops.arguments import parse, read, resolve
+from tcptop_ops.cli.arguments import parse, read, resolve
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Usage
 from tcptop_ops.groups import KEYS

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from tcptop_ops import filters, groups
 from tcptop_ops.columns import COLUMNS, Column, find, parse_list
-from tcptop_ops.export import json_object, table
 from tcptop_ops.groups import KEYS, Groups, census, put_together
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import GROUPS
 from tcptop_ops.snapshot import Direction, Origin, State
 from tcptop_ops.tracker import Flows, Tracker
@@ -448,8 +450,9 @@ def test_json_has_connections_whatever_they_are_grouped_by() -> None:
     flows = flows_of(flow(1), flow(2), flow(3, name=b"curl"))
     view = make(flows, Spec(group="process"))
     plain = make(flows, replace(view.spec, group="none"))
-    assert json_object(view, {}, {}) == json_object(plain, {}, {})
-    assert [row["cookie"] for row in json_object(view, {}, {})["connections"]] == [1, 2, 3]
+    host = HostDescription("box", "6.12.0")
+    assert json_object(view, host, {}) == json_object(plain, host, {})
+    assert [row["cookie"] for row in json_object(view, host, {})["connections"]] == [1, 2, 3]
 
 
 def test_every_column_says_how_it_is_put_together() -> None:

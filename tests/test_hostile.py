@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -23,9 +24,11 @@ from tcptop_ops import format as text
 from tcptop_ops.__main__ import forget_working_directory
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import WIDEST, json_line, table
 from tcptop_ops.filters import compile
-from tcptop_ops.poller import polled
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import WIDEST, table
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
@@ -120,7 +123,7 @@ def test_one_endless_name_does_not_make_every_line_endless() -> None:
 
 def test_json_has_the_names_and_no_control_characters() -> None:
     flows = flows_of(NAMES)
-    host = {"host": "\x1b[2J\udcff数", "kernel": "6\ud800"}
+    host = HostDescription("\x1b[2J\udcff数", "6\ud800")
     line = json_line(view_of(flows, NAMED), host, OWN)
     assert is_harmless(line.removesuffix("\n"))
     told = json.loads(line)
@@ -172,7 +175,7 @@ def test_any_names(names: list[bytes]) -> None:
     rows = table(view, None).splitlines()[1:-1]
     assert all(map(is_harmless, rows))
     assert len({len(row) for row in rows}) == 1
-    told = json.loads(json_line(view, {"host": os.fsdecode(names[0])}, OWN))
+    told = json.loads(json_line(view, HostDescription(os.fsdecode(names[0]), "6"), OWN))
     assert [row["process"] for row in told["connections"]] == [name.decode("utf-8", "replace") for name in names]
 
 
@@ -196,7 +199,9 @@ def trap(tmp_path: Path) -> Path:
     package = made / "tcptop_ops"
     package.mkdir()
     (package / "__init__.py").write_text(sprung)
-    (package / "cli.py").write_text("def main():\n    return 77\n")
+    (package / "cli").mkdir()
+    (package / "cli" / "__init__.py").write_text(sprung)
+    (package / "cli" / "main.py").write_text("def main():\n    return 77\n")
     (made / "startup").write_text(f"touch {str(made / 'SPRUNG')!r}\n")
     return made
 
@@ -214,7 +219,7 @@ def checkout(tmp_path: Path) -> Path:
     lib = next(place.glob("lib/python*/site-packages"))
     (lib / "installed.pth").write_text(f"{TOP}\n{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     script = place / "bin" / "tcptop-ops"
-    script.write_text(f"#!{sys.executable}\nimport sys\nfrom tcptop_ops.cli import main\nsys.exit(main())\n")
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom tcptop_ops.cli.main import main\nsys.exit(main())\n")
     script.chmod(0o755)
     (place / ".in-vain-run").touch()
     stamp = f'root="{made}"; . "$root/.ci/bootstrap.sh"; stamp >"$venv/.stamp-run"'
@@ -263,9 +268,7 @@ def test_the_console_script_runs_nothing_of_the_directory(trap: Path, checkout: 
 
 def test_the_module_runs_nothing_of_the_directory(trap: Path, checkout: Path) -> None:
     """But for a package of the same name, which would be run in its place."""
-    for file in sorted((trap / "tcptop_ops").iterdir()):
-        file.unlink()
-    (trap / "tcptop_ops").rmdir()
+    shutil.rmtree(trap / "tcptop_ops")
     assert told([str(checkout / ".venv/bin/python"), "-m", "tcptop_ops"], trap)["schema"] == "tcptop-ops/1"
     assert not is_sprung(trap)
 

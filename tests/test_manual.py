@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops import manual
-from tcptop_ops.arguments import parser
+from tcptop_ops.cli import manual
+from tcptop_ops.cli.arguments import parser
 from tcptop_ops.columns import BY_NAME, COLUMNS
 from tcptop_ops.keymap import KEYS
 
@@ -31,7 +31,7 @@ def tool(name: str) -> str:
 def test_what_is_checked_in_is_what_is_made(kind: str) -> None:
     made = manual.MAKERS[kind](parser())
     name = manual.FILE_NAMES[kind]
-    assert (DOCS / name).read_text() == made, f"python -m tcptop_ops.manual {kind} > docs/man/{name}"
+    assert (DOCS / name).read_text() == made, f"python -m tcptop_ops.cli.manual {kind} > docs/man/{name}"
     assert made.isascii()
 
 

@@ -16,22 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import arguments, cli, metrics_server
+from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
-from tcptop_ops.metrics import (
-    DIMENSIONS,
-    EDGES_S,
-    LONGEST_LABEL,
-    MOST_SERIES,
-    OTHER,
-    TOP,
-    Family,
-    Histogram,
-    Metrics,
-    Own,
-    count_series,
-)
-from tcptop_ops.metrics_server import MeasuredTracker, Server
+from tcptop_ops.outputs import metrics_server
+from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram, count_series
+from tcptop_ops.outputs.metric_groups import DIMENSIONS, LONGEST_LABEL, OTHER, TOP
+from tcptop_ops.outputs.metrics_server import MetricsServer
+from tcptop_ops.outputs.openmetrics import MOST_SERIES, Metrics, Own
 from tcptop_ops.signals import Stop
 from tcptop_ops.snapshot import COUNTERS, State
 from tcptop_ops.tracker import Tracker
@@ -55,7 +46,7 @@ class Watched:
         return self.take(snapshot(self.seconds, flows, **rest))
 
     def take(self, at: Any) -> Watched:
-        self.families = self.metrics.take(self.tracker.update(at), OWN)
+        self.families = self.metrics.add(self.tracker.update(at), OWN)
         return self
 
     def family(self, name: str) -> dict[tuple[str, ...], Any]:
@@ -286,7 +277,7 @@ def test_what_is_missing_is_told_with_the_way_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unsupported):
         metrics_server.require_client()
-    assert cli.main(["--json", "--metrics", "9464", "--source", "sockdiag"]) == 3
+    assert main.main(["--json", "--metrics", "9464", "--source", "sockdiag"]) == 3
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("tcptop-ops: --metrics needs the Python package prometheus_client\nhint: pipx install ")
@@ -324,14 +315,13 @@ def test_a_wrong_address(text: str) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[Server, int]]:
+def server() -> Iterator[tuple[MetricsServer, int]]:
     """One that has had a tick; and its port."""
     pytest.importorskip("prometheus_client")
-    made = Server("127.0.0.1", 0)
+    made = MetricsServer("127.0.0.1", 0)
     port = int(made.start().rpartition(":")[2].partition("/")[0])
     with closing(made):
-        tracker = MeasuredTracker(Tracker(), made.publish)
-        tracker.update(snapshot(0, [flow(1)]))
+        made.observe(Tracker().update(snapshot(0, [flow(1)])))
         yield made, port
 
 
@@ -349,7 +339,7 @@ def get(port: int, path: str = "/metrics", method: str = "GET", **headers: str) 
     return int(head.split(" ")[1]), head, body
 
 
-def test_what_is_served(server: tuple[Server, int]) -> None:
+def test_what_is_served(server: tuple[MetricsServer, int]) -> None:
     _, port = server
     status, head, body = get(port)
     assert status == 200
@@ -366,15 +356,15 @@ def test_what_is_served(server: tuple[Server, int]) -> None:
     assert ask(port, b"\x16\x03\x01\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_new_tick_is_served(server: tuple[Server, int]) -> None:
+def test_a_new_tick_is_served(server: tuple[MetricsServer, int]) -> None:
     made, port = server
     get(port)
-    made.publish(Tracker().update(snapshot(0, [flow(1), flow(2), flow(3)])))
+    made.observe(Tracker().update(snapshot(0, [flow(1), flow(2), flow(3)])))
     assert 'tcptop_sockets{state="ESTAB"} 3.0\n' in get(port)[2]
 
 
 def test_before_the_first_tick() -> None:
-    with closing(Server("127.0.0.1", 0)) as made:
+    with closing(MetricsServer("127.0.0.1", 0)) as made:
         port = int(made.start().rpartition(":")[2].partition("/")[0])
         assert get(port)[0] == 503
 
@@ -393,12 +383,12 @@ def test_before_the_first_tick() -> None:
     ],
 )
 def test_a_web_page_that_calls_this_host_its_own_gets_nothing(
-    host: str, status: int, server: tuple[Server, int]
+    host: str, status: int, server: tuple[MetricsServer, int]
 ) -> None:
     assert get(server[1], Host=host)[0] == status
 
 
-def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[Server, int]) -> None:
+def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[MetricsServer, int]) -> None:
     _, port = server
     with ExitStack() as stack:
         silent = [
@@ -413,14 +403,14 @@ def test_who_is_silent_or_endless_keeps_nobody_out(server: tuple[Server, int]) -
     assert get(port)[0] == 200
 
 
-def test_who_is_slow_is_put_out(server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_slow_is_put_out(server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "DEADLINE_S", 0.05)
     with socket.create_connection(("127.0.0.1", server[1]), 20) as client:
         client.sendall(b"GET ")
         assert client.recv(1) == b""
 
 
-def test_who_does_not_read_is_let_go(server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_is_let_go(server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch) -> None:
     made, port = server
     monkeypatch.setattr(metrics_server, "DEADLINE_S", 0.2)
     monkeypatch.setattr(metrics_server.Page, "text", lambda *_: ("text/plain", b"x" * 50_000_000))
@@ -429,28 +419,28 @@ def test_who_does_not_read_is_let_go(server: tuple[Server, int], monkeypatch: py
         wait_until(lambda: not made._clients, 20, "the client being let go")
 
 
-def test_a_closed_server_listens_no_longer(server: tuple[Server, int]) -> None:
+def test_a_closed_server_listens_no_longer(server: tuple[MetricsServer, int]) -> None:
     made, port = server
     made.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 20)
 
 
-def test_a_port_that_is_taken_is_told(server: tuple[Server, int]) -> None:
+def test_a_port_that_is_taken_is_told(server: tuple[MetricsServer, int]) -> None:
     with pytest.raises(Failed, match=f"cannot serve metrics at 127.0.0.1:{server[1]}: Address already in use$"):
-        Server("127.0.0.1", server[1]).start()
+        MetricsServer("127.0.0.1", server[1]).start()
 
 
 def test_the_source_is_closed_where_the_port_is_taken(
-    server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tcptop_ops import source
 
     made = FakeSource([snapshot(0, [flow(1)])])
     monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
-    assert cli.main(["--json", "--metrics", str(server[1])]) == 1
+    assert main.main(["--json", "--metrics", str(server[1])]) == 1
     assert made.closed
     assert "Address already in use" in capsys.readouterr().err
 
@@ -463,10 +453,10 @@ def test_without_a_terminal_and_an_output_it_only_serves(
 
     made = FakeSource([snapshot(second, [flow(1)]) for second in range(3)])
     monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
-    monkeypatch.setattr(cli, "begin_early", lambda *_: None)
+    monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    assert cli.main(["--metrics", "0", "-n", "2", "-d", "0.1"]) == 0
+    assert main.main(["--metrics", "0", "-n", "2", "-d", "0.1"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("tcptop-ops: metrics at http://127.0.0.1:")

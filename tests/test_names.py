@@ -15,12 +15,14 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
-from tcptop_ops.arguments import read, resolve
-from tcptop_ops.cli import _batch_writer
+from tcptop_ops.cli.arguments import read, resolve
+from tcptop_ops.cli.front_ends import _table_formatter
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import json_line, table
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, keys, shower
 from tcptop_ops.names import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System, for_outputs
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.tracker import Flows, Tracker
@@ -33,6 +35,7 @@ from tests.screens import next_tick, text_of
 from tests.test_app import app_of, running
 
 PATIENCE_S = 20
+HOST = HostDescription("box", "6.12.0")
 
 
 def key(address: str) -> Key:
@@ -470,7 +473,7 @@ def test_a_table_has_names_and_json_has_none() -> None:
         ["*:ssh", "-"],
         ["10.2.0.78:4711", "4711"],
     ]
-    assert json_line(named, {}, {}) == json_line(view, {}, {})
+    assert json_line(named, HOST, {}) == json_line(view, HOST, {})
 
 
 def test_a_table_does_not_wait_for_ever() -> None:
@@ -508,8 +511,8 @@ def test_the_option_beats_the_file_and_json_is_not_asked() -> None:
 def test_batch_names_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tcptop_ops.names.System", Asked)
     view = make(flows_of(PEERS[0]), Spec(columns=parse_list("peer")))
-    assert "10.2.0.1:443" in _batch_writer(names=False)(view, {})
-    assert "alpha.example.com:https" in _batch_writer(names=True)(view, {})
+    assert "10.2.0.1:443" in _table_formatter(with_names=False)(view, {})
+    assert "alpha.example.com:https" in _table_formatter(with_names=True)(view, {})
 
 
 async def test_whether_there_are_names_can_be_saved() -> None:

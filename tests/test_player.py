@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
-from tcptop_ops.poller import Beat, Clock
-from tcptop_ops.recording import KEY_EVERY
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.polling.schedule import Clock, PollSchedule
+from tcptop_ops.recording.index import TickIndex, seconds_into, worst_moments
+from tcptop_ops.recording.key_frames import KEY_EVERY
+from tcptop_ops.recording.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.snapshot import SOCKET
-from tcptop_ops.tape import Tape, seconds_into, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
 from tests.test_recording import as_told, record, world
 
@@ -84,7 +85,7 @@ def playing(path: Path, **options: Any) -> Iterator[tuple[Player, Played]]:
     speed = options.pop("speed", None)
     player = Player(
         lambda: reader,
-        reader.tape,
+        reader.index,
         partial(Tracker, 20.0, 5.0),
         LEAD_S,
         20.0,
@@ -110,37 +111,37 @@ def playing(path: Path, **options: Any) -> Iterator[tuple[Player, Played]]:
 def linear(recorded: Path) -> list[Flows]:
     """What linear play shows, tick by tick."""
     with closing(ReplaySource(str(recorded), 0.0)) as source:
-        beat = Beat(source, Tracker(20.0, 5.0), Clock())
-        return [beat.tick() for _ in range(TICKS)]
+        schedule = PollSchedule(source, Tracker(20.0, 5.0), Clock())
+        return [schedule.tick() for _ in range(TICKS)]
 
 
-# --- the tape
+# --- the index
 
 
-def tape(trouble: list[float], times: list[float] | None = None) -> Tape:
+def index_of(trouble: list[float], times: list[float] | None = None) -> TickIndex:
     count = len(trouble)
     when = np.arange(count, dtype=float) if times is None else np.array(times)
-    return Tape(np.arange(count), np.arange(count) == 0, when, np.array(trouble, dtype=float))
+    return TickIndex(np.arange(count), np.arange(count) == 0, when, np.array(trouble, dtype=float))
 
 
 def test_the_worst_moments_lie_apart() -> None:
     trouble = [0.0] * 100
     trouble[50], trouble[52], trouble[10], trouble[90] = 9, 8, 5, 7
-    assert worst_moments(tape(trouble)) == [50, 90, 10]
-    assert worst_moments(tape([0.0] * 9)) == []
+    assert worst_moments(index_of(trouble)) == [50, 90, 10]
+    assert worst_moments(index_of([0.0] * 9)) == []
 
 
-def test_the_time_of_a_tape_never_goes_back() -> None:
+def test_the_time_of_an_index_never_goes_back() -> None:
     nan = float("nan")
-    assert seconds_into(tape([0] * 5, [100, 101, 90, nan, 103])).tolist() == [0, 1, 1, 1, 3]
-    assert seconds_into(tape([0] * 3, [nan, nan, nan])).tolist() == [0, 1, 2]
+    assert seconds_into(index_of([0] * 5, [100, 101, 90, nan, 103])).tolist() == [0, 1, 1, 1, 3]
+    assert seconds_into(index_of([0] * 3, [nan, nan, nan])).tolist() == [0, 1, 2]
 
 
 def test_trouble_is_the_scores_of_what_was_bad(recorded: Path, linear: list[Flows]) -> None:
     with closing(Reader(str(recorded))) as reader:
         scores = [np.concatenate([one.live.rates["score"], one.closed.rates["score"]]) for one in linear]
         wanted = [float(score[score >= 10].sum()) for score in scores]
-        assert reader.tape.trouble.tolist() == pytest.approx(wanted)
+        assert reader.index.trouble.tolist() == pytest.approx(wanted)
         assert max(wanted) > 0
 
 
@@ -153,8 +154,8 @@ def test_figures_that_are_none_are_no_trouble(recorded: Path, tmp_path: Path) ->
         db.execute("UPDATE tick SET score = -1 WHERE tick = 7")
         db.commit()
     with closing(Reader(str(path))) as reader:
-        assert np.isnan(reader.tape.time[5])
-        assert reader.tape.trouble[[5, 6, 7]].tolist() == [0, 0, 0]
+        assert np.isnan(reader.index.time[5])
+        assert reader.index.trouble[[5, 6, 7]].tolist() == [0, 0, 0]
 
 
 # --- playing

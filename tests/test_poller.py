@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.poller import DRAIN_S, Clock, Poller, Wake, keep, next_due, ticks
+from tcptop_ops.polling.observers import copy_flows
+from tcptop_ops.polling.poller import Poller
+from tcptop_ops.polling.schedule import DRAIN_S, Clock, Wake, next_due, ticks
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import FakeSource, flow, snapshot
@@ -98,8 +100,8 @@ def heard(source: FakeSource | Callable[[], FakeSource], clock: Clock, stop_afte
 
 def ended(poller: Poller) -> None:
     """Wait for the thread's end."""
-    poller._thread.join(30)
-    assert not poller._thread.is_alive()
+    poller._worker.thread.join(30)
+    assert not poller._worker.thread.is_alive()
 
 
 def test_ticks_start_one_delay_after_the_baseline() -> None:
@@ -265,7 +267,7 @@ def test_what_cannot_be_opened_is_told() -> None:
 
 def test_kept_flows_do_not_change_with_the_source() -> None:
     shot = snapshot(0, [flow(1, name=b"before")])
-    kept = keep(Tracker().update(shot))
+    kept = copy_flows(Tracker().update(shot))
     shot.sockets["cookie"] = 9
     shot.owners["name"] = b"after"
     assert kept.live.sockets["cookie"].tolist() == [1]

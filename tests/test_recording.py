@@ -24,21 +24,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import frames
-from tcptop_ops.arguments import parse
+from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.export import json_object
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.poller import Beat, Clock, ticks
-from tcptop_ops.recording import KEY_EVERY, Host, Recorded, RecordedTracker, Recorder, Wanted, Writer
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
+from tcptop_ops.recording import codec
+from tcptop_ops.recording.key_frames import KEY_EVERY
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.recorder import Recorder, RecordingOptions
+from tcptop_ops.recording.replay_source import ReplaySource
+from tcptop_ops.recording.writer import Writer
 from tcptop_ops.snapshot import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET, Snapshot, State
 from tcptop_ops.source import Over
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
 
-HOST = Host("web-3", "6.18.0", "0.1.0")
+HOST = HostDescription("web-3", "6.18.0", "0.1.0")
 MUTATIONS = 2000
 DOCS = Path(__file__).parents[1] / "docs" / "recordings.md"
 
@@ -50,7 +54,7 @@ def same(one: Snapshot, other: Snapshot) -> None:
         if isinstance(here, (np.ndarray, np.void)):
             assert np.shape(here) == np.shape(there), field.name
             assert np.asarray(here).dtype == np.asarray(there).dtype, field.name
-            one_bytes, other_bytes = (frames.bytes_of(np.asarray(part)).tobytes() for part in (here, there))
+            one_bytes, other_bytes = (codec.bytes_of(np.asarray(part)).tobytes() for part in (here, there))
             assert one_bytes == other_bytes, field.name
         else:
             assert here == there, field.name
@@ -101,7 +105,7 @@ def test_a_frame_gives_back_every_bit(seeds: list[int]) -> None:
     replayed: Snapshot | None = None
     for at, seed in enumerate(seeds):
         now = chaos(seed, float(at), before)
-        replayed = frames.decode(frames.encode(now, before), replayed)
+        replayed = codec.decode(codec.encode(now, before), replayed)
         same(replayed, now)
         before = now
 
@@ -111,10 +115,10 @@ def test_rows_that_did_not_change_take_no_room() -> None:
     many = [flow(cookie, last_sent_us=cookie * 4000, timer_us=0) for cookie in range(1, 2001)]
     before = snapshot(0, many)
     later = [fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000} for fields in many]
-    assert len(frames.encode(snapshot(1, later), before)) < 300
+    assert len(codec.encode(snapshot(1, later), before)) < 300
     later[7]["bytes_acked"] = 77
-    one = frames.encode(snapshot(1, later), before)
-    same(frames.decode(one, before), snapshot(1, later))
+    one = codec.encode(snapshot(1, later), before)
+    same(codec.decode(one, before), snapshot(1, later))
 
 
 def world(seconds: int) -> Snapshot:
@@ -138,27 +142,33 @@ def world(seconds: int) -> Snapshot:
     return snapshot(seconds, rows, ended, counters=counters, opened=1, users={0: "root"})
 
 
-def record(path: Path, shots: list[Snapshot], **wanted: Any) -> tuple[list[Flows], Recorder]:
+def recording_to(path: Path, **options: Any) -> Recorder:
+    """One that is open."""
+    recorder = Recorder(RecordingOptions(str(path), **options), HOST)
+    recorder.open()
+    return recorder
+
+
+def record(path: Path, shots: list[Snapshot], **options: Any) -> tuple[list[Flows], Recorder]:
     """What was live."""
-    recorder = Recorder(Wanted(str(path), **wanted), HOST)
-    source = Recorded(FakeSource(shots), recorder)
-    tracker = RecordedTracker(20.0, 5.0, recorder)
-    with closing(source):
+    recorder = recording_to(path, **options)
+    source, tracker = FakeSource(shots), Tracker(20.0, 5.0)
+    with closing(recorder):
         live = []
         for _ in shots:
-            live.append(Beat(source, tracker, Clock()).tick())
+            live.append(PollSchedule(source, tracker, Clock(), (recorder,)).tick())
             wait_for_room(recorder)
     return live, recorder
 
 
 def wait_for_room(recorder: Recorder) -> None:
     """So that no tick is left out, however slow the disk is; one that has ended takes none."""
-    while recorder._queue.qsize() > 1 and not recorder._ended:
+    while recorder._queue.qsize() > 1 and not recorder._has_ended:
         threading.Event().wait(0.001)
 
 
 def as_told(flows: Flows) -> Any:
-    told = json_object(make(flows, Spec()), {"host": "h", "kernel": "k"}, {})
+    told = json_object(make(flows, Spec()), HostDescription("h", "k"), {})
     del told["self"]
     return told
 
@@ -169,16 +179,16 @@ def test_what_is_played_is_what_was_live(tmp_path: Path) -> None:
     live, recorder = record(tmp_path / "r", shots)
     assert recorder.notes == ()
     with closing(ReplaySource(str(tmp_path / "r"), 0.0)) as source:
-        assert source.host == {"host": "web-3", "kernel": "6.18.0"}
-        beat = Beat(source, Tracker(20.0, 5.0), Clock())
+        assert source.host == HOST
+        schedule = PollSchedule(source, Tracker(20.0, 5.0), Clock())
         for flows, shot in zip(live, shots, strict=True):
-            played = beat.tick()
+            played = schedule.tick()
             same(played.snapshot, shot)
             assert (make(played, Spec()).order == make(flows, Spec()).order).all()
             assert as_told(played) == as_told(flows)
         with pytest.raises(Over):
-            beat.tick()
-    assert Reader(str(tmp_path / "r")).tape.is_key.sum() == 2
+            schedule.tick()
+    assert Reader(str(tmp_path / "r")).index.is_key.sum() == 2
 
 
 def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
@@ -196,11 +206,12 @@ def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from tests.test_recording import HOST, world
-from tcptop_ops.recording import Writer, held
+from tcptop_ops.recording.writer import Writer
+from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):
-    writer.write(held(tracker.update(world(second))))
+    writer.write(copy_flows(tracker.update(world(second))))
     print(second, flush=True)
 """
 
@@ -257,26 +268,25 @@ def test_a_tick_that_is_too_large_for_the_ring_ends_the_recording(tmp_path: Path
     assert len(live) == 3
     [note] = recorder.notes
     assert "too much for --record-size" in note
-    assert len(Reader(str(tmp_path / "r")).tape) == 1
+    assert len(Reader(str(tmp_path / "r")).index) == 1
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_monitor(tmp_path: Path) -> None:
-    recorder = Recorder(Wanted(str(tmp_path / "r")), HOST)
-    source = Recorded(FakeSource([world(second) for second in range(200)]), recorder)
+    recorder = recording_to(tmp_path / "r")
+    source = FakeSource([world(second) for second in range(200)])
     assert recorder._writer is not None
     recorder._writer._db.execute("PRAGMA max_page_count = 16")  # as SQLite tells a disk that is full: SQLITE_FULL
-    tracker = RecordedTracker(20.0, 5.0, recorder)
-    beat = Beat(source, tracker, Clock())
-    with closing(source):
+    schedule = PollSchedule(source, Tracker(20.0, 5.0), Clock(), (recorder,))
+    with closing(recorder):
         for _ in range(200):
-            flows = beat.tick()
+            flows = schedule.tick()
             wait_for_room(recorder)
     assert flows.tick == 199
     assert flows.snapshot.notes == recorder.notes
     assert len(recorder.notes) == 1
     assert "full" in recorder.notes[0]
     with closing(Reader(str(tmp_path / "r"))) as reader:
-        assert 1 <= len(reader.tape) < 200
+        assert 1 <= len(reader.index) < 200
         assert all(shot is not None for shot in reader.snapshots())
 
 
@@ -284,13 +294,12 @@ def test_a_slow_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     goes_on = threading.Event()
     write = Writer.write
     monkeypatch.setattr(Writer, "write", lambda self, flows: (goes_on.wait(30), write(self, flows)))
-    recorder = Recorder(Wanted(str(tmp_path / "r")), HOST)
+    recorder = recording_to(tmp_path / "r")
     shots = [world(second) for second in range(30)]
-    source = Recorded(FakeSource(shots), recorder)
-    beat = Beat(source, RecordedTracker(20.0, 5.0, recorder), Clock())
-    with closing(source):
+    schedule = PollSchedule(FakeSource(shots), Tracker(20.0, 5.0), Clock(), (recorder,))
+    with closing(recorder):
         for _ in shots:
-            flows = beat.tick()
+            flows = schedule.tick()
         assert re.search(r"too slow for \d+ ticks", flows.snapshot.notes[-1])
         goes_on.set()
     times = [shot.time for shot in shots]
@@ -303,7 +312,7 @@ def test_a_slow_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
 def test_for_a_while_and_from_a_match_on(tmp_path: Path) -> None:
     shots = [world(second) for second in range(20)]
     _, recorder = record(tmp_path / "a", shots, seconds=5.0)
-    assert len(Reader(str(tmp_path / "a")).tape) == 6
+    assert len(Reader(str(tmp_path / "a")).index) == 6
     assert "its time is over" in recorder.notes[0]
     record(tmp_path / "b", shots, trigger=compiled("retrans_segs >= 8"))
     with closing(ReplaySource(str(tmp_path / "b"))) as source:
@@ -351,7 +360,7 @@ def test_it_needs_no_kernel() -> None:
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "for name in ('fcntl', 'pwd', 'grp', 'ctypes', 'resource', 'termios', 'psutil'): sys.modules[name] = None\n"
-        "import tcptop_ops.replay\n"
+        "import tcptop_ops.recording.replay_source\n"
         "assert not any(name.startswith('tcptop_ops.bpf') for name in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], check=False)
@@ -447,15 +456,15 @@ def test_mutations_of_what_is_in_a_frame() -> None:
     """Past the checksum of the stream."""
     rng = np.random.default_rng(21)
     before, now = world(3), world(4)
-    whole = zlib.decompress(frames.encode(now, before))
+    whole = zlib.decompress(codec.encode(now, before))
     damaged = 0
     for _ in range(MUTATIONS):
         mutated = bytearray(whole)
         for at in rng.integers(0, len(whole), int(rng.integers(1, 9))).tolist():
             mutated[at] = int(rng.integers(0, 256))
         try:
-            Tracker().update(frames.decode(zlib.compress(bytes(mutated), 1), before))
-        except frames.Damaged:
+            Tracker().update(codec.decode(zlib.compress(bytes(mutated), 1), before))
+        except codec.Damaged:
             damaged += 1
     assert damaged
 

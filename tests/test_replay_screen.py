@@ -16,11 +16,11 @@ from textual.pilot import Pilot
 from tcptop_ops import keymap
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.errors import Failed
-from tcptop_ops.player import lead_s
-from tcptop_ops.replay import Reader
+from tcptop_ops.recording.index import PlaybackState, TickIndex
+from tcptop_ops.recording.player import lead_s
+from tcptop_ops.recording.reader import Reader
 from tcptop_ops.replay_app import Recording, ReplayApp
 from tcptop_ops.settings import Settings
-from tcptop_ops.tape import Playing, Tape
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS
@@ -43,7 +43,7 @@ def app_of(path: Path, **options: Any) -> ReplayApp:
     reader = Reader(str(path))
     recording = Recording(
         lambda: reader,
-        reader.tape,
+        reader.index,
         partial(Tracker, 20.0, 5.0),
         lead_s(20.0, 5.0),
         20.0,
@@ -98,7 +98,7 @@ async def test_each_key_goes_where_it_says(recorded: Path) -> None:
 
 async def test_the_worst_moments_one_after_the_other(recorded: Path) -> None:
     app = app_of(recorded)
-    trouble = app.player.tape.trouble
+    trouble = app.player.index.trouble
     async with running(app) as pilot:
         await pilot.press("W")
         await until(pilot, lambda: place(app) == int(trouble.argmax()))
@@ -246,23 +246,25 @@ async def test_a_damaged_one_ends_with_its_error(damaged: Path) -> None:
 # --- the bar alone
 
 
-def tape(trouble: list[float]) -> Tape:
+def index_of(trouble: list[float]) -> TickIndex:
     count = len(trouble)
-    return Tape(np.arange(count), np.arange(count) == 0, np.arange(count, dtype=float), np.array(trouble, dtype=float))
+    return TickIndex(
+        np.arange(count), np.arange(count) == 0, np.arange(count, dtype=float), np.array(trouble, dtype=float)
+    )
 
 
 def test_each_cell_is_as_much_time_and_shows_its_worst_tick() -> None:
-    found = track(tape([0, 0, 25, 0, 0, 0, 100, 0, 0, 0]), 5)
+    found = track(index_of([0, 0, 25, 0, 0, 0, 100, 0, 0, 0]), 5)
     assert found.first.tolist() == [0, 2, 4, 6, 8]
     assert found.trouble.round(2).tolist() == [0.0, 0.5, 0.0, 1.0, 0.0]
-    assert track(tape([5]), 8).trouble.max() == 1.0
-    assert len(track(tape([0.0] * 3), 50).first) == 50
+    assert track(index_of([5]), 8).trouble.max() == 1.0
+    assert len(track(index_of([0.0] * 3), 50).first) == 50
 
 
 @pytest.mark.parametrize("drawn", [ASCII, BLOCKS])
 def test_its_signs_are_those_of_the_terminal(drawn: Any) -> None:
-    made = TimeBar(tape([0, 0, 9, 99] * 25), drawn)
-    made._playing = Playing(50, is_playing=False, speed=2.0)
+    made = TimeBar(index_of([0, 0, 9, 99] * 25), drawn)
+    made._playing = PlaybackState(50, is_playing=False, speed=2.0)
     [line] = made.make_lines(80, 1)
     text = "".join(span.text for span in line)
     assert len(text) == 80

@@ -16,16 +16,17 @@ import tcptop_ops
 from tcptop_ops import readers
 from tcptop_ops.columns import OUTPUT, Column
 from tcptop_ops.diagnosis import CAUSES, LIMITS
-from tcptop_ops.export import SCHEMA, json_line, totals
 from tcptop_ops.filters import NAMES
+from tcptop_ops.host_description import HostDescription
 from tcptop_ops.operators import OPERATORS
+from tcptop_ops.outputs.json_lines import SCHEMA, json_line, totals
 from tcptop_ops.snapshot import STATE_NAMES
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
-FILE = Path(tcptop_ops.__file__).with_name("schema.json")
-HOST = {"host": "box", "kernel": "6.12.0"}
+FILE = Path(tcptop_ops.__file__).with_name("outputs") / "schema.json"
+HOST = HostDescription("box", "6.12.0")
 OWN = {"cpu_pct": 0.5, "rss_bytes": 1000, "view_ms": 0.1}
 
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ from textual.renderables.background_screen import BackgroundScreen
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
-from tcptop_ops.poller import polled
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.tracker import Tracker

@@ -14,8 +14,8 @@ import pytest
 from textual.keys import _character_to_key
 
 from tcptop_ops import keynames, settings_file
-from tcptop_ops.arguments import Arguments, read, resolve
-from tcptop_ops.cli import spec_of
+from tcptop_ops.cli.arguments import Arguments, read, resolve
+from tcptop_ops.cli.front_ends import spec_of
 from tcptop_ops.columns import DEFAULT, OUTPUT, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.keymap import KEYS

@@ -1,4 +1,4 @@
-# fish completion for tcptop-ops. Made by python -m tcptop_ops.manual fish; changes belong there.
+# fish completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual fish; changes belong there.
 
 function __tcptop_ops_columns
     set -l value (commandline -ct | string replace -r -- '^--columns=' '')

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import format as text
-from tcptop_ops.tape import Playing, Tape, seconds_into
+from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
 from tcptop_ops.widgets.graphs import Pencil
 from tcptop_ops.widgets.lines import Lines, Span, Spans
 
@@ -29,19 +29,19 @@ class Track:
     trouble: NDArray[np.float64]
 
 
-def track(tape: Tape, cells: int) -> Track:
+def track(index: TickIndex, cells: int) -> Track:
     """Divide a recording into ``cells`` cells of equal time.
 
     The trouble of a cell is a square root, so that one bad connection is visible beside fifty.
     """
-    seconds = seconds_into(tape)
-    share = seconds / seconds[-1] if seconds[-1] > 0 else np.zeros(len(tape))
+    seconds = seconds_into(index)
+    share = seconds / seconds[-1] if seconds[-1] > 0 else np.zeros(len(index))
     cell = np.minimum((share * cells).astype(np.intp), cells - 1)
     first = np.searchsorted(cell, np.arange(cells))
     worst = np.zeros(cells)
-    np.maximum.at(worst, cell, np.sqrt(tape.trouble))
+    np.maximum.at(worst, cell, np.sqrt(index.trouble))
     top = worst.max()
-    return Track(np.minimum(first, len(tape) - 1), worst / top if top > 0 else worst)
+    return Track(np.minimum(first, len(index) - 1), worst / top if top > 0 else worst)
 
 
 def speed_of(speed: float) -> str:
@@ -59,16 +59,16 @@ class TimeBar(Lines):
     }
     """
 
-    def __init__(self, tape: Tape, drawn: Pencil, *, id: str | None = None) -> None:
+    def __init__(self, index: TickIndex, drawn: Pencil, *, id: str | None = None) -> None:
         """Take the recording and the characters to draw with."""
         super().__init__(id=id)
-        self._tape = tape
+        self._index = index
         self._drawn = drawn
-        self._seconds = seconds_into(tape)
-        self._playing = Playing()
-        self._track = track(tape, 1)
+        self._seconds = seconds_into(index)
+        self._playing = PlaybackState()
+        self._track = track(index, 1)
 
-    def show(self, playing: Playing) -> None:
+    def show(self, playing: PlaybackState) -> None:
         """Show this position and speed."""
         self._playing = playing
         self.redraw()
@@ -77,7 +77,7 @@ class TimeBar(Lines):
         """Return one line; the position, then the track, are left out where there is no room."""
         at, now = self._playing.at, self._playing
         sign = "> " if now.is_playing else "||"
-        day = self._tape.time[at]
+        day = self._index.time[at]
         clock = time.strftime("%H:%M:%S", time.localtime(day)) if math.isfinite(day) and 0 <= day < 2**35 else ""
         left = f" {sign} {speed_of(now.speed):<5} {clock} "
         whole = text.duration(self._seconds[-1])
@@ -92,7 +92,7 @@ class TimeBar(Lines):
         if room < LEAST_TRACK:
             return ()
         if len(self._track.first) != room:
-            self._track = track(self._tape, room)
+            self._track = track(self._index, room)
         here = int(np.searchsorted(self._track.first, self._playing.at, side="right")) - 1
         spans = []
         for cell, (first, trouble) in enumerate(zip(self._track.first.tolist(), self._track.trouble, strict=True)):

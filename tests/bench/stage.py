@@ -14,7 +14,7 @@ import numpy as np
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find
-from tcptop_ops.poller import polled
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tcptop_ops import diagnosis, poller, view
-from tcptop_ops.export import connections
+from tcptop_ops import diagnosis, view
+from tcptop_ops.outputs.json_lines import connections
+from tcptop_ops.polling import schedule
 from tcptop_ops.tracker import Flows
 from tests.lab import Lab, Link, Traffic
 from tests.live.watch import Watch
@@ -57,7 +58,7 @@ class Stage:
             self._start_crowd()
         self.watch = Watch(self.cgroup)
         self._stop = threading.Event()
-        self._ticks = poller.ticks(self.watch.source, self.watch.tracker, 1.0, self._stop)
+        self._ticks = schedule.ticks(self.watch.source, self.watch.tracker, 1.0, self._stop)
 
     def _start_crowd(self) -> None:
         link = self.lab.link("left", "right")

@@ -12,7 +12,7 @@ import pytest
 
 from tcptop_ops import view
 from tcptop_ops.bpf import launch
-from tcptop_ops.export import connections
+from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
 from tcptop_ops.tracker import Flows, Tracker
 from tests.lab import Lab, in_netns

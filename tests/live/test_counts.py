@@ -12,7 +12,7 @@ import pytest
 from tcptop_ops.bpf import launch, source, syscall
 from tcptop_ops.endings import end_names
 from tcptop_ops.operators import OPERATORS
-from tcptop_ops.poller import ticks
+from tcptop_ops.polling.schedule import ticks
 from tcptop_ops.snapshot import EVENTS, FINAL
 from tcptop_ops.tracker import Flows, Tracker
 from tests.lab import Lab, LabError, Link, run, wait_until

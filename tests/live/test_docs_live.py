@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.arguments import read
-from tcptop_ops.demo import PATH as DEMO
+from tcptop_ops.cli.arguments import read
 from tcptop_ops.errors import Failed
-from tcptop_ops.replay import Reader
+from tcptop_ops.recording.demo import PATH as DEMO
+from tcptop_ops.recording.reader import Reader
 from tests.lab import wait_until
 from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
 from tests.live.test_metrics_live import answers, free_port

@@ -31,11 +31,12 @@ WITHOUT_CGROUPS = "".join(f"umount --lazy '{point}'\n" for point in leftovers.mo
 WITHOUT_BTF = "mount -t tmpfs none /sys/kernel/btf\n"
 AS_NOBODY = f"""
 import os, sys
-import tcptop_ops.app, tcptop_ops.bpf.probe, tcptop_ops.cli, tcptop_ops.export, tcptop_ops.poller
+import tcptop_ops.app, tcptop_ops.bpf.probe, tcptop_ops.cli.main
+import tcptop_ops.outputs.json_lines, tcptop_ops.polling.poller
 os.setgroups([])
 os.setresgid(*[{NOBODY}] * 3)
 os.setresuid(*[{NOBODY}] * 3)
-sys.exit(tcptop_ops.cli.main(sys.argv[1:]))
+sys.exit(tcptop_ops.cli.main.main(sys.argv[1:]))
 """
 """It imports first: root's Python may lie where nobody may look."""
 

@@ -15,8 +15,10 @@ from rich.cells import cell_len
 
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.export import json_line, table
-from tcptop_ops.poller import polled
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_line
+from tcptop_ops.outputs.text_table import table
+from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
@@ -77,7 +79,7 @@ def comm_of(pid: int) -> bytes:
 
 
 def test_json_tells_each_name(watch: Watch) -> None:
-    line = json_line(view_of(watch), {"host": "box", "kernel": "6"}, {})
+    line = json_line(view_of(watch), HostDescription("box", "6"), {})
     assert is_harmless(line.removesuffix("\n"))
     rows = clients(json.loads(line)["connections"])
     comms = [comm_of(row["pid"]) for row in rows]

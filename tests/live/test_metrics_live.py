@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.metrics import MOST_SERIES
+from tcptop_ops.outputs.openmetrics import MOST_SERIES
 from tests.lab import Lab, Link, wait_until
 from tests.live.started import ITERATES, ROOT, started, status
 

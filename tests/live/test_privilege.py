@@ -123,7 +123,7 @@ class Recorder:
 
 
 sys.meta_path.insert(0, Recorder())
-from tcptop_ops.cli import main
+from tcptop_ops.cli.main import main
 
 status = main()
 assert os.geteuid()

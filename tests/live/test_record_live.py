@@ -6,7 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ import pytest
 
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.export import json_object
-from tcptop_ops.poller import Beat, Clock, keep
-from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
-from tcptop_ops.replay import Reader, ReplaySource
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.outputs.json_lines import json_object
+from tcptop_ops.polling.observers import copy_flows
+from tcptop_ops.polling.schedule import Clock, PollSchedule
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.recorder import Recorder, RecordingOptions
+from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, make
 from tests.lab import Lab, Traffic, run, wait_until
 from tests.live.started import ROOT
 
-HOST = Host("here", "a kernel", "0")
+HOST = HostDescription("here", "a kernel", "0")
 COUNT = 400_009  # bytes
 LOSS_PERCENT = 5
 TICKS = 40
@@ -38,27 +42,28 @@ def load(lab: Lab, cgroup: Path) -> list[Traffic]:
     return [lab.client(link.a.ns, "send", COUNT, **options) for _ in range(4)]
 
 
-def recorded(path: Path, cgroup: Path) -> tuple[Recorder, Recorded, Beat]:
-    recorder = Recorder(Wanted(str(path)), HOST)
-    source = Recorded(SockOpsSource(Options(cgroup=str(cgroup), iterate="always")), recorder)
-    return recorder, source, Beat(source, RecordedTracker(20.0, 60.0, recorder), Clock())
+@contextmanager
+def recorded(path: Path, cgroup: Path) -> Iterator[tuple[Recorder, PollSchedule]]:
+    recorder = Recorder(RecordingOptions(str(path)), HOST)
+    with closing(SockOpsSource(Options(cgroup=str(cgroup), iterate="always"))) as source, closing(recorder):
+        recorder.open()
+        yield recorder, PollSchedule(source, Tracker(20.0, 60.0), Clock(), (recorder,))
 
 
 def told(flows: Flows) -> dict[str, Any]:
     """What --json tells, but for the monitor's own cost."""
-    found = json_object(make(flows, Spec()), {"host": "h", "kernel": "k"}, {})
+    found = json_object(make(flows, Spec()), HostDescription("h", "k"), {})
     del found["self"]
     return found
 
 
 def test_lossy_traffic_is_played_as_it_was(load: list[Traffic], cgroup: Path, tmp_path: Path) -> None:
-    recorder, source, beat = recorded(tmp_path / "r", cgroup)
     live: list[dict[str, Any]] = []
     orders: list[list[int]] = []
-    with closing(source):
+    with recorded(tmp_path / "r", cgroup) as (recorder, schedule):
 
         def lost() -> bool:
-            flows = keep(beat.tick())
+            flows = copy_flows(schedule.tick())
             live.append(told(flows))
             orders.append(make(flows, Spec()).order.tolist())
             wait_until(lambda: recorder._queue.qsize() < 2, what="the writer")
@@ -67,9 +72,9 @@ def test_lossy_traffic_is_played_as_it_was(load: list[Traffic], cgroup: Path, tm
         wait_until(lost, what="retransmits")
     assert recorder.notes == ()
     with closing(ReplaySource(str(tmp_path / "r"), 0.0)) as played:
-        beat = Beat(played, Tracker(20.0, 60.0), Clock())
+        schedule = PollSchedule(played, Tracker(20.0, 60.0), Clock())
         for was, order in zip(live, orders, strict=True):
-            flows = beat.tick()
+            flows = schedule.tick()
             assert make(flows, Spec()).order.tolist() == order
             assert told(flows) == was
 
@@ -90,8 +95,8 @@ def test_a_kill_under_load_loses_no_whole_tick(load: list[Traffic], cgroup: Path
     assert len(shots) >= 10
     assert all(shot is not None for shot in shots)
     with closing(ReplaySource(str(path), 0.0)) as played:
-        beat = Beat(played, Tracker(), Clock())
-        again = [told(beat.tick())["connections"] for _ in shots]
+        schedule = PollSchedule(played, Tracker(), Clock())
+        again = [told(schedule.tick())["connections"] for _ in shots]
     for line, connections in zip(lines, again[1:], strict=False):
         assert line["connections"] == json.loads(json.dumps(connections))
 
@@ -101,10 +106,9 @@ def test_a_full_disk_ends_the_recording_alone(load: list[Traffic], cgroup: Path,
     disk.mkdir()
     run(["mount", "-t", "tmpfs", "-o", "size=256k", "tct-full", str(disk)])
     try:
-        recorder, source, beat = recorded(disk / "r", cgroup)
-        with closing(source):
-            wait_until(lambda: beat.tick() and recorder.notes, what="the end of the recording")
-            after = [beat.tick() for _ in range(3)]
+        with recorded(disk / "r", cgroup) as (recorder, schedule):
+            wait_until(lambda: schedule.tick() and recorder.notes, what="the end of the recording")
+            after = [schedule.tick() for _ in range(3)]
         assert [flows.snapshot.notes[-1] for flows in after] == [recorder.notes[0]] * 3
         assert "full" in recorder.notes[0] or "disk" in recorder.notes[0]
         with closing(Reader(str(disk / "r"))) as reader:

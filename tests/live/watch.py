@@ -12,7 +12,7 @@ import numpy as np
 from tcptop_ops import view
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.export import connections
+from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.snapshot import Records
 from tcptop_ops.tracker import Flows, Tracker
 from tests.lab import Lab, Traffic, wait_until

@@ -1,4 +1,4 @@
-"""A recording on the screen: played, stopped, stepped through, and entered at any place."""
+"""A recording on the screen: played, paused, stepped through, and entered at any place."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from dataclasses import replace
 import numpy as np
 
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.fate import findings
-from tcptop_ops.poller import Clock, Told, Worker
-from tcptop_ops.replay import Reader, cannot_close, gap_s, lost, unreadable
+from tcptop_ops.polling.observers import complete
+from tcptop_ops.polling.schedule import Clock
+from tcptop_ops.polling.worker import ResultCallback, WorkerThread
+from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
+from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
 from tcptop_ops.snapshot import Records, Snapshot
-from tcptop_ops.tape import Playing, Tape, seconds_into
 from tcptop_ops.tracker import BAD_CLOSED_S, Flows, Tracker
 from tcptop_ops.window import sampled
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)
-"""Those of the keys; 0: without waiting."""
+"""Speeds that the keys choose from, as a multiple of the recorded one; 0: without waiting."""
 
 SLACK_S = 5.0
 MOST_LEAD = 300
-"""Ticks that are read before a place that is entered."""
+"""Ticks that are read before the goal of a jump, at most."""
 
 MOST_LATE_S = 0.5
+"""A tick that is later than this moves those after it: they are not made up for."""
+
 BETWEEN_ROUNDS_S = 2.0
+"""Between the last tick and the first, where a recording is played again and again."""
 
 CANT_LOOK = "a recording can't look closer: this connection has no story in it"
 CANT_MEASURE = "a recording can't measure what the program costs"
 
 
 def lead_s(window_s: float, closed_s: float) -> float:
-    """So many seconds before a tick tell on it: how long closed connections stay listed, and the window before that."""
+    """Return how many seconds before a tick have to be read to show it as linear play does.
+
+    It depends on the closed connections that are still listed, and they on the window before their end.
+    """
     return max(closed_s, BAD_CLOSED_S) + window_s + SLACK_S
 
 
-class Player(Worker):
-    """Plays a recording in its thread. What the keys ask for may be asked from another one, at any time.
-
-    ``lead_s``: so much before a place that is entered is read first, from a tick on at which the tracker's window
-    (``window_s``) took a sample when all was played.
-    ``lead`` is called for each tick that is read before a place that is entered (what graphs show of the time before),
-    and with None when such a lead begins. ``changed``: it stands at its end. ``again``: there it begins anew.
-    """
+class Player:
+    """A Worker that plays a recording: at its pace, by steps, and from any place."""
 
     def __init__(
         self,
         reader: Callable[[], Reader],
-        tape: Tape,
+        index: TickIndex,
         tracker: Callable[[], Tracker],
         lead_s: float,
         window_s: float,
@@ -62,23 +64,31 @@ class Player(Worker):
         again: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(publish, fail, clock)
+        """Take what opens the recording, its index, and what makes a fresh tracker. All callbacks run in the thread.
+
+        ``lead_s`` seconds before the goal of a jump are read first, from a tick on at which the tracker's window
+        (``window_s``) took a sample when all was played. ``lead`` gets each of those ticks (for the graphs of the time
+        before), and None where they begin. ``changed``: playing stopped at the end. ``again``: it restarts there.
+        """
         self._open = reader
         self._new_tracker = tracker
+        self._publish = publish
         self._lead = lead
         self._lead_s = lead_s
         self._changed = changed
         self._again = again
-        self.tape = tape
-        self._seconds = seconds_into(tape)
+        self._clock = clock or Clock()
+        self._worker = WorkerThread(self._work, fail)
+        self.index = index
+        self._seconds = seconds_into(index)
         self._starts = sampled(self._seconds, window_s)
         self._lock = threading.Lock()
-        self._state = Playing(speed=speed)
+        self._state = PlaybackState(speed=speed)
         self._goal: int | None = None
-        self._repeat = False
+        self._must_repeat = False
         self._watched = 0
-        self._measured = False
-        self._to_refuse: list[Told] = []
+        self._is_measured = False
+        self._to_refuse: list[ResultCallback] = []
         # Of the thread alone:
         self._tracker = tracker()
         self._coming: Iterator[tuple[int, Snapshot | None]] = iter(())
@@ -89,42 +99,50 @@ class Player(Worker):
         self._flows: Flows | None = None
         self._shown_at = 0.0  # of the clock
 
-    # --- what keys ask for
+    # --- from any thread
+
+    def start(self) -> None:
+        """See Worker."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """See Worker."""
+        self._worker.stop()
 
     @property
-    def state(self) -> Playing:
-        """How it stands, or will as soon as what was asked for is done."""
+    def state(self) -> PlaybackState:
+        """Where playing stands, or will stand as soon as what was asked for is done."""
         with self._lock:
             return self._state if self._goal is None else replace(self._state, at=self._goal)
 
     @property
     def seconds(self) -> float:
-        """How long it is, as it was recorded."""
+        """How long the recording is."""
         return float(self._seconds[-1])
 
     def toggle(self) -> None:
-        """Play, or stand; at the end: from the start."""
+        """Play, or pause; at the end: play from the start."""
         with self._lock:
             playing = not self._state.is_playing
-            if playing and self._goal is None and self._state.at >= len(self.tape) - 1:
+            if playing and self._goal is None and self._state.at >= len(self.index) - 1:
                 self._goal = 0
             self._state = replace(self._state, is_playing=playing)
-        self._wake.set()
+        self._worker.wake.set()
 
     def set_speed(self, speed: float) -> None:
-        """So many times as fast; 0: without waiting."""
+        """Play so many times as fast as it was recorded; 0: without waiting."""
         with self._lock:
             self._state = replace(self._state, speed=speed)
-        self._wake.set()
+        self._worker.wake.set()
 
     def step(self, ticks: int) -> None:
-        """So many ticks on, or back; then it stands."""
+        """Pause, and go so many ticks on, or back where that is negative."""
         with self._lock:
             self._state = replace(self._state, is_playing=False)
         self.go(self.state.at + ticks)
 
     def skip(self, seconds: float) -> None:
-        """So many seconds on, or back: at least a tick."""
+        """Go so many seconds on, or back where that is negative: a tick at least."""
         at = self.state.at
         wanted = self._seconds[at] + seconds
         if seconds > 0:
@@ -133,61 +151,61 @@ class Player(Worker):
             self.go(min(int(np.searchsorted(self._seconds, wanted, side="right")) - 1, at - 1))
 
     def go(self, at: int) -> None:
-        """To this place, as far as there is one."""
+        """Go to the tick at this place of the index, or to the first or last one."""
         with self._lock:
-            self._goal = min(max(at, 0), len(self.tape) - 1)
-        self._wake.set()
+            self._goal = min(max(at, 0), len(self.index) - 1)
+        self._worker.wake.set()
 
     def set_delay(self, delay_s: float) -> None:
-        """A recording has its own."""
+        """Do nothing: a recording has the delays that it was recorded with."""
 
     def watch(self, cookie: int) -> None:
-        """It can't be looked closer: a note says so."""
+        """Add a note to the tick, unless ``cookie`` is 0: a recording holds the details of what was watched then."""
         self._watched = cookie
         self._ask_again()
 
     def measure(self, on: bool) -> None:
-        """It can't be measured: a note says so."""
-        self._measured = on
+        """Add a note to the tick while ``on``: there is no program that could be measured."""
+        self._is_measured = on
         self._ask_again()
 
-    def close_connection(self, sock: Records, tell: Told) -> None:
-        """It can't be closed."""
+    def close_connection(self, sock: Records, tell: ResultCallback) -> None:
+        """Refuse: there is no connection."""
         with self._lock:
             self._to_refuse.append(tell)
-        self._wake.set()
+        self._worker.wake.set()
 
     def poll_now(self) -> None:
-        """The next tick."""
+        """Show the next tick, and pause there."""
         self.step(1)
 
     def _ask_again(self) -> None:
         with self._lock:
-            self._repeat = True
-        self._wake.set()
+            self._must_repeat = True
+        self._worker.wake.set()
 
-    # --- the thread
+    # --- in the thread
 
     def _work(self) -> None:
         with closing(self._open()) as reader:
             self._enter(reader, 0)
-            while not self._stop.is_set():
-                self._wake.clear()
+            while not self._worker.is_stopping():
+                self._worker.wake.clear()
                 self._refuse()
-                goal, repeat = self._wishes()
+                goal, repeat = self._requests()
                 if goal is not None:
                     self._enter(reader, goal)
                 elif repeat:
                     self._show_again()
                 elif (rest := self._rest_s()) is None or rest > 0:
-                    self._clock.wait(self._wake, 3600.0 if rest is None else rest)
+                    self._clock.wait(self._worker.wake, 3600.0 if rest is None else rest)
                 else:
                     self._next(reader)
 
-    def _wishes(self) -> tuple[int | None, bool]:
+    def _requests(self) -> tuple[int | None, bool]:
         with self._lock:
-            goal, repeat = self._goal, self._repeat
-            self._repeat = False
+            goal, repeat = self._goal, self._must_repeat
+            self._must_repeat = False
             return goal, repeat
 
     def _refuse(self) -> None:
@@ -197,7 +215,7 @@ class Player(Worker):
             tell(cannot_close())
 
     def _rest_s(self) -> float | None:
-        """Until the next tick; None where there is none to come."""
+        """Return the seconds until the next tick; None where playing is paused."""
         with self._lock:
             state = self._state
         if not state.is_playing:
@@ -207,13 +225,13 @@ class Player(Worker):
         return self._shown_at + self._gap_s(state.speed) - self._clock.now()
 
     def _gap_s(self, speed: float) -> float:
-        """Of the clock, from the tick on the screen to the next one."""
+        """Return the seconds of the clock from the tick on the screen to the next one."""
         if self._ahead is None or self._snapshot is None:
             return BETWEEN_ROUNDS_S
         return gap_s(self._snapshot, self._ahead[1]) / speed if speed else 0.0
 
     def _next(self, reader: Reader) -> None:
-        """The tick after the one that is shown. At the end: from the start, or it stands."""
+        """Show the tick after the one that is shown. At the end pause, or restart."""
         if self._ahead is None and not self._again:
             with self._lock:
                 self._state = replace(self._state, is_playing=False)
@@ -245,12 +263,15 @@ class Player(Worker):
         self._ahead = self._readable()
 
     def _led_to(self, reader: Reader, goal: int) -> tuple[int, Snapshot, Flows] | None:
-        """A fresh tracker, fed with what came before. None where nothing from there on can be read."""
+        """Feed a fresh tracker with the ticks before the goal and the goal; return that.
+
+        None where nothing from there on can be read.
+        """
         start = int(np.searchsorted(self._seconds, self._seconds[goal] - self._lead_s))
         start = max(min(start, goal), goal - MOST_LEAD, 0)
         start = int(self._starts[np.searchsorted(self._starts, start, side="right") - 1])
         self._tracker, self._ahead, self._snapshot = self._new_tracker(), None, None
-        self._coming = zip(range(start, len(self.tape)), reader.snapshots(start), strict=False)
+        self._coming = zip(range(start, len(self.index)), reader.snapshots(start), strict=False)
         self._lead(None)
         found = None
         while not self._is_outdated(goal) and (read := self._readable()) is not None:
@@ -262,9 +283,9 @@ class Player(Worker):
         return found
 
     def _is_outdated(self, goal: int) -> bool:
-        """Whether it is to be elsewhere, meanwhile, or to end."""
+        """Return whether another goal was asked for meanwhile, or the thread is to end."""
         with self._lock:
-            return self._stop.is_set() or self._goal not in (None, goal)
+            return self._worker.is_stopping() or self._goal not in (None, goal)
 
     def _arrived(self, goal: int) -> None:
         with self._lock:
@@ -278,16 +299,16 @@ class Player(Worker):
         return None
 
     def _noted(self, snapshot: Snapshot) -> Snapshot:
-        """With what it can't do, where that was asked for."""
+        """Add what a recording can't do, where that was asked for."""
         notes = [lost(len(self._lost))] if self._lost else []
         if self._watched and self._watched != snapshot.watched:
             notes.append(CANT_LOOK)
-        if self._measured:
+        if self._is_measured:
             notes.append(CANT_MEASURE)
         return replace(snapshot, notes=(*notes, *snapshot.notes)) if notes else snapshot
 
     def _place(self, at: int, due: float) -> None:
-        """Where it stands now. One that is a little late makes the next ones no later."""
+        """Set what is shown now. A tick that is a little late does not delay those after it."""
         with self._lock:
             self._state = replace(self._state, at=at)
         now = self._clock.now()
@@ -295,11 +316,11 @@ class Player(Worker):
 
     def _publish_flows(self, flows: Flows) -> None:
         self._shown += 1
-        self._flows = replace(flows, findings=tuple(findings(flows)), tick=self._shown)
+        self._flows = replace(complete(flows), tick=self._shown)
         self._publish(self._flows)
 
     def _show_again(self) -> None:
-        """The same tick, with other notes."""
+        """Publish the same tick with other notes."""
         if self._snapshot is not None and self._flows is not None:
             self._flows = replace(self._flows, snapshot=self._noted(self._snapshot))
             self._publish(self._flows)

@@ -1,4 +1,4 @@
-"""The recording that ships with the package (made by ``tests/make_demo.py``): where it is."""
+"""Where the recording is that comes with the package; ``tests/make_demo.py`` makes it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The man page and the completions of bash, zsh and fish, made from the option table that --help shows. Pure.
 
-``python -m tcptop_ops.manual man|bash|zsh|fish`` prints one; ``docs/man`` holds what it printed.
+``python -m tcptop_ops.cli.manual man|bash|zsh|fish`` prints one; ``docs/man`` holds what it printed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALUES = {
     "COLUMN[:asc|:desc]": "sort",
     "WORD": "words",
 }
-"""What may follow an option, by the name that --help gives it."""
+"""What may follow an option, by the name that --help gives it: what a completion offers."""
 
 
 class Option(NamedTuple):
@@ -52,7 +52,7 @@ class Section(NamedTuple):
 
 
 def sections(parser: argparse.ArgumentParser) -> tuple[Section, ...]:
-    """The option table of a parser, group by group, empty ones left out."""
+    """Return the option table of a parser, group by group, empty ones left out."""
     groups = ((group.title or "", group._group_actions) for group in parser._action_groups)
     return tuple(Section(title, tuple(map(_option, actions))) for title, actions in groups if actions)
 
@@ -72,7 +72,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:
 
 
 def _explained() -> tuple[str, ...]:
-    """All that has a page, aliases too, each once."""
+    """Return all words that --explain knows, aliases too, each once."""
     return tuple(dict.fromkeys([word.name for word in explain.words()] + list(BY_NAME)))
 
 
@@ -80,7 +80,7 @@ def _explained() -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Text as roff takes it literally: no escape, no request, hyphens that can be copied."""
+    """Escape a text so that roff prints it as it is: no escape, no request, hyphens that can be copied."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti").replace("^", "\\(ha")
     text = text.replace("'", "\\(aq").replace("`", "\\(ga").replace("\n", " ")
     return "\\&" + text if text[:1] == "." else text
@@ -160,9 +160,9 @@ EXAMPLES = (
 
 
 def man(parser: argparse.ArgumentParser) -> str:
-    """The page tcptop-ops(1), for man(7) macros."""
+    """Return the page tcptop-ops(1), in man(7) macros."""
     lines = [
-        '.\\" Made by python -m tcptop_ops.manual man; changes belong there.',
+        '.\\" Made by python -m tcptop_ops.cli.manual man; changes belong there.',
         f'.TH {NAME.upper()} 1 "" "{NAME}" "User Commands"',
         ".SH NAME",
         f"{_plain(NAME)} \\- which TCP connections are bad, whose they are, and why",
@@ -189,7 +189,7 @@ def man(parser: argparse.ArgumentParser) -> str:
 
 
 def keys_by_words() -> Mapping[str, list[str]]:
-    """What keys do: the keys that do it, as they are typed."""
+    """Return the keys, as they are typed, by what they do."""
     found: dict[str, list[str]] = {}
     for key in KEYS:
         found.setdefault(key.told or key.words, []).extend(map(_typed, key.keys.split(",")))
@@ -204,7 +204,7 @@ def _typed(key: str) -> str:
 
 # --- bash
 
-BASH = r"""# bash completion for tcptop-ops. Made by python -m tcptop_ops.manual bash; changes belong there.
+BASH = r"""# bash completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual bash; changes belong there.
 
 _tcptop_ops() {
     local columns='@COLUMNS@'
@@ -255,7 +255,7 @@ BASH_ACTIONS = {
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
-    """A completion that needs bash 4 and nothing else."""
+    """Return a completion that needs bash 4 and nothing else."""
     options = list(_options(parser))
     cases = [
         f"        {' | '.join(option.names)})\n            {_bash_action(option)}\n            ;;"
@@ -282,7 +282,7 @@ def _filled(template: str, **parts: str | list[str] | tuple[str, ...] | Mapping[
 # --- zsh
 
 ZSH = r"""#compdef tcptop-ops
-# zsh completion for tcptop-ops. Made by python -m tcptop_ops.manual zsh; changes belong there.
+# zsh completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual zsh; changes belong there.
 
 _tcptop-ops_columns() {
     local -a columns=(@COLUMNS@)
@@ -328,7 +328,7 @@ ZSH_ACTIONS = {
 
 
 def zsh(parser: argparse.ArgumentParser) -> str:
-    """A completion function, for a directory of fpath."""
+    """Return a completion function, for a directory of fpath."""
     lines = [f"        {line}" for option in _options(parser) for line in _zsh_lines(option)]
     return _filled(ZSH, COLUMNS=BY_NAME, WORDS=_explained(), OPTIONS=" \\\n".join(lines))
 
@@ -357,7 +357,7 @@ def _quoted(text: str) -> str:
 
 # --- fish
 
-FISH = r"""# fish completion for tcptop-ops. Made by python -m tcptop_ops.manual fish; changes belong there.
+FISH = r"""# fish completion for tcptop-ops. Made by python -m tcptop_ops.cli.manual fish; changes belong there.
 
 function __tcptop_ops_columns
     set -l value (commandline -ct | string replace -r -- '^--columns=' '')
@@ -388,13 +388,13 @@ FISH_ACTIONS = {
 
 
 def fish(parser: argparse.ArgumentParser) -> str:
-    """A completion for fish 3 and later."""
+    """Return a completion for fish 3 and later."""
     lines = (line for option in _options(parser) for line in _fish_lines(option))
     return _filled(FISH, COLUMNS=BY_NAME, OPTIONS="\n".join(lines))
 
 
 def _fish_lines(option: Option) -> Iterator[str]:
-    """A line for each long name; the short ones go with the first."""
+    """Yield a line for each long name; the short ones go with the first."""
     short = "".join(f" -s {name[1:]}" for name in option.names if not name.startswith("--"))
     for name in (name for name in option.names if name.startswith("--")):
         words = ["complete -c tcptop-ops" + short, f"-l {name[2:]}", _fish_action(option), "-d " + _fish(option.help)]
@@ -418,11 +418,11 @@ MAKERS: Mapping[str, Callable[[argparse.ArgumentParser], str]] = {"man": man, "b
 
 
 def main(argv: list[str]) -> int:
-    """Prints what is named; 2 where nothing of that name is made."""
-    from tcptop_ops.arguments import parser
+    """Print what is named, and return 0; 2 where nothing of that name is made."""
+    from tcptop_ops.cli.arguments import parser
 
     if len(argv) != 1 or argv[0] not in MAKERS:
-        sys.stderr.write(f"usage: python -m tcptop_ops.manual {'|'.join(MAKERS)}\n")
+        sys.stderr.write(f"usage: python -m tcptop_ops.cli.manual {'|'.join(MAKERS)}\n")
         return 2
     sys.stdout.write(MAKERS[argv[0]](parser()))
     return 0

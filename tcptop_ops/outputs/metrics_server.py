@@ -1,8 +1,8 @@
-"""The metrics of the last tick over HTTP, in the words of prometheus_client (the extra ``metrics`` of this package).
+"""The metrics of the last tick over HTTP, written by prometheus_client (the extra ``metrics`` of this package).
 
 A request is answered in a thread of its own from text that is made once a tick, at the first request for it: it never
-touches the source. Who is slow has DEADLINE_S in all; of MOST_CLIENTS at a time the eldest is put out for the next one,
-so that those who hold connections open keep nobody out.
+touches the source. A client has DEADLINE_S in all, however slow it is; of MOST_CLIENTS at a time the oldest is
+disconnected for the next one, so that those who hold connections open keep nobody out.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tcptop_ops.errors import Failed, Unsupported
-from tcptop_ops.metrics import EDGES_S, Family, Histogram, Metrics, Own
+from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
+from tcptop_ops.outputs.openmetrics import Metrics, Own
 from tcptop_ops.own_cost import resident_bytes
-from tcptop_ops.snapshot import Snapshot
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Flows
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -47,31 +47,17 @@ def require_client() -> None:
     import prometheus_client.openmetrics.exposition  # noqa: F401 - root may be needed to read them
 
 
-class MeasuredTracker(Tracker):
-    """A tracker whose flows are published."""
-
-    def __init__(self, tracker: Tracker, publish: Callable[[Flows], None]) -> None:
-        super().__init__()
-        self._tracker = tracker
-        self._publish = publish
-
-    def update(self, snapshot: Snapshot) -> Flows:
-        """See Tracker."""
-        flows = self._tracker.update(snapshot)
-        self._publish(flows)
-        return flows
-
-
 class Page:
-    """The answer of a tick, in either format: made once, by whoever asks first."""
+    """The answer of a tick, in either format: made once, at the first request for it."""
 
     def __init__(self, families: tuple[Family, ...]) -> None:
+        """Take what is told in it."""
         self._families = families
         self._made: dict[bool, tuple[str, bytes]] = {}
         self._lock = threading.Lock()
 
     def text(self, open_metrics: bool) -> tuple[str, bytes]:
-        """Its content type, and the text."""
+        """Return the content type, and the text."""
         with self._lock:
             if open_metrics not in self._made:
                 self._made[open_metrics] = exposition(self._families, open_metrics)
@@ -79,7 +65,7 @@ class Page:
 
 
 def exposition(families: tuple[Family, ...], open_metrics: bool) -> tuple[str, bytes]:
-    """Content type and text: OpenMetrics, or the older format of Prometheus."""
+    """Return content type and text: OpenMetrics, or the older format of Prometheus."""
     from prometheus_client import CollectorRegistry
     from prometheus_client import exposition as older
     from prometheus_client.openmetrics import exposition as newer
@@ -97,7 +83,7 @@ def exposition(families: tuple[Family, ...], open_metrics: bool) -> tuple[str, b
 
 
 def metric(family: Family) -> Metric:
-    """The same as an object of prometheus_client."""
+    """Return the same as an object of prometheus_client."""
     from prometheus_client import core
 
     made: Metric
@@ -121,25 +107,28 @@ def metric(family: Family) -> Metric:
     return made
 
 
-class Server:
-    """Serves what was published last, at one address."""
+class MetricsServer:
+    """A TickObserver that serves the metrics of the last tick, at one address."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, address: str, port: int) -> None:
+        """Take where to listen; port 0: any that is free. Nothing listens before ``start``."""
         self._address, self._port = address, port
         self._metrics = Metrics()
         self._page: Page | None = None
         self._listener: socket.socket | None = None
         self._is_over = threading.Event()
-        self._clients: dict[socket.socket, None] = {}  # the eldest first
+        self._clients: dict[socket.socket, None] = {}  # the oldest first
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="metrics", daemon=True)
 
-    def publish(self, flows: Flows) -> None:
-        """Count another tick, in the poller's thread."""
-        self._page = Page(self._metrics.take(flows, Own(time.process_time(), resident_bytes())))
+    def observe(self, flows: Flows) -> None:
+        """Count another tick, and serve it from now on."""
+        self._page = Page(self._metrics.add(flows, Own(time.process_time(), resident_bytes())))
 
     def start(self) -> str:
-        """Listen, in a thread of its own. The URL. Raises Failed. Once."""
+        """Listen, in a thread of its own, and return the URL. Once. Raises Failed where that can't be."""
         is_six = ":" in self._address
         family = socket.AF_INET6 if is_six else socket.AF_INET
         try:
@@ -161,7 +150,7 @@ class Server:
         return f"http://{f'[{self._address}]' if is_six else self._address}:{self._port}{PATH}"
 
     def close(self) -> None:
-        """Stop listening, and put out who is still there. Twice is fine."""
+        """Stop listening, and disconnect all clients. May be called twice."""
         self._is_over.set()
         listener, self._listener = self._listener, None
         if listener is None:
@@ -212,7 +201,7 @@ class Server:
             self._forget(client)
 
     def _answer(self, request: bytes) -> bytes:
-        """The whole answer to these lines, "" to none at all."""
+        """Return the whole answer to these lines, nothing to none at all."""
         first, *lines = request.decode("latin-1").split("\r\n")
         words = first.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -231,9 +220,10 @@ class Server:
         return _response("200 OK", body, kind, is_head=words[0] == "HEAD")
 
     def _is_meant(self, host: str) -> bool:
-        """Whether a client of the loopback address wrote that: a name of its own that leads here is a web page's trick.
+        """Return whether a request for this name may be answered.
 
-        (DNS rebinding: a browser on this host would read the answer for a page from elsewhere.)
+        On the loopback address only names of this host may: a name that a web page's owner made lead here would have
+        the browser on this host read the answer for that page (DNS rebinding).
         """
         if not ipaddress.ip_address(self._address).is_loopback:
             return True
@@ -249,7 +239,7 @@ def _hang_up(client: socket.socket) -> None:
 
 
 def _request(client: socket.socket, deadline: float) -> bytes:
-    """The lines before the empty one; nothing where it does not come, or not in time. Raises OSError."""
+    """Return the lines before the empty one; nothing where it does not come, or not in time. Raises OSError."""
     request = b""
     while b"\r\n\r\n" not in request:
         client.settimeout(max(deadline - time.monotonic(), 0.001))

@@ -13,21 +13,22 @@ from typing import Any
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import GROUP, Column, find
-from tcptop_ops.export import WIDEST, group_titles, moment
+from tcptop_ops.outputs.json_lines import moment
+from tcptop_ops.outputs.text_table import WIDEST, group_titles
 from tcptop_ops.view import View
 
 TIME = "time"
 
 
 def header(view: View) -> str:
-    """The line of names: ``time``, then the ids of the columns."""
+    """Return the line of names: ``time``, then the ids of the columns."""
     names = [column.id for column in view.spec.columns]
     of_groups = [] if view.groups is None else [GROUP.id, "connections"]
     return _lines([[TIME, *of_groups, *names]])
 
 
 def rows(view: View) -> str:
-    """One tick: a line for each row of the view, or for each group with its name and how many connections it has."""
+    """Return one tick: a line for each row of the view; for each group with its name and its number of connections."""
     fields = [_fields(view, column) for column in view.spec.columns]
     if view.groups is not None:
         names = [text.shorten(title, WIDEST) for title in group_titles(view)]
@@ -37,7 +38,7 @@ def rows(view: View) -> str:
 
 
 def _fields(view: View, column: Column) -> list[Any]:
-    """Of each row; None is written as nothing."""
+    """Return the value of each row; None is written as nothing."""
     if column.id in view.flows.snapshot.missing:
         return [None] * len(view)
     return [_harmless(column.plain(value)) for value in view.values(column)]

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcptop_ops.bpf.launch import ITERATE, Options
-from tcptop_ops.demo import PATH as DEMO
 from tcptop_ops.errors import Usage
+from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CALLBACKS = ("all", "every", "events")
 class Arguments:
     """What was asked for. ``columns`` None: the default set, as wide as the screen.
 
-    ``settings``: those of the file, beaten by the command line where it can say them too.
+    ``settings``: those of the file, overridden by the command line where that can say them too.
     """
 
     source: str
@@ -114,7 +114,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def _listening(text: str) -> tuple[str, int]:
-    """Of ``--metrics``: a port alone is one of the loopback address; any other address has to be written."""
+    """Return address and port of ``--metrics``: a port alone is one of the loopback address."""
     address, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text!r} has no port, such as 9464 or 127.0.0.1:9464")
@@ -135,7 +135,7 @@ def _pids(text: str) -> tuple[int, ...]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, as --help shows them."""
+    """Return the options, as --help shows them."""
     top = _Parser(
         prog="tcptop-ops",
         description="A top for TCP: which flows are bad, whose they are, and why.",
@@ -265,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """``-c -rto`` as ``-c=-rto``: argparse would take what is to be left out for an option."""
+    """Join ``-c -rto`` to ``-c=-rto``: argparse would take what is to be left out for an option."""
     joined: list[str] = []
     for word in argv:
         if joined and joined[-1] in ("-c", "--columns") and word[:1] == "-" and _is_column(word[1:].split(",")[0]):
@@ -282,13 +282,13 @@ def _is_column(name: str) -> bool:
 
 
 def parse(argv: list[str]) -> Arguments | None:
-    """The arguments; None when help or the version was asked for. Raises Usage."""
+    """Return the arguments; None when help or the version was asked for. Raises Usage."""
     given = read(argv)
     return None if given.help or given.version else resolve(given)
 
 
 def read(argv: list[str]) -> argparse.Namespace:
-    """The command line as it is written: columns are not looked up yet. Raises Usage.
+    """Return the command line as it is written: columns are not looked up yet. Raises Usage.
 
     ``help``: the text to write, where that is asked for, and nothing else then counts.
     """
@@ -306,7 +306,7 @@ def read(argv: list[str]) -> argparse.Namespace:
 
 
 def _require_sense(given: argparse.Namespace) -> None:
-    """Of the options about recordings. Raises Usage."""
+    """Raise Usage for options about recordings that exclude each other, or need another one."""
     for name in ("record_for", "record_size"):
         if getattr(given, name) is not None and given.record is None:
             raise Usage(f"--{name.replace('_', '-')} needs --record", "--record FILE says where to")
@@ -324,7 +324,7 @@ def _require_sense(given: argparse.Namespace) -> None:
 
 
 def kernel_options(given: argparse.Namespace) -> Options:
-    """What the kernel's side is asked for: known before the rest is looked up."""
+    """Return what the kernel's side is asked for: known before the rest is looked up."""
     return Options(
         given.cgroup,
         given.callbacks,
@@ -337,7 +337,9 @@ def kernel_options(given: argparse.Namespace) -> Options:
 
 
 def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Arguments:
-    """What ``read`` returned, with its columns; what was not given is as the settings have it, the defaults without.
+    """Return what ``read`` did as arguments, with columns and filters looked up.
+
+    What was not given is as the settings have it; without settings, as their defaults.
 
     Raises Usage. Imports numpy, which takes as long as all else here.
     """
@@ -376,13 +378,13 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
 
 
 def _output(given: argparse.Namespace) -> str:
-    """A check is for scripts: it opens no screen, and prints what it was asked for alone."""
+    """Return the name of the output. A check is for scripts: it opens no screen, and prints nothing by itself."""
     named = next((name for name in ("batch", "json", "csv") if getattr(given, name)), None)
     return named or ("screen" if given.fail_if is None else "none")
 
 
 def _duration(text: str | None) -> float | None:
-    """Of ``--record-for``, seconds. Raises Usage."""
+    """Return the seconds of ``--record-for``. Raises Usage."""
     if text is None:
         return None
     from tcptop_ops.filter_values import Misread, time_in
@@ -401,7 +403,7 @@ LEAST_RECORDING = 1_000_000
 
 
 def _size(text: str | None) -> int | None:
-    """Of ``--record-size``, bytes. Raises Usage."""
+    """Return the bytes of ``--record-size``. Raises Usage."""
     if text is None:
         return None
     from tcptop_ops.filter_values import Misread, size
@@ -415,12 +417,12 @@ def _size(text: str | None) -> int | None:
     return int(found)
 
 
-SAID_TWICE = ("delay", "window", "closed", "sort", "names", "mouse", "theme")
-"""What the file and the command line can say, under one name; --columns apart, which may change what the file says."""
+ALSO_SETTINGS = ("delay", "window", "closed", "sort", "names", "mouse", "theme")
+"""Settings that are options too, under one name; but for --columns, which may change what the file says."""
 
 
 def _group(given: argparse.Namespace, settings: Settings) -> str:
-    """That of the file is the screen's: it would hide connections from the readers of an output that never said so."""
+    """Return the key of the groups. That of the settings is for the screen alone: an output would hide connections."""
     if given.json:
         return "none"
     if given.group is not None:
@@ -430,11 +432,11 @@ def _group(given: argparse.Namespace, settings: Settings) -> str:
 
 def _filled(given: argparse.Namespace, settings: Settings) -> argparse.Namespace:
     told = {name: value for name, value in vars(given).items() if value is not None}
-    return argparse.Namespace(**vars(given) | {name: getattr(settings, name) for name in SAID_TWICE} | told)
+    return argparse.Namespace(**vars(given) | {name: getattr(settings, name) for name in ALSO_SETTINGS} | told)
 
 
 def _filter(text: str | None, pids: tuple[int, ...] | None) -> Filter | None:
-    """``--filter`` and ``--pid``, both where both are given. Raises FilterError."""
+    """Return the filter of ``--filter`` and ``--pid``: both where both are given. Raises FilterError."""
     if text is None and pids is None:
         return None
     from tcptop_ops.filters import both, compile, of_pids

@@ -1,4 +1,4 @@
-"""A Snapshot as bytes, told by how it differs from the one before, and back again: exactly, bit for bit. Pure.
+"""A Snapshot to bytes and back, exactly, bit for bit: what differs from the snapshot before. Pure.
 
 A row is compared with that of the same cookie in the snapshot before. A row that is as was to be expected is not
 written: the same bytes, but for the times that run by themselves (``RUNNING``). Of the others the differences are,
@@ -15,7 +15,6 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import fields as fields_of
 from functools import lru_cache
 from typing import Any
 
@@ -36,17 +35,23 @@ from tcptop_ops.snapshot import (
 )
 
 ALIGNED = (("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED))
-"""Row i of each belongs to one socket."""
+"""Tables in which row i belongs to the socket of row i: each row is compared with that of the same cookie."""
 
 BY_POSITION = (("counters", COUNTERS), ("seen", SEEN), ("story", HAPPENING))
+"""Tables in which a row is compared with that at the same place."""
+
 FRESH = (("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET))
-"""Rows that are told once."""
+"""Tables of which each row is told once: it is compared with nothing."""
 
 PLAIN = (
     *("time", "now_ns", "source", "callbacks_mode", "opened", "time_wait", "syn_recv", "namespaces", "missing"),
     *("notes", "watched", "poll_s", "program_ns", "program_calls"),
 )
+"""Fields of a snapshot that are JSON as they are, or nearly."""
+
 NAMES = ("users", "cgroups", "devices")
+"""Fields that are told where they are not those of the snapshot before."""
+
 RUNNING = ("last_sent_us", "last_received_us", "timer_us")
 """Times of SOCKET that grow or shrink by themselves, by the same amount in most rows."""
 
@@ -54,6 +59,8 @@ LONGEST = 1 << 30
 """Bytes of a frame, unpacked."""
 
 MOST_ROWS = 1 << 21
+"""Of a table."""
+
 Matrix = NDArray[np.uint8]
 Indices = NDArray[np.intp]
 
@@ -63,7 +70,7 @@ class Damaged(ValueError):
 
 
 def layout() -> str:
-    """What the records look like here: frames are read by those who have the same."""
+    """Return a checksum of the records' fields and of the byte order: who reads a frame must have the same."""
     described = [(name, np.lib.format.dtype_to_descr(dtype)) for name, dtype in (*ALIGNED, *BY_POSITION, *FRESH)]
     told = json.dumps([sys.byteorder, described], separators=(",", ":"))
     return f"{zlib.crc32(told.encode()):08x}"
@@ -94,7 +101,7 @@ def _leaves(dtype: np.dtype[Any], at: int = 0) -> list[Run]:
 
 @lru_cache(32)
 def runs(dtype: np.dtype[Any]) -> tuple[Run, ...]:
-    """The numbers of a record that have more than one byte."""
+    """Return the numbers of a record that have more than one byte."""
     found: list[Run] = []
     for leaf in sorted(_leaves(dtype), key=lambda leaf: leaf.offset):
         last = found[-1] if found else None
@@ -107,7 +114,7 @@ def runs(dtype: np.dtype[Any]) -> tuple[Run, ...]:
 
 @lru_cache(32)
 def _meaning(dtype: np.dtype[Any]) -> Matrix | None:
-    """255 for each byte of a record that belongs to a field; None where all do."""
+    """Return 255 for each byte of a record that belongs to a field, 0 for the others; None where all do."""
     blank, full = np.zeros(1, dtype), np.zeros(1, dtype)
     full.view(np.uint8)[:] = 255
     blank[:] = full  # numpy copies member by member: what lies between them stays as it was
@@ -116,7 +123,7 @@ def _meaning(dtype: np.dtype[Any]) -> Matrix | None:
 
 
 def bytes_of(rows: Records) -> Matrix:
-    """One row of bytes a record. What lies between the fields is anything at all in memory, and 0 here."""
+    """Return one row of bytes a record. What lies between the fields is anything at all in memory, and 0 here."""
     flat = np.ascontiguousarray(rows).reshape(-1)
     matrix: Matrix = flat.view(np.uint8).reshape(len(flat), rows.dtype.itemsize)
     mask = _meaning(rows.dtype)
@@ -124,7 +131,7 @@ def bytes_of(rows: Records) -> Matrix:
 
 
 def _numbers(matrix: Matrix, run: Run) -> NDArray[Any]:
-    """These numbers of each row, where they lie."""
+    """Return these numbers of each row, as a view of the matrix."""
     numbers: NDArray[Any] = matrix[:, run.offset : run.offset + run.size * run.count].view(f"u{run.size}")
     return numbers
 
@@ -143,8 +150,8 @@ def _plus(base: Matrix, less: Matrix, dtype: np.dtype[Any]) -> Matrix:
     return new
 
 
-class _Out:
-    """Frames are made of these pieces."""
+class _FrameWriter:
+    """Collects the pieces of a frame."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -156,14 +163,14 @@ class _Out:
         self.pieces.append(np.packbits(mask).tobytes())
 
     def matrix(self, matrix: Matrix) -> None:
-        """Byte by byte over all rows; the bytes that are zero in each row are left out."""
+        """Add the first byte of all rows, then the second, and so on; bytes that are zero in each row are left out."""
         used: NDArray[np.bool_] = np.logical_or.reduce(matrix, axis=0)
         self.mask(used)
         self.pieces.append(np.ascontiguousarray(matrix[:, used].T).tobytes())
 
 
-class _In:
-    """The same, read. Everything raises Damaged."""
+class _FrameReader:
+    """Reads the pieces of a frame. Every method raises Damaged where there is no such piece."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -198,7 +205,7 @@ class _In:
 
 
 def align(cookies: NDArray[np.uint64], before: NDArray[np.uint64]) -> Indices:
-    """Where each of these cookies was before; -1 where it was not."""
+    """Return where each of these cookies was before; -1 where it was not."""
     if np.array_equal(cookies, before):
         return np.arange(len(cookies))
     if not len(before):
@@ -212,7 +219,7 @@ def align(cookies: NDArray[np.uint64], before: NDArray[np.uint64]) -> Indices:
 
 
 def _base(old: Records | None, where: Indices, dtype: np.dtype[Any]) -> Matrix:
-    """What the new rows are compared with: an old one each, or zeros."""
+    """Return what the new rows are compared with: the bytes of an old one each, or zeros."""
     if old is None or not len(old):
         return np.zeros((len(where), dtype.itemsize), np.uint8)
     base = bytes_of(old)[where]
@@ -221,13 +228,13 @@ def _base(old: Records | None, where: Indices, dtype: np.dtype[Any]) -> Matrix:
 
 
 def _runs_on(numbers: NDArray[Any]) -> NDArray[np.bool_]:
-    """Of a time that runs by itself: 0 and the unknown stand."""
+    """Return which of these times run by themselves: 0 and the unknown stand."""
     runs_on: NDArray[np.bool_] = (numbers != 0) & (numbers != UNKNOWN_U32)
     return runs_on
 
 
 def _steps(new: Records, base: Records) -> list[int]:
-    """By how much each of RUNNING went on, in most rows."""
+    """Return by how much each of RUNNING went on, in most rows."""
     steps = []
     for name in RUNNING:
         runs_on = _runs_on(base[name]) & _runs_on(new[name])
@@ -242,7 +249,7 @@ def _run_on(base: Records, steps: list[int]) -> None:
         base[name][runs_on] += np.uint32(step)
 
 
-def _write_rows(out: _Out, new: Records, base: Matrix) -> None:
+def _write_rows(out: _FrameWriter, new: Records, base: Matrix) -> None:
     matrix = bytes_of(new)
     changed = (matrix != base).any(axis=1)
     out.mask(changed)
@@ -250,7 +257,7 @@ def _write_rows(out: _Out, new: Records, base: Matrix) -> None:
     out.matrix(_minus(matrix[which], base[which], new.dtype))
 
 
-def _read_rows(data: _In, base: Matrix, dtype: np.dtype[Any]) -> Records:
+def _read_rows(data: _FrameReader, base: Matrix, dtype: np.dtype[Any]) -> Records:
     which = np.flatnonzero(data.mask(len(base)))
     base[which] = _plus(base[which], data.matrix(len(which), dtype.itemsize), dtype)
     rows: Records = base.reshape(-1).view(dtype)
@@ -270,7 +277,7 @@ def _by_position(count: int, before: int) -> Indices:
 
 
 def _plain(snapshot: Snapshot, before: Snapshot | None) -> dict[str, Any]:
-    """Names are told where they are not those of the snapshot before."""
+    """Return the head of a frame."""
     head: dict[str, Any] = {name: getattr(snapshot, name) for name in PLAIN}
     head |= {"missing": sorted(snapshot.missing), "has_closed_owners": snapshot.closed_owners is not None}
     for name in NAMES:
@@ -291,7 +298,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def _checked(head: Any) -> dict[str, Any]:
-    """The plain fields of a head. Raises Damaged for what is not of their kind."""
+    """Return the plain fields of a head. Raises Damaged for what is not of their kind."""
     if not isinstance(head, dict):
         raise Damaged("its head is no object")
     plain: dict[str, Any] = {name: head.get(name) for name in PLAIN}
@@ -328,8 +335,8 @@ def _pair(pair: Any) -> tuple[int, str]:
 
 
 def encode(snapshot: Snapshot, before: Snapshot | None = None) -> bytes:
-    """The frame of a snapshot. ``before``: what the last frame was made of; None makes a key frame."""
-    out = _Out()
+    """Return the frame of a snapshot. ``before``: what the last frame was made of; None makes a key frame."""
+    out = _FrameWriter()
     head = json.dumps(_plain(snapshot, before), separators=(",", ":")).encode()
     out.number(len(head))
     out.pieces.append(head)
@@ -372,8 +379,8 @@ def _unpacked(frame: bytes) -> bytes:
 
 
 def decode(frame: bytes, before: Snapshot | None = None) -> Snapshot:
-    """The snapshot of a frame. ``before``: what the frame before it gave; None for a key frame. Raises Damaged."""
-    data = _In(_unpacked(frame))
+    """Return the snapshot of a frame. ``before``: that of the frame before it, None for a key frame. Raises Damaged."""
+    data = _FrameReader(_unpacked(frame))
     try:
         head = json.loads(data.take(data.number(LONGEST)))
     except ValueError as error:
@@ -404,26 +411,10 @@ def decode(frame: bytes, before: Snapshot | None = None) -> Snapshot:
     return Snapshot(**plain, **tables | {"counters": tables["counters"].reshape(())})
 
 
-def _where(data: _In, before: int) -> Indices:
+def _where(data: _FrameReader, before: int) -> Indices:
     count = data.number()
     follow = data.matrix(count, 4).reshape(-1).view(np.int32).astype(np.intp)
     where = np.cumsum(follow + 1) - 1
     if count and (where.min() < -1 or where.max() >= before):
         raise Damaged("a row has no row before it")
     return where
-
-
-def own(snapshot: Snapshot) -> Snapshot:
-    """The same in arrays of its own: those of a Source are used again."""
-
-    def copied(records: Records) -> Records:
-        flat = np.ascontiguousarray(records).reshape(-1)
-        whole: Records = flat.view(f"V{flat.itemsize}").copy().view(flat.dtype).reshape(np.shape(records))
-        return whole
-
-    kept = {
-        one.name: copied(np.asarray(value)) if isinstance(value, (np.ndarray, np.void)) else dict(value)
-        for one in fields_of(snapshot)
-        if isinstance(value := getattr(snapshot, one.name), (np.ndarray, np.void, Mapping))
-    }
-    return Snapshot(**{one.name: getattr(snapshot, one.name) for one in fields_of(snapshot)} | kept)

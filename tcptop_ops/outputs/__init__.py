@@ -1,0 +1,1 @@
+"""A tick as text for other programs: JSON, a plain table, CSV, and metrics over HTTP."""

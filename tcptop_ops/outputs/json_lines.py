@@ -1,0 +1,108 @@
+"""A tick as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from tcptop_ops import evidence
+from tcptop_ops import format as text
+from tcptop_ops.columns import OUTPUT, find
+from tcptop_ops.host_description import HostDescription
+from tcptop_ops.operators import OPERATORS
+from tcptop_ops.tracker import Flows, Totals
+from tcptop_ops.view import View, make, row_at
+
+SCHEMA = "tcptop-ops/1"
+"""What ``schema.json`` describes, and each object names."""
+
+
+def json_object(view: View, host: HostDescription, own: dict[str, float]) -> dict[str, Any]:
+    """Return one tick as the JSON object of the schema. ``own``: what the monitor itself costs.
+
+    It has connections, never groups: putting them together is a reader's own choice.
+    """
+    flows = view.flows
+    snapshot = flows.snapshot
+    return {
+        "schema": SCHEMA,
+        "time": moment(flows),
+        "host": text.storable(host.host),
+        "kernel": text.storable(host.kernel),
+        "source": snapshot.source,
+        "callbacks_mode": snapshot.callbacks_mode or None,
+        "interval_s": round(flows.seconds, 3),
+        "window_s": flows.window_s,
+        "tick": flows.tick,
+        "callbacks": callbacks(flows),
+        "totals": totals(flows),
+        "findings": [{"text": text.storable(one.text), "filter": one.filter} for one in flows.findings],
+        "notes": [text.storable(note) for note in snapshot.notes],
+        "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
+        "connections": connections(view),
+    }
+
+
+def moment(flows: Flows) -> str:
+    """Return when the tick was: RFC 3339, UTC, to the millisecond."""
+    told = datetime.fromtimestamp(flows.snapshot.time, timezone.utc).isoformat(timespec="milliseconds")
+    return told.replace("+00:00", "Z")
+
+
+def callbacks(flows: Flows) -> dict[str, int] | None:
+    """Return the calls since the start of each of the fifteen operators; null where no program counts."""
+    if not flows.snapshot.callbacks_mode:
+        return None
+    calls = flows.snapshot.counters["calls"]
+    return {operator.name: int(calls[operator.number]) for operator in OPERATORS}
+
+
+def totals(flows: Flows) -> dict[str, Any]:
+    """Return the sums over the host."""
+    t: Totals = flows.totals
+    counters = flows.snapshot.counters
+    return {
+        "connections": t.connections,
+        "by_state": t.by_state,
+        "namespaces": flows.snapshot.namespaces,
+        "adopted": int(counters["adopted"]),
+        "untracked": int(counters["untracked"]),
+        "opened": t.opened,
+        "closed": t.closed,
+        "retrans_segs": t.retrans_segs,
+        "retrans_per_s": round(t.retrans_per_s, 3),
+        "rto_events": t.rto_events,
+        "rto_per_s": round(t.rto_per_s, 3),
+        "tx_bytes_per_s": round(t.tx_bytes_per_s),
+        "rx_bytes_per_s": round(t.rx_bytes_per_s),
+    }
+
+
+def connections(view: View) -> list[dict[str, Any]]:
+    """Return the rows of the view, with every field; of groups their connections."""
+    if view.groups is not None:
+        view = make(view.flows, replace(view.spec, group="none"))
+    missing = view.flows.snapshot.missing
+    names = [column.id for column in OUTPUT]
+    fields = [
+        [None] * len(view) if column.id in missing else [column.plain(value) for value in view.values(column)]
+        for column in OUTPUT
+    ]
+    told = _evidence(view)
+    return [
+        dict(zip(names, row, strict=True)) | {"evidence": words}
+        for row, words in zip(zip(*fields, strict=True), told, strict=True)
+    ]
+
+
+def _evidence(view: View) -> list[str]:
+    """Return what speaks for the verdict on each row, in words; "" for most."""
+    scores = view.values(find("score"))
+    return [evidence.sentence(row_at(view, at), view.flows) if score > 0 else "" for at, score in enumerate(scores)]
+
+
+def json_line(view: View, host: HostDescription, own: dict[str, float]) -> str:
+    """Return one tick as one line of JSON."""
+    return json.dumps(json_object(view, host, own), separators=(",", ":")) + "\n"

@@ -1,0 +1,1 @@
+"""Recordings: written, read, played, and kept in memory for the moment that something goes wrong."""
