@@ -22,7 +22,7 @@ from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, snapshot
 from tests.screens import first_words, next_tick, text_of
-from tests.test_app import app_of, running, top_is, world
+from tests.support.running_app import app_of, running, top_is, world
 
 HINT = " for instance: srtt > 20ms and not port = 443"
 

@@ -6,14 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.app import App
-from textual.pilot import Pilot
 
 from tcptop_ops.arguments import read, resolve
 from tcptop_ops.cli import _batch_writer
@@ -29,8 +27,8 @@ from tcptop_ops.widgets.cells import lines, name_keys
 from tcptop_ops.widgets.fit import fit
 from tests.fakes import FakeSource, flow, packed, snapshot
 from tests.lab import wait_until
-from tests.screens import next_tick, text_of
-from tests.test_app import app_of, running
+from tests.screens import next_tick, text_of, until
+from tests.support.running_app import app_of, running
 
 PATIENCE_S = 20
 
@@ -379,15 +377,6 @@ def source() -> FakeSource:
     return FakeSource([world(tick) for tick in range(10)])
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], object], what: str) -> None:
-    """Wait until this is true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError("\n".join([what, *text_of(pilot.app)]))
-        await pilot.pause(0.01)
-
-
 def shows(app: App[Any], words: str) -> Callable[[], bool]:
     return lambda: any(words in line for line in text_of(app))
 
@@ -399,8 +388,8 @@ async def test_names_come_and_go_with_a_key() -> None:
         assert look_up.keys == []
         assert any("10.2.0.1:443" in line for line in text_of(app))
         await pilot.press("n")
-        await until(pilot, shows(app, "alpha.example.com:https"), "alpha")
-        await until(pilot, shows(app, "beta.example.com:ssh"), "beta")
+        await until(pilot, shows(app, "alpha.example.com:https"))
+        await until(pilot, shows(app, "beta.example.com:ssh"))
         assert any("10.2.0.77:4711" in line for line in text_of(app))
         assert "web-3.example.com:40001 -> alpha.example.com:https" in text_of(app)[26]
         await next_tick(pilot)
@@ -418,7 +407,7 @@ async def test_names_come_and_go_with_a_key() -> None:
 async def test_names_from_the_start() -> None:
     app = app_of(source(), resolver=Resolver(Asked()), settings=Settings(names=True))
     async with running(app, (80, 24)) as pilot:
-        await until(pilot, shows(app, ".example.com:ssh"), "a name")
+        await until(pilot, shows(app, ".example.com:ssh"))
         assert {len(line) for line in text_of(app)} == {80}
 
 
@@ -427,7 +416,7 @@ async def test_the_screen_goes_on_and_ends_while_look_ups_hang() -> None:
     look_up.go_on.clear()
     app = app_of(source(), resolver=Resolver(look_up), settings=Settings(names=True))
     async with running(app) as pilot:
-        await until(pilot, lambda: len(look_up.keys) == 4, "the threads at work")
+        await until(pilot, lambda: len(look_up.keys) == 4)
         await next_tick(pilot)
         assert any("10.2.0.1:443" in line for line in text_of(app))
         await pilot.press("q")

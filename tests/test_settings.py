@@ -27,7 +27,7 @@ from tcptop_ops.widgets import themes
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.row import Row
 from tests.screens import text_of
-from tests.test_app import app_of, header, running
+from tests.support.running_app import app_of, header, running
 
 OTHER_ID = 12345
 """A user that this host need not know."""
