@@ -21,7 +21,7 @@ from tcptop_ops.replay import Reader, ReplaySource
 from tcptop_ops.snapshot import SOCKET
 from tcptop_ops.tape import Tape, seconds_into, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
-from tests.test_recording import as_told, record, world
+from tests.support.recordings import as_told, record, world
 
 TICKS = 3 * KEY_EVERY
 LEAD_S = lead_s(20.0, 5.0)
