@@ -26,7 +26,8 @@ from tcptop_ops.inetdiag import INFO, Dump, info_end
 from tcptop_ops.snapshot import OWNED, SOCKET, UNKNOWN_U32, Records, State
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, refusal, request
 from tests.lab import wait_until
-from tests.witness import SsSocket, parse_ss
+from tests.support.against_ss import as_ss
+from tests.witness import parse_ss
 
 DONE = struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, 1, 0, 0)
 FULL = 1 << 6 | 1 << 1 | 1 << 3  # SKMEMINFO, INFO, CONG
@@ -157,12 +158,6 @@ def row_of(dump: Dump, sock: socket.socket) -> Any:
     return found
 
 
-def row_of_port(sockets: Records, port: int) -> Any:
-    """The one row with this local port."""
-    (found,) = sockets[sockets["lport"] == port]
-    return found
-
-
 def packed(address: str) -> bytes:
     six = ":" in address
     return socket.inet_pton(socket.AF_INET6, address if six else f"::ffff:{address}")
@@ -272,60 +267,6 @@ def test_the_same_as_ss(opened: Opened, real: SockDiag) -> None:
     assert rows.keys() == mine
     for inode, row in rows.items():
         assert as_ss(row, from_ss[inode]) == {}
-
-
-SS_NUMBERS = {  # of ss; ours; how many of ours make one of theirs
-    "rtt": ("srtt_us", 1000),
-    "rttvar": ("rttvar_us", 1000),
-    "rto": ("rto_us", 1000),
-    "mss": ("mss", 1),
-    "rcvmss": ("rcv_mss", 1),
-    "cwnd": ("cwnd", 1),
-    "unacked": ("unacked", 1),
-    "retrans_now": ("retrans_out", 1),
-    "retrans_total": ("retrans_segs", 1),
-    "lost": ("lost", 1),
-    "sacked": ("sacked", 1),
-    "dsack_dups": ("dsack_dups", 1),
-    "reord_seen": ("reord_seen", 1),
-    "rcv_ooopack": ("ooo_in", 1),
-    "notsent": ("notsent", 1),
-    "segs_out": ("segs_out", 1),
-    "segs_in": ("segs_in", 1),
-    "data_segs_out": ("data_segs_out", 1),
-    "data_segs_in": ("data_segs_in", 1),
-    "bytes_sent": ("bytes_sent", 1),
-    "bytes_acked": ("bytes_acked", 1),
-    "bytes_received": ("bytes_received", 1),
-    "delivered": ("delivered", 1),
-    "delivered_ce": ("delivered_ce", 1),
-    "snd_wnd": ("snd_wnd", 1),
-}
-SS_STATES = {"ESTAB": 1, "SYN-SENT": 2, "FIN-WAIT-1": 4, "FIN-WAIT-2": 5, "CLOSE-WAIT": 8, "LAST-ACK": 9, "LISTEN": 10}
-
-
-def as_ss(row: Any, said: SsSocket) -> dict[str, tuple[object, object]]:
-    """Where a row and ss differ: ours, theirs."""
-    pairs: dict[str, tuple[object, object]] = {
-        name: (pytest.approx(row[ours] / scale, abs=0.0011), said.value(name))
-        for name, (ours, scale) in SS_NUMBERS.items()
-        if ours != "rttvar_us" or row["srtt_us"]  # without samples ss leaves out both
-    }
-    pairs["state"] = (int(row["state"]), SS_STATES.get(said.state))
-    pairs["queues"] = ((int(row["recv_q"]), int(row["send_q"])), (said.recv_q, said.send_q))
-    pairs["ports"] = ((int(row["lport"]), int(row["rport"])), (said.local_port, said.peer_port))
-    pairs["identity"] = ((int(row["cookie"]), int(row["inode"])), (said.cookie, said.inode))
-    pairs["cc"] = (row["cc"].decode(), said.congestion)
-    pairs["limited"] = (bool(row["app_limited"]), "app_limited" in said.flags)
-    if "ssthresh" in said.numbers:
-        pairs["ssthresh"] = (int(row["ssthresh"]), said.value("ssthresh"))
-    if row["state"] != State.LISTEN and row["min_rtt_us"] != UNKNOWN_U32:
-        pairs["minrtt"] = (pytest.approx(row["min_rtt_us"] / 1000, abs=0.0011), said.value("minrtt"))
-    pairs["wscale"] = (
-        (row["wscale"] & 15, row["wscale"] >> 4),
-        (said.value("snd_wscale"), said.value("rcv_wscale")),
-    )
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def split(datagrams: list[bytes]) -> list[bytes]:
