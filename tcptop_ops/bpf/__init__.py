@@ -1,0 +1,1 @@
+"""The kernel's side: the programs in C, what loads and attaches them, and what reads their maps."""
