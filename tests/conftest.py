@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("tests.support")  # a helper that asserts tells as much as a test does
 settings.register_profile("no deadline", deadline=None)  # a time is measured in a benchmark, never asserted
 settings.load_profile("no deadline")
 

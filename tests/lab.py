@@ -14,9 +14,7 @@ iproute2, nftables and util-linux's ``nsenter``; for the processes a cgroup, so 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
-import json
 import os
 import queue
 import secrets
@@ -24,15 +22,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, final
+from typing import final
 
 from tests import leftovers
 from tests.leftovers import MARK, NETNS, sweep_leftovers, wait_until
+from tests.support.netns import LabError, entering, in_netns, run
+from tests.support.packet_drops import BlackHole, Loss, OwnDrop, dropped_in
 
 __all__ = [
     "BlackHole",
@@ -49,135 +48,11 @@ __all__ = [
     "wait_until",
 ]
 
-T = TypeVar("T")
 
-CLONE_NEWNET = 0x40000000  # linux/sched.h
 TRAFFIC = Path(__file__).with_name("traffic.py")
 FORWARDER = Path(__file__).with_name("forwarder.py")
 WATCHER = Path(leftovers.__file__)
 START_LIMIT = 10.0  # seconds; a Python starts in 0.02, but not on an emulated machine
-
-
-class LabError(RuntimeError):
-    """The machine refused something that the lab needs; the message is what the tool said."""
-
-
-def run(argv: Sequence[str], *, ns: str | None = None, text: str = "") -> str:
-    """Run a tool to its end, in a namespace if one is named, and return what it printed."""
-    done = subprocess.run([*_entering(ns), *argv], input=text, text=True, capture_output=True, check=False)
-    if done.returncode:
-        raise LabError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
-
-
-def _entering(ns: str | None) -> list[str]:
-    """The words before a command that runs in a namespace.
-
-    Not ``ip netns exec``: that mounts another /sys, and a program that looks for cgroups would find none.
-    """
-    return ["nsenter", f"--net={NETNS / ns}", "--"] if ns else []
-
-
-def in_netns(ns: str, function: Callable[[], T]) -> T:
-    """Call a function in a thread of this process that has entered the namespace: its sockets stay in there."""
-
-    def there() -> T:
-        _enter(ns)
-        return function()
-
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(there).result()
-
-
-def _enter(ns: str) -> None:
-    """Move the calling thread, for good. Through libc, as os.setns is of CPython 3.12."""
-    with open(NETNS / ns, "rb") as handle:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(handle.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), f"setns {ns}")
-
-
-class _Dropper:
-    """An nftables table of its own in one namespace: a chain with at most one rule, and a counter of drops.
-
-    On the receiver's side, because a drop in the sender's own output hook is no loss to TCP: it is told at once.
-    """
-
-    def __init__(self, ns: str, table: str, hook: str = "input") -> None:
-        self.ns = ns
-        self.table = f"{MARK}{table}"
-        self._chain = hook
-        chain = f"type filter hook {hook} priority 0; policy accept;"
-        self._nft(f"table inet {self.table} {{\ncounter dropped {{ }}\nchain {hook} {{ {chain} }}\n}}\n")
-
-    def replace(self, match: str | None) -> None:
-        """Drop what matches from now on, in one step; nothing if there is no match to make."""
-        rule = f"add rule inet {self.table} {self._chain} {match} counter name dropped drop\n" if match else ""
-        self._nft(f"flush chain inet {self.table} {self._chain}\n{rule}")
-
-    def dropped(self) -> int:
-        """Packets dropped so far. A packet may be many segments where offloads are on."""
-        return _dropped(self.ns, self.table)
-
-    def _nft(self, commands: str) -> None:
-        run(["nft", "-f", "-"], ns=self.ns, text=commands)
-
-
-def _dropped(ns: str, table: str = "") -> int:
-    """The sum of the counters of one table of ours, or of all."""
-    listed = json.loads(run(["nft", "-j", "list", "counters"], ns=ns))["nftables"]
-    counters = [entry["counter"] for entry in listed if "counter" in entry]
-    return sum(c["packets"] for c in counters if c["table"] == table or (not table and c["table"].startswith(MARK)))
-
-
-class Loss(_Dropper):
-    """Random loss of TCP packets that arrive on a device."""
-
-    def __init__(self, ns: str, device: str, percent: float = 0.0) -> None:
-        super().__init__(ns, f"loss-{device}")
-        self._arriving = f'iifname "{device}" meta l4proto tcp'  # TCP alone: neighbour discovery goes on
-        self.set(percent)
-
-    def set(self, percent: float) -> None:
-        """Lose this share of the packets, to a hundredth of a percent."""
-        share = round(percent * 100)
-        chance = "" if share >= 10_000 else f" numgen random mod 10000 < {share}"  # nft refuses what is always true
-        self.replace(f"{self._arriving}{chance}" if share else None)
-
-    def every(self, count: int) -> None:
-        """Lose each ``count``-th packet: as much loss, no chance."""
-        self.replace(f"{self._arriving} numgen inc mod {count} {count - 1}")
-
-    def tails(self, lost: int) -> None:
-        """Lose the last segment of each of ``traffic.MESSAGE``, the first ``lost`` times that it is sent."""
-        self.replace(f"{self._arriving} meta length 300-1000 numgen inc mod {lost + 1} < {lost}")
-
-    def plain_acks(self) -> None:
-        """Lose IPv4 acknowledgements without SACK blocks: 20 bytes, 20, and timestamps."""
-        self.replace(f"{self._arriving} meta length 52")
-
-
-class BlackHole(_Dropper):
-    """SYNs to a port vanish without an answer, until it is opened."""
-
-    def __init__(self, ns: str, port: int) -> None:
-        super().__init__(ns, f"hole-{port}")
-        self._syns = f"tcp dport {port} tcp flags & (syn | ack) == syn"
-        self.close()
-
-    def close(self) -> None:
-        self.replace(self._syns)
-
-    def open(self) -> None:
-        self.replace(None)
-
-
-class OwnDrop(_Dropper):
-    """A host that drops what it sends itself: TCP leaving through a device, from now on."""
-
-    def __init__(self, ns: str, device: str) -> None:
-        super().__init__(ns, f"own-{device}", "output")
-        self.replace(f'oifname "{device}" meta l4proto tcp')
 
 
 @dataclass(frozen=True)
@@ -446,7 +321,7 @@ class Lab:
     @staticmethod
     def dropped(ns: str) -> int:
         """Packets that the lab's losses and black holes dropped in a namespace."""
-        return _dropped(ns)
+        return dropped_in(ns)
 
     def popen(
         self, ns: str | None, argv: Sequence[str], *, cgroup: Path | None = None, stderr: int | None = None
@@ -457,7 +332,7 @@ class Lab:
         """
         joining = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(cgroup or self._cgroup)]
         process = subprocess.Popen(
-            [*joining, *_entering(ns), *argv],
+            [*joining, *entering(ns), *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

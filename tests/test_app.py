@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
-from textual.screen import Screen
 from textual.widgets import OptionList
 
 from tcptop_ops.app import TcptopApp
@@ -28,68 +24,7 @@ from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.sort_menu import SortMenu
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.screens import first_words, next_tick, shown_tick, text_of
-
-NAMES = ("nginx", "postgres", "java", "curl")
-NEVER_S = 3600.0
-
-
-def world(tick: int) -> Snapshot:
-    """Four connections and a listener. By retransmits: nginx is worst at first, java in the end."""
-    grown = {"nginx": 25, "postgres": 4 * tick, "java": 10 * tick, "curl": 0}
-    srtt = {"nginx": 10_000, "postgres": 212_000, "java": 1_000, "curl": 90_000}
-    flows = [
-        flow(
-            cookie,
-            name=name.encode(),
-            pid=1000 + cookie,
-            srtt_us=srtt[name],
-            retrans_segs=grown[name] if tick else 0,
-            data_segs_out=1000 * tick,
-            bytes_acked=1_000_000 * tick,
-            peer=(f"10.2.0.{cookie}", 443),
-        )
-        for cookie, name in enumerate(NAMES, 1)
-    ]
-    listener = flow(
-        9,
-        name=b"sshd",
-        state=State.LISTEN,
-        direction=Direction.LISTEN,
-        local=("0.0.0.0", 22),
-        peer=("0.0.0.0", 0),
-        send_q=128,
-    )
-    return snapshot(tick, [*flows, listener], namespaces=3, time_wait=7, opened=1)
-
-
-def worlds() -> FakeSource:
-    return FakeSource([world(tick) for tick in range(10)])
-
-
-def app_of(source: FakeSource | None = None, **rest: Any) -> TcptopApp:
-    options: dict[str, Any] = {"delay_s": NEVER_S, "host": "web-3"} | rest
-    spec = options.pop("spec", Spec(sort=find("retrans_win")))
-    return TcptopApp(polled(source or worlds(), Tracker()), spec, **options)
-
-
-@asynccontextmanager
-async def running(app: TcptopApp, size: tuple[int, int] = (80, 24), ticks: int = 2) -> AsyncIterator[Pilot[Any]]:
-    """The app, with so many ticks on the screen."""
-    async with app.run_test(size=size) as pilot:
-        await shown_tick(pilot, 0)
-        for _ in range(ticks - 1):
-            await next_tick(pilot)
-        yield pilot
-
-
-def top_is(app: TcptopApp, kind: type[Screen[Any]]) -> bool:
-    """Whether a screen of this kind is on top."""
-    return isinstance(app.screen, kind)
-
-
-def header(app: TcptopApp) -> str:
-    return next(line for line in text_of(app) if "PEER" in line)
-
+from tests.support.running_app import NEVER_S, app_of, header, running, top_is, world, worlds
 
 # The frame
 

@@ -21,9 +21,8 @@ from tcptop_ops.view import Spec
 from tcptop_ops.widgets.box import ElsewhereBox, Question
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.lab import wait_until
-from tests.screens import next_tick, text_of
-from tests.test_app import NEVER_S, app_of, running, top_is
-from tests.test_names import until
+from tests.screens import next_tick, text_of, until
+from tests.support.running_app import NEVER_S, app_of, running, top_is
 
 ONE = flow(1, name=b"one", pid=1001, local=("10.0.0.1", 4000), peer=("10.2.0.14", 5432))
 TWO = flow(2, name=b"two", pid=1002, local=("2001:db8::1", 4001), peer=("2001:db8::2", 5432), family=10)
@@ -113,7 +112,7 @@ async def test_without_a_row_there_is_no_box() -> None:
 
 async def told(app: TcptopApp, pilot: Pilot[Any], words: str) -> None:
     """Wait until the line of news says so."""
-    await until(pilot, lambda: words in " ".join(text_of(app)[2].split()), words)
+    await until(pilot, lambda: words in " ".join(text_of(app)[2].split()))
 
 
 @pytest.mark.parametrize("key", ["K", "f9"])
@@ -133,7 +132,7 @@ async def test_a_connection_is_closed_after_a_question(key: str) -> None:
         await pilot.press("y")
         await told(app, pilot, "closed: two 1002 [2001:db8::1]:4001 -> [2001:db8::2]:5432")
         assert fake.asked_to_close == [2]
-        await until(pilot, lambda: app.newest is not None and app.newest.flows.tick > tick, "a look, at once")
+        await until(pilot, lambda: app.newest is not None and app.newest.flows.tick > tick)
 
 
 @pytest.mark.parametrize("key", ["n", "Y", "escape", "enter", "space", "q", "K", "down"])

@@ -30,6 +30,7 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.own_cost import Meter
 from tests.fakes import FakeSource, flow, snapshot
 from tests.lab import wait_until
+from tests.support.error_output import assert_told
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "tcptop_ops"]
 POLLED = ["--source", "sockdiag", "-d", "0.1"]
@@ -38,18 +39,6 @@ POLLED = ["--source", "sockdiag", "-d", "0.1"]
 def run(*argv: str, prefix: Sequence[str] = (), **how: Any) -> subprocess.CompletedProcess[str]:
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
     return subprocess.run([*prefix, *PROGRAM, *argv], text=True, timeout=60, check=False, **how)
-
-
-def assert_told(status: int, stderr: str, wanted: int, message: str) -> None:
-    """One line what happened, one line what to do, and nothing else."""
-    lines = stderr.splitlines()
-    assert len(lines) == 2, stderr
-    assert lines[0].startswith("tcptop-ops: ")
-    assert message in lines[0]
-    assert lines[1].startswith("hint: ")
-    assert len(lines[1]) > len("hint: ")
-    assert all(c == "\n" or c.isprintable() for c in stderr)
-    assert status == wanted
 
 
 @pytest.mark.parametrize(

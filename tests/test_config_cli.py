@@ -14,7 +14,7 @@ import pytest
 from tcptop_ops.cli.main import settings_of
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import commented_defaults, parse
-from tests.test_cli import assert_told
+from tests.support.error_output import assert_told
 
 DRIVER = """
 import pwd, sys

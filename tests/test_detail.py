@@ -14,14 +14,8 @@ from textual.pilot import Pilot
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.snapshot import (
-    COUNTERS,
     HAPPENING,
-    SEEN,
-    Direction,
-    Happening,
     Origin,
-    OwnerKind,
-    RetransClass,
     Snapshot,
     State,
 )
@@ -33,77 +27,7 @@ from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.operators import OperatorsScreen
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, snapshot
 from tests.screens import next_tick, shown_tick, text_of
-
-BAD, GOOD = range(1, 7), range(11, 31)
-HERE: dict[str, Any] = {"local": ("10.0.0.1", 8080), "netns": 7}
-
-
-def story(now_s: float) -> Any:
-    found = np.zeros(3, HAPPENING)
-    for row, (ago_s, kind, a, b, detail) in enumerate(
-        (
-            (1.5, Happening.ADOPTED, 1 << State.ESTABLISHED, 0, 0),
-            (0.966, Happening.RTO, 1, 204_000, 0),
-            (0.5, Happening.RETRANS, 3, 0, RetransClass.RECOVERY),
-        )
-    ):
-        at = BOOT_NS + int((now_s - ago_s) * 1e9)
-        found[row] = (at, at, a, b, kind, detail, 1)
-    return found
-
-
-def world(tick: int) -> Snapshot:
-    """Six flows to one network lose, twenty to others do not; a listener overflows."""
-    bad = [
-        flow(
-            c,
-            peer=(f"10.2.0.{c}", 443),
-            srtt_us=30_000 + 10_000 * tick,
-            retrans_segs=tick * (50 + c),
-            data_segs_out=1000 * tick,
-            bytes_acked=100_000 * tick,
-            rto_wait_us=300_000 * tick,
-        )
-        for c in BAD
-    ]
-    good = [flow(c, peer=(f"10.{c}.0.1", 443), pid=c, data_segs_out=1000 * tick) for c in GOOD]
-    door = flow(
-        99,
-        name=b"java",
-        pid=2210,
-        state=State.LISTEN,
-        direction=Direction.LISTEN,
-        peer=("0.0.0.0", 0),
-        recv_q=5,
-        send_q=4,
-        drops=10 * tick,
-        how=OwnerKind.HOLDER,
-        **HERE,
-    )
-    counters, seen = np.zeros((), COUNTERS), np.zeros(2, SEEN)
-    counters["calls"][[9, 10, 12]] = 50 * tick, 7, 20
-    seen["last_ns"][0, 10] = BOOT_NS + int(1e9 * tick) - 2 * 10**9
-    seen["args"][0, 10] = State.ESTABLISHED, State.CLOSE_WAIT, 0
-    seen["rtt"][0, 14] = 8
-    return snapshot(tick, [*bad, *good, door], counters=counters, seen=seen)
-
-
-class Watched(FakeSource):
-    """Plays the world; of what is looked at it tells a story. What is in ``gone`` has closed."""
-
-    def __init__(self, snapshots: list[Snapshot] | None = None) -> None:
-        super().__init__(snapshots or [world(tick) for tick in range(12)])
-        self.watched = 0
-        self.asked: list[int] = []
-
-    def watch(self, cookie: int) -> None:
-        self.watched = cookie
-        self.asked.append(cookie)
-
-    def poll(self) -> Snapshot:
-        shot = super().poll()
-        told = story((shot.now_ns - BOOT_NS) / 1e9) if self.watched else np.zeros(0, HAPPENING)
-        return replace(shot, watched=self.watched, story=told)
+from tests.support.lossy_network import BAD, GOOD, Watched
 
 
 @asynccontextmanager

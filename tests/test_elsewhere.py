@@ -7,14 +7,14 @@ import shutil
 import subprocess
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tcptop_ops import filters
 from tcptop_ops.elsewhere import Elsewhere, commands
 from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows, Rows, Tracker
+from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import BOOT_NS, finals, flow, snapshot
+from tests.support.rows import row_of
 
 OWN, OTHER = 4026531840, 4026532999
 
@@ -33,14 +33,6 @@ WORLD = (V4, V6, MAPPED, LINK_LOCAL, DOOR, DOOR6, BOUND, CAME_IN)
 
 def flows_of(*flows: dict[str, Any], **rest: Any) -> Flows:
     return Tracker().update(snapshot(0, list(flows), **rest))
-
-
-def row_of(flows: Flows, cookie: int) -> Rows:
-    for rows in (flows.live, flows.closed):
-        at = np.flatnonzero(rows.sockets["cookie"] == cookie)
-        if len(at):
-            return rows.take(at)
-    raise AssertionError(cookie)
 
 
 def told(wanted: dict[str, Any], *others: dict[str, Any], **rest: Any) -> Elsewhere:

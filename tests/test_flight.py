@@ -33,7 +33,7 @@ from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec
 from tests.fakes import FakeSource, finals, flow, snapshot
 from tests.screens import next_tick, shown_tick, text_of, until
-from tests.test_recording import HOST, chaos, same, world
+from tests.support.recordings import HOST, chaos, same, world
 
 NOW_S = 1_700_000_000.0
 

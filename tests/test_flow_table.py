@@ -1,170 +1,35 @@
-"""The table: which columns fit, what a row says, where the cursor is, and what is painted."""
+"""The table: what a row says, where the cursor is, and what is painted."""
 
 from __future__ import annotations
 
 import string
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import pytest
 from rich.style import Style
 from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Region
-from textual.pilot import Pilot
-from textual.strip import Strip
 
-from tcptop_ops.columns import COLUMNS, DEFAULT, GROUP, OUTPUT, Column, find, parse_list
+from tcptop_ops.columns import find, parse_list
 from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows, Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.view import Spec, make
 from tcptop_ops.widgets.cells import SHORT_ENDS, lines
-from tcptop_ops.widgets.fit import GUTTER, fit, total_width
+from tcptop_ops.widgets.fit import fit
 from tcptop_ops.widgets.flow_table import FlowTable
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.screens import text_of
-
-BY_RETRANSMITS = Spec(sort=find("retrans_win"))
-BY_SCORE = Spec()
-BY_NAME = Spec(sort=find("process"), falling=False)
-
-
-class Recorded(FlowTable):
-    """Remembers which lines were made for painting, and what was refreshed."""
-
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
-        self.painted: list[int] = []
-        self.regions: list[Region] = []
-
-    def render_line(self, y: int) -> Strip:
-        self.painted.append(y)
-        return super().render_line(y)
-
-    def refresh(self, *regions: Region, **rest: Any) -> Recorded:
-        self.regions.extend(regions or [self.size.region])
-        super().refresh(*regions, **rest)
-        return self
-
-    def forget(self) -> None:
-        self.painted, self.regions = [], []
-
-
-class Bench(App[None]):
-    """Nothing but a table."""
-
-    def __init__(self, spec: Spec) -> None:
-        super().__init__()
-        self.table = Recorded(spec)
-        self.clicked: list[Column] = []
-        self.folded: list[tuple[int, bool]] = []
-        self.moves = 0
-
-    def compose(self) -> ComposeResult:
-        yield self.table
-
-    def on_flow_table_header_clicked(self, event: FlowTable.HeaderClicked) -> None:
-        self.clicked.append(event.column)
-
-    def on_flow_table_moved(self) -> None:
-        self.moves += 1
-
-    def on_flow_table_folding(self, event: FlowTable.Folding) -> None:
-        self.folded.append((event.identity, event.unfold))
-
-
-def ticked(*rounds: list[dict[str, Any]], **last: Any) -> Flows:
-    """The flows after these rounds, a second apart; ``last`` goes into the last snapshot."""
-    tracker = Tracker()
-    for i, flows in enumerate(rounds):
-        found = tracker.update(snapshot(i, flows, **(last if i == len(rounds) - 1 else {})))
-    return found
-
-
-def named(*names: str, **fields: Any) -> list[dict[str, Any]]:
-    """Connections of these processes, cookies from 1."""
-    return [flow(i, name=name.encode(), **fields) for i, name in enumerate(names, 1)]
-
-
-def retransmitting(counts: dict[int, int], **fields: Any) -> View:
-    """Connections by cookie, with so many retransmits within the window; the process is named after the cookie."""
-    flows = [flow(c, name=f"p{c}".encode(), **fields) for c in counts]
-    after = [f | {"retrans_segs": counts[f["cookie"]]} for f in flows]
-    return make(ticked(flows, after), BY_RETRANSMITS)
-
-
-def order_of(table: FlowTable) -> list[str]:
-    """The processes of the rows in the window."""
-    shown = [table.render_line(y).text for y in range(1, table.size.height)]
-    at = max(table.render_line(0).text.find("PROCESS"), GUTTER)
-    return [line[at:].split()[0] for line in shown if line.strip()]
-
-
-async def shown(pilot: Pilot[None], view: View) -> Recorded:
-    """Show it, painted."""
-    app = pilot.app
-    assert isinstance(app, Bench)
-    app.table.show(view)
-    await pilot.pause()
-    return app.table
-
-
-async def turn_wheel(pilot: Pilot[None], way: type[events.MouseEvent], times: int = 1) -> None:
-    """Turn the wheel over the table."""
-    app = pilot.app
-    assert isinstance(app, Bench)
-    for _ in range(times):
-        app.table.post_message(way(app.table, 5, 5, 0, 0, 0, False, False, False))
-    await pilot.pause()
-
-
-# Which columns fit
-
-
-def ids(width: int, spec: Spec = BY_RETRANSMITS) -> list[str]:
-    return [p.column.id for p in fit(spec.columns, spec.sort, width)]
-
-
-def test_eighty_columns_hold_exactly_the_default_set() -> None:
-    for spec in (BY_SCORE, BY_RETRANSMITS):
-        layout = fit(spec.columns, spec.sort, 80)
-        assert [p.column.id for p in layout] == list(DEFAULT)
-        assert total_width(layout) == 80
-        assert next(p.width for p in layout if p.column.id == "cause") == len("syn-unanswered")
-
-
-def test_wider_screens_add_columns_in_order() -> None:
-    assert ids(120) == [*DEFAULT, "pid", "lport", "cwnd"]
-    assert ids(130) == [*DEFAULT, "pid", "lport", "cwnd", "limit", "tx_bytes_per_s"]
-    assert ids(160)[: len(ids(120))] == ids(120)
-    assert len(ids(200)) > len(ids(160))
-
-
-def test_narrow_screens_keep_who_and_what_it_is_sorted_by() -> None:
-    assert ids(40) == ["score", "process", "peer", "retrans_win"]
-    assert ids(40, BY_SCORE) == ["score", "process", "peer", "retrans_win"]
-    assert ids(40, Spec(sort=find("cwnd"))) == ["score", "process", "peer", "cwnd"]
-
-
-@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.id)
-def test_the_default_columns_never_need_scrolling_and_have_what_they_are_sorted_by(column: Column) -> None:
-    for width in range(40, 301):
-        layout = fit(BY_RETRANSMITS.columns, column, width)
-        assert total_width(layout) <= width
-        assert column in [placed.column for placed in layout]
-
-
-def test_columns_asked_for_are_all_there_however_wide() -> None:
-    layout = fit(parse_list("all"), find("cookie"), 80)
-    assert [p.column for p in layout] == list(OUTPUT)
-    assert total_width(layout) > 80
-
-
-def test_columns_asked_for_get_the_room_there_is() -> None:
-    layout = fit(parse_list("peer,srtt"), find("srtt_us"), 80)
-    assert [(p.column.id, p.width) for p in layout] == [("peer", 47), ("srtt_us", 5)]
-
+from tests.support.table_bench import (
+    BY_NAME,
+    BY_RETRANSMITS,
+    Bench,
+    named,
+    order_of,
+    retransmitting,
+    shown,
+    ticked,
+    turn_wheel,
+)
 
 # What a row says
 
@@ -468,162 +333,6 @@ async def test_another_sort_is_marked_in_the_header() -> None:
         assert "PROCESS^" in text_of(app)[0]
         assert "RETR RETR%" in text_of(app)[0]
         assert order_of(table) == ["awk", "zsh"]
-
-
-# Groups
-
-
-GROUPED = Spec(sort=find("retrans_win"), group="process")
-
-
-def in_groups(counts: dict[int, int], spec: Spec = GROUPED, **fields: Any) -> View:
-    """Even cookies belong to even, odd ones to odd; so many retransmits by cookie."""
-    flows = [flow(c, name=(b"odd" if c % 2 else b"even"), pid=100 + c, **fields) for c in counts]
-    after = [one | {"retrans_segs": counts[one["cookie"]]} for one in flows]
-    return make(ticked(flows, after), spec)
-
-
-def opened(view: View, *positions: int) -> View:
-    identities = [view.cookies()[position] for position in positions]
-    return make(view.flows, replace(view.spec, unfolded=frozenset(identities)))
-
-
-def heads(view: View, width: int = 100) -> list[str]:
-    """The cells of the first column, blanks at their ends left out."""
-    layout = fit(view.spec.columns, view.spec.sort, width, None, True)
-    return [line.cells[0].rstrip() for line in lines(view, layout, 0, 99, 0)]
-
-
-@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.id)
-def test_groups_never_need_scrolling_either(column: Column) -> None:
-    for width in range(40, 301):
-        layout = fit(GROUPED.columns, column, width, None, True)
-        assert total_width(layout) <= width
-        assert layout[0].column is GROUP
-        assert "process" not in [placed.column.id for placed in layout] or column.id == "process"
-        assert column.id == "connections" or column in [placed.column for placed in layout]
-
-
-def test_a_group_tells_its_name_and_how_many_it_has_and_a_connection_who_has_it() -> None:
-    view = in_groups({1: 50, 2: 9, 3: 1, 5: 0})
-    assert heads(view) == ["[+] odd                3", "[+] even               1"]
-    assert heads(opened(view, 0)) == [
-        "[-] odd                3",
-        "    pid 101",
-        "    pid 103",
-        "    pid 105",
-        "[+] even               1",
-    ]
-    states = make(view.flows, replace(view.spec, group="state"))
-    assert heads(opened(states, 0)) == ["[-] ESTAB              4", "    odd", "    even", "    odd", "    odd"]
-
-
-def test_where_no_column_tells_the_peer_the_first_does() -> None:
-    view = opened(in_groups({1: 50}), 0)
-    assert heads(view, 60) == ["[-] odd               1", "    10.0.0.2:443"]
-
-
-def test_long_names_of_groups_are_cut_where_they_do_not_differ() -> None:
-    flows = ticked([flow(1, name=b"a" * 32, peer=("2001:db8:1111:2222:3333:4444:5555:6666", 443))])
-    assert heads(make(flows, Spec(group="process")), 60) == ["[+] aaaaaaaaaaaaaaa~ 1"]
-    cut = heads(make(flows, Spec(group="remote")), 60)[0]
-    assert cut.startswith("[+] 2001:~")
-    assert cut.endswith("5555:6666 1")
-
-
-def test_sums_are_not_judged_and_differences_are_dashes() -> None:
-    columns = parse_list("retr,retr%,state,pid,process,peer")
-    view = opened(in_groups({1: 15, 3: 15}, data_segs_out=10), 0)
-    layout = fit(columns, find("retr"), 100, None, True)
-    of_group, of_one, _ = lines(view, layout, 0, 9, 0)
-    assert [cell.strip() for cell in of_group.cells[1:]] == ["30", "-", "ESTAB", "-", "odd", "10.0.0.2:443"]
-    assert [cell.strip() for cell in of_one.cells[1:]] == ["15", "-", "ESTAB", "101", "odd", "10.0.0.2:443"]
-    assert (of_group.levels[1], of_one.levels[1]) == (0, 1)
-
-
-def test_your_session_is_marked_in_its_group() -> None:
-    view = opened(in_groups({1: 2, 2: 1}, replace(GROUPED, group="state")), 0)
-    assert heads(make(replace(view.flows, session=2), view.spec)) == [
-        "[-] ESTAB              2",
-        "    odd",
-        "    even *you",
-    ]
-
-
-def test_a_group_is_never_new_and_closed_when_all_of_it_is() -> None:
-    tracker = Tracker()
-    tracker.update(snapshot(0, []))
-    closed = finals([flow(9, name=b"gone")], BOOT_NS + int(1e9), from_state=State.ESTABLISHED)
-    flows = tracker.update(snapshot(1, named("here"), closed))
-    view = make(flows, Spec(group="process", sort=find("process"), falling=False))
-    layout = fit(view.spec.columns, view.spec.sort, 100, None, True)
-    assert [(line.mark, line.closed) for line in lines(view, layout, 0, 9, 0)] == [("x", True), (" ", False)]
-    assert [line.mark for line in lines(opened(view, 1), layout, 0, 9, 0)] == ["x", " ", "+"]
-
-
-async def test_the_header_says_by_what_it_is_grouped_and_a_click_sorts_by_the_count() -> None:
-    app = Bench(GROUPED)
-    async with app.run_test(size=(80, 10)) as pilot:
-        table = await shown(pilot, in_groups({1: 50, 2: 9}))
-        assert text_of(app)[0].startswith("  BY PROCESS        CONNS SCR CAUSE")
-        await pilot.click(table, offset=(5, 0))
-        await pilot.click(table, offset=(25, 0))
-        assert [column.id for column in app.clicked] == ["connections", "score"]
-        assert GROUP not in table.columns
-        await shown(pilot, in_groups({1: 50, 2: 9}, replace(GROUPED, sort=find("connections"))))
-        assert text_of(app)[0].startswith("  BY PROCESS       CONNSv SCR CAUSE")
-
-
-async def test_the_cursor_stays_on_its_group() -> None:
-    app = Bench(GROUPED)
-    async with app.run_test(size=(80, 10)) as pilot:
-        table = await shown(pilot, in_groups({1: 50, 2: 9}))
-        await pilot.press("down")
-        assert text_of(app)[2].startswith(">![+] even")
-        await shown(pilot, in_groups({1: 50, 2: 90}))
-        assert table.cursor == 0
-        assert text_of(app)[1].startswith(">![+] even")
-
-
-async def test_the_cursor_goes_with_its_connection_into_a_group_and_out_again() -> None:
-    app = Bench(GROUPED)
-    async with app.run_test(size=(80, 10)) as pilot:
-        table = await shown(pilot, make(in_groups({1: 50, 2: 9, 3: 20}).flows, BY_RETRANSMITS))
-        await pilot.press("down")
-        await shown(pilot, in_groups({1: 50, 2: 9, 3: 20}))
-        assert text_of(app)[1].startswith(">![+] odd")
-        await shown(pilot, opened(in_groups({1: 50, 2: 9, 3: 20}), 0))
-        assert text_of(app)[3].startswith(">!    pid 103")
-        assert table.cursor == 2
-
-
-async def test_left_and_right_fold_and_unfold_unless_the_columns_are_too_wide() -> None:
-    app = Bench(GROUPED)
-    async with app.run_test(size=(80, 10)) as pilot:
-        view = in_groups({1: 50, 2: 9, 3: 20})
-        table = await shown(pilot, view)
-        await pilot.press("left", "right")
-        assert app.folded == [(view.cookies()[0], True)]
-        await shown(pilot, opened(view, 0))
-        await pilot.press("right", "down", "down", "right", "left")
-        assert table.cursor == 0
-        await pilot.press("left")
-        assert app.folded == [(view.cookies()[0], True), (view.cookies()[0], False)]
-        await shown(pilot, make(view.flows, replace(GROUPED, columns=parse_list("all"))))
-        await pilot.press("right")
-        assert len(app.folded) == 2
-        assert table.scroll_x > 0
-
-
-async def test_a_changed_group_alone_is_painted() -> None:
-    app = Bench(GROUPED)
-    async with app.run_test(size=(80, 10)) as pilot:
-        table = await shown(pilot, in_groups({1: 50, 2: 9, 3: 20}))
-        table.forget()
-        await shown(pilot, in_groups({1: 50, 2: 9, 3: 20}))
-        assert table.painted == []
-        await shown(pilot, in_groups({1: 50, 2: 8, 3: 20}))
-        assert set(table.painted) == {2}
 
 
 class Unresized(FlowTable):

@@ -8,8 +8,11 @@ import random
 
 import pytest
 
-from tests import fuzz
-from tests.fuzz import TRIES, run
+from tests.fuzz import TRIES
+from tests.support import fuzz_run
+from tests.support.fuzz_filters import filter_text
+from tests.support.fuzz_netlink import damage
+from tests.support.fuzz_run import run
 
 SHORT = 3000
 
@@ -23,9 +26,9 @@ def test_nothing_breaks(what: str) -> None:
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
-    texts = [[fuzz.filter_text(random.Random(f"{seed}:{n}")) for n in range(50)] for seed in (1, 1, 2)]
+    texts = [[filter_text(random.Random(f"{seed}:{n}")) for n in range(50)] for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
-    dumps = [fuzz.damage(random.Random(f"{seed}:0"), [b"a" * 64, b"b" * 64]) for seed in (1, 1, 2)]
+    dumps = [damage(random.Random(f"{seed}:0"), [b"a" * 64, b"b" * 64]) for seed in (1, 1, 2)]
     assert dumps[0] == dumps[1] != dumps[2]
 
 
@@ -44,7 +47,7 @@ def test_an_undocumented_error_is_reported_with_its_seed() -> None:
 
 
 def test_a_hang_is_ended_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(fuzz_run, "PATIENCE_S", 0.05)
 
     def attempt(_rng: random.Random) -> str:
         for _ in itertools.count():
@@ -57,7 +60,7 @@ def test_a_hang_is_ended_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_growth_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz, "MOST_GROWTH", 16 << 20)
+    monkeypatch.setattr(fuzz_run, "MOST_GROWTH", 16 << 20)
     kept: list[mmap.mmap] = []  # fresh pages, not what the allocator had left over
 
     def attempt(rng: random.Random) -> str:

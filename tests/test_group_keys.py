@@ -21,7 +21,7 @@ from tcptop_ops.widgets.group_menu import GroupMenu
 from tcptop_ops.widgets.story import Story
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, text_of
-from tests.test_app import app_of, running, top_is
+from tests.support.running_app import app_of, running, top_is
 
 
 def world(tick: int) -> Snapshot:

@@ -21,9 +21,9 @@ from tcptop_ops.recording.reader import Reader
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
-from tests import test_replay_screen
 from tests.fakes import FakeSource
 from tests.screens import text_of
+from tests.support import running_replay
 
 EVENINGS = int(os.environ.get("TCPTOP_MONKEY", "2"))
 DEEDS = 50
@@ -81,4 +81,4 @@ async def test_with_the_live_screen(shots: list[Snapshot], number: int) -> None:
 
 @pytest.mark.parametrize("number", range(EVENINGS))
 async def test_with_a_recording(number: int) -> None:
-    await spend_an_evening(test_replay_screen.app_of(demo.PATH, speed=20.0, again=True), 1000 + number)
+    await spend_an_evening(running_replay.app_of(demo.PATH, speed=20.0, again=True), 1000 + number)

@@ -1,26 +1,20 @@
-"""Names in place of numbers: who is asked, when, and what a name may look like. Never over a network."""
+"""Names in place of numbers: what a name may look like, on the screen and in the outputs. Never over a network."""
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.app import App
-from textual.pilot import Pilot
 
 from tcptop_ops.cli.arguments import read, resolve
 from tcptop_ops.cli.front_ends import _table_formatter
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.host_description import HostDescription
-from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, keys, shower
-from tcptop_ops.names import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System, for_outputs
+from tcptop_ops.namebook import NOBODY, NameBook, all_keys, harmless, keys, shower
+from tcptop_ops.names import Resolver, for_outputs
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import Settings
@@ -29,65 +23,10 @@ from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, make
 from tcptop_ops.widgets.cells import lines, name_keys
 from tcptop_ops.widgets.fit import fit
-from tests.fakes import FakeSource, flow, packed, snapshot
-from tests.lab import wait_until
-from tests.screens import next_tick, text_of
-from tests.test_app import app_of, running
-
-PATIENCE_S = 20
-HOST = HostDescription("box", "6.12.0")
-
-
-def key(address: str) -> Key:
-    """Of an address."""
-    return bytes(packed(address))
-
-
-HOSTS: dict[Key, str] = {
-    key("10.2.0.1"): "alpha.example.com",
-    key("10.2.0.2"): "beta.example.com",
-    key("2001:db8::9"): "six.example.com",
-    key("10.0.0.1"): "web-3.example.com",
-    443: "https",
-    22: "ssh",
-}
-
-
-class Asked:
-    """A look-up from a dictionary that remembers what it was asked for; it can be held up."""
-
-    def __init__(self, known: NameBook = HOSTS) -> None:
-        self.known = dict(known)
-        self.keys: list[Key] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self._lock = threading.Lock()
-
-    def __call__(self, wanted: Key) -> str:
-        with self._lock:
-            self.keys.append(wanted)
-        self.go_on.wait()
-        if wanted not in self.known:
-            raise socket.herror(1, "Unknown host")
-        return self.known[wanted]
-
-
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def asked_for(resolver: Resolver, *wanted: Key) -> NameBook:
-    """What is known once these were looked up."""
-    resolver.want(wanted)
-    assert resolver.wait(PATIENCE_S)
-    return resolver.book
-
+from tests.fakes import FakeSource, flow, snapshot
+from tests.screens import next_tick, text_of, until
+from tests.support.lookups import HOSTS, PATIENCE_S, Asked, key
+from tests.support.running_app import app_of, running
 
 # What a name may look like
 
@@ -213,159 +152,6 @@ def test_only_what_could_be_shown_is_asked_for() -> None:
     assert key("10.2.0.78") not in found
 
 
-# The resolver
-
-
-def test_what_is_known_is_not_asked_for_again() -> None:
-    look_up = Asked()
-    resolver = Resolver(look_up)
-    told = threading.Event()
-    resolver.on_change(told.set)
-    found = asked_for(resolver, key("10.2.0.1"), 443, key("10.9.9.9"), 40000)
-    assert found == {key("10.2.0.1"): "alpha.example.com", 443: "https"}
-    assert told.is_set()
-    told.clear()
-    asked_for(resolver, key("10.2.0.1"), 443, key("10.9.9.9"), 40000)
-    assert sorted(map(str, look_up.keys)) == sorted(map(str, {key("10.2.0.1"), 443, key("10.9.9.9"), 40000}))
-    assert not told.is_set()
-    resolver.close()
-
-
-def test_names_expire_and_failures_sooner_and_ports_never() -> None:
-    look_up, clock = Asked(), Clock()
-    resolver = Resolver(look_up, clock=clock)
-    host, nobody = key("10.2.0.1"), key("10.9.9.9")
-    asked_for(resolver, host, nobody, 443, 40000)
-    clock.now += FAILED_KEPT_S - 1
-    asked_for(resolver, host, nobody, 443, 40000)
-    assert len(look_up.keys) == 4
-    clock.now += 1
-    asked_for(resolver, host, nobody, 443, 40000)
-    assert look_up.keys[4:] == [nobody]
-    clock.now += KEPT_S
-    look_up.known[host] = "moved.example.com"
-    found = asked_for(resolver, host, nobody, 443, 40000)
-    assert sorted(look_up.keys[5:], key=str) == sorted([host, nobody], key=str)
-    assert found[host] == "moved.example.com"
-    clock.now += KEPT_S
-    del look_up.known[host]
-    assert host not in asked_for(resolver, host)
-    resolver.close()
-
-
-def test_an_answer_that_comes_too_late_is_none() -> None:
-    look_up, clock = Asked(), Clock()
-    look_up.go_on.clear()
-    resolver = Resolver(look_up, clock=clock)
-    late, more = key("10.2.0.1"), key("10.2.0.2")
-    resolver.want([late])
-    wait_until(lambda: look_up.keys, PATIENCE_S)
-    clock.now += DEADLINE_S + 0.1
-    look_up.go_on.set()
-    assert resolver.wait(PATIENCE_S)
-    assert resolver.book == {}
-    assert asked_for(resolver, late, more) == {more: "beta.example.com"}
-    assert look_up.keys.count(late) == 1, "it is a failure, kept as others are"
-    resolver.close()
-
-
-def test_what_is_no_longer_wanted_is_not_begun() -> None:
-    look_up = Asked()
-    look_up.go_on.clear()
-    resolver = Resolver(look_up, threads=1)
-    resolver.want([1])
-    wait_until(lambda: look_up.keys == [1], PATIENCE_S)
-    resolver.want(range(2, 1000))
-    resolver.want([1, 443])
-    look_up.go_on.set()
-    assert resolver.wait(PATIENCE_S)
-    assert look_up.keys == [1, 443], "nor is asked twice what is being asked"
-    resolver.close()
-
-
-def test_many_are_asked_for_by_few_threads_and_not_all_are_kept() -> None:
-    look_up = Asked({port: f"p{port}x" for port in range(1, 1001)})
-    resolver = Resolver(look_up, threads=3, most_wanted=100, most_known=50)
-    before = threading.active_count()
-    found = asked_for(resolver, *range(1, 1001))
-    assert sorted(look_up.keys) == list(range(1, 101))
-    assert threading.active_count() <= before + 3
-    assert len(found) == 50
-    wanted_still = next(iter(found))
-    resolver.want([wanted_still])
-    found = asked_for(resolver, wanted_still, *range(901, 950))
-    assert wanted_still in found, "what is looked at stays"
-    assert len(found) == 50
-    resolver.close()
-
-
-def test_a_hostile_name_is_told_as_it_may_be_shown() -> None:
-    look_up = Asked({key("10.2.0.1"): "\x1b]0;owned\x07", key("10.2.0.2"): "10.0.0.1", 443: "x\udcffy"})
-    resolver = Resolver(look_up)
-    assert asked_for(resolver, *look_up.known) == {key("10.2.0.1"): "\\x1b]0;owned\\x07", 443: "x\\xffy"}
-    resolver.close()
-
-
-def test_nobody_waits_for_a_name_server_that_does_not_answer() -> None:
-    """Wanting and closing come back at once, and nothing is told after the end, however late the answer is."""
-    look_up = Asked()
-    look_up.go_on.clear()
-    resolver = Resolver(look_up)
-    told: list[int] = []
-    resolver.on_change(lambda: told.append(1))
-    resolver.want(HOSTS)
-    wait_until(lambda: len(look_up.keys) == 4, PATIENCE_S)
-    resolver.want(HOSTS)
-    assert not resolver.wait(0)
-    resolver.close()
-    look_up.go_on.set()
-    wait_until(lambda: not any(t.name.startswith("names-") for t in threading.enumerate()), PATIENCE_S)
-    assert not told
-    assert len(look_up.keys) == 4
-    resolver.want([22])
-    assert resolver.book.get(22) is None
-
-
-def test_the_process_ends_while_a_look_up_hangs() -> None:
-    """In a system call, as the real one would."""
-    program = """
-import socket, threading
-from tcptop_ops.names import Resolver
-near, far = socket.socketpair()
-asked = threading.Event()
-def hang(key):
-    asked.set()
-    return near.recv(1).decode()
-resolver = Resolver(hang)
-resolver.want([443])
-asked.wait()
-resolver.close()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_hosts_own_files_are_read() -> None:
-    """/etc/hosts and /etc/services, which no network is needed for; where they lack these, nothing is found."""
-    system = System()
-
-    for port in (22, 443, 65535):
-        assert found(system, port) == found(socket.getservbyport, port)
-    for address in ("127.0.0.1", "::1"):
-        there = found(socket.gethostbyaddr, address)
-        assert found(system, key(address)) == (None if there is None else there[0])
-
-
-def found(ask: Callable[[Any], Any], wanted: Any) -> Any:
-    """None where nothing is."""
-    try:
-        return ask(wanted)
-    except OSError:
-        return None
-
-
 # The screen
 
 
@@ -382,15 +168,6 @@ def source() -> FakeSource:
     return FakeSource([world(tick) for tick in range(10)])
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], object], what: str) -> None:
-    """Wait until this is true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError("\n".join([what, *text_of(pilot.app)]))
-        await pilot.pause(0.01)
-
-
 def shows(app: App[Any], words: str) -> Callable[[], bool]:
     return lambda: any(words in line for line in text_of(app))
 
@@ -402,8 +179,8 @@ async def test_names_come_and_go_with_a_key() -> None:
         assert look_up.keys == []
         assert any("10.2.0.1:443" in line for line in text_of(app))
         await pilot.press("n")
-        await until(pilot, shows(app, "alpha.example.com:https"), "alpha")
-        await until(pilot, shows(app, "beta.example.com:ssh"), "beta")
+        await until(pilot, shows(app, "alpha.example.com:https"))
+        await until(pilot, shows(app, "beta.example.com:ssh"))
         assert any("10.2.0.77:4711" in line for line in text_of(app))
         assert "web-3.example.com:40001 -> alpha.example.com:https" in text_of(app)[26]
         await next_tick(pilot)
@@ -421,7 +198,7 @@ async def test_names_come_and_go_with_a_key() -> None:
 async def test_names_from_the_start() -> None:
     app = app_of(source(), resolver=Resolver(Asked()), settings=Settings(names=True))
     async with running(app, (80, 24)) as pilot:
-        await until(pilot, shows(app, ".example.com:ssh"), "a name")
+        await until(pilot, shows(app, ".example.com:ssh"))
         assert {len(line) for line in text_of(app)} == {80}
 
 
@@ -430,7 +207,7 @@ async def test_the_screen_goes_on_and_ends_while_look_ups_hang() -> None:
     look_up.go_on.clear()
     app = app_of(source(), resolver=Resolver(look_up), settings=Settings(names=True))
     async with running(app) as pilot:
-        await until(pilot, lambda: len(look_up.keys) == 4, "the threads at work")
+        await until(pilot, lambda: len(look_up.keys) == 4)
         await next_tick(pilot)
         assert any("10.2.0.1:443" in line for line in text_of(app))
         await pilot.press("q")
@@ -473,7 +250,8 @@ def test_a_table_has_names_and_json_has_none() -> None:
         ["*:ssh", "-"],
         ["10.2.0.78:4711", "4711"],
     ]
-    assert json_line(named, HOST, {}) == json_line(view, HOST, {})
+    host = HostDescription("box", "6.12.0")
+    assert json_line(named, host, {}) == json_line(view, host, {})
 
 
 def test_a_table_does_not_wait_for_ever() -> None:

@@ -22,7 +22,7 @@ from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.snapshot import SOCKET
 from tcptop_ops.tracker import Flows, Tracker
-from tests.test_recording import as_told, record, world
+from tests.support.recordings import as_told, record, world
 
 TICKS = 3 * KEY_EVERY
 LEAD_S = lead_s(20.0, 5.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -27,75 +26,21 @@ from hypothesis import strategies as st
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.host_description import HostDescription
-from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.snapshot import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET, Snapshot, State
+from tcptop_ops.snapshot import SOCKET, Snapshot
 from tcptop_ops.source import Over
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
-from tests.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
+from tests.fakes import FakeSource, flow, scramble, snapshot
+from tests.support.recordings import HOST, as_told, chaos, record, recording_to, same, wait_for_room, world
 
-HOST = HostDescription("web-3", "6.18.0", "0.1.0")
 MUTATIONS = 2000
 DOCS = Path(__file__).parents[1] / "docs" / "recordings.md"
-
-
-def same(one: Snapshot, other: Snapshot) -> None:
-    """Bit for bit; what lies between the fields of a record is nothing."""
-    for field in dataclasses.fields(Snapshot):
-        here, there = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(here, (np.ndarray, np.void)):
-            assert np.shape(here) == np.shape(there), field.name
-            assert np.asarray(here).dtype == np.asarray(there).dtype, field.name
-            one_bytes, other_bytes = (codec.bytes_of(np.asarray(part)).tobytes() for part in (here, there))
-            assert one_bytes == other_bytes, field.name
-        else:
-            assert here == there, field.name
-
-
-def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot:
-    """Arbitrary bits everywhere; some rows are those of the snapshot before, in another order."""
-    rng = np.random.default_rng(seed)
-    made = scrambled(int(rng.integers(0, 40)), seed, seconds)
-    parts: dict[str, Any] = {}
-    if before is not None and len(before.sockets):
-        stay = rng.permutation(len(before.sockets))[: int(rng.integers(0, 40))]
-        parts = {
-            name: np.concatenate([getattr(before, name)[stay], getattr(made, name)])
-            for name in ("sockets", "events", "owners")
-        }
-        moved = parts["sockets"][: len(stay) // 2]
-        moved["last_sent_us"] += np.uint32(4000)
-        moved["bytes_acked"] += np.uint64(10**9)
-    counters, seen = np.zeros(1, COUNTERS), np.zeros(2, SEEN)
-    story, half_open = np.zeros(int(rng.integers(0, 9)), HAPPENING), np.zeros(int(rng.integers(0, 9)), SOCKET)
-    owned = np.zeros(len(made.closed), OWNED)
-    for records in (counters, seen, story, half_open, owned):
-        scramble(records, rng)
-    return replace(
-        made,
-        **parts,
-        counters=counters.reshape(()),
-        seen=seen,
-        story=story,
-        half_open=half_open,
-        closed_owners=owned if seed % 2 else None,
-        callbacks_mode="all",
-        opened=seed,
-        missing=frozenset({"cc", "user"}),
-        notes=("a note", "\udc80\x1b[2J"),
-        users={0: "root", 2**32 - 1: "\udcff"},
-        cgroups={seed: f"/a/{seed}"},
-        watched=seed,
-        poll_s=rng.random(),
-    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,58 +64,6 @@ def test_rows_that_did_not_change_take_no_room() -> None:
     later[7]["bytes_acked"] = 77
     one = codec.encode(snapshot(1, later), before)
     same(codec.decode(one, before), snapshot(1, later))
-
-
-def world(seconds: int) -> Snapshot:
-    """Connections that send, lose, time out, come and go."""
-    rows = [
-        flow(
-            cookie,
-            bytes_acked=seconds * cookie * 1000,
-            segs_out=seconds * 10,
-            data_segs_out=seconds * 10,
-            retrans_segs=seconds * (cookie % 3),
-            rto_events=seconds // 3 * (cookie % 2),
-            last_sent_us=4000,
-            state=State.ESTABLISHED if cookie + seconds < 30 else State.FIN_WAIT1,
-        )
-        for cookie in range(1 + seconds, 21 + seconds)
-    ]
-    ended = finals([flow(seconds, states=1 << State.CLOSE_WAIT)], snapshot(seconds, []).now_ns, error=0)
-    counters = np.zeros((), COUNTERS)
-    counters["calls"][3] = seconds
-    return snapshot(seconds, rows, ended, counters=counters, opened=1, users={0: "root"})
-
-
-def recording_to(path: Path, **options: Any) -> Recorder:
-    """One that is open."""
-    recorder = Recorder(RecordingOptions(str(path), **options), HOST)
-    recorder.open()
-    return recorder
-
-
-def record(path: Path, shots: list[Snapshot], **options: Any) -> tuple[list[Flows], Recorder]:
-    """What was live."""
-    recorder = recording_to(path, **options)
-    source, tracker = FakeSource(shots), Tracker(20.0, 5.0)
-    with closing(recorder):
-        live = []
-        for _ in shots:
-            live.append(PollSchedule(source, tracker, Clock(), (recorder,)).tick())
-            wait_for_room(recorder)
-    return live, recorder
-
-
-def wait_for_room(recorder: Recorder) -> None:
-    """So that no tick is left out, however slow the disk is; one that has ended takes none."""
-    while recorder._queue.qsize() > 1 and not recorder._has_ended:
-        threading.Event().wait(0.001)
-
-
-def as_told(flows: Flows) -> Any:
-    told = json_object(make(flows, Spec()), HostDescription("h", "k"), {})
-    del told["self"]
-    return told
 
 
 def test_what_is_played_is_what_was_live(tmp_path: Path) -> None:
@@ -205,9 +98,9 @@ def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from tests.test_recording import HOST, world
-from tcptop_ops.recording.writer import Writer
+from tests.support.recordings import HOST, world
 from tcptop_ops.polling.observers import copy_flows
+from tcptop_ops.recording.writer import Writer
 from tcptop_ops.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):

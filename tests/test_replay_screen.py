@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
 
 from tcptop_ops import keymap
 from tcptop_ops.app import TcptopApp
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.index import PlaybackState, TickIndex
-from tcptop_ops.recording.player import lead_s
-from tcptop_ops.recording.reader import Reader
-from tcptop_ops.replay_app import Recording, ReplayApp
+from tcptop_ops.replay_app import ReplayApp
 from tcptop_ops.settings import Settings
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS
 from tcptop_ops.widgets.time_bar import TimeBar, track
 from tests.fakes import flow, snapshot
 from tests.screens import text_of, until
-from tests.test_recording import record, world
+from tests.support.recordings import record, world
+from tests.support.running_replay import app_of, running
 
 TICKS = 90
 
@@ -37,27 +32,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recorded") / "r"
     record(path, [world(second) for second in range(TICKS)])
     return path
-
-
-def app_of(path: Path, **options: Any) -> ReplayApp:
-    reader = Reader(str(path))
-    recording = Recording(
-        lambda: reader,
-        reader.index,
-        partial(Tracker, 20.0, 5.0),
-        lead_s(20.0, 5.0),
-        20.0,
-        options.pop("speed", 0.001),  # it stands as good as still
-        options.pop("again", False),
-    )
-    return ReplayApp(recording, Spec(), host="web-3", **options)
-
-
-@asynccontextmanager
-async def running(app: ReplayApp, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Pilot[Any]]:
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.shown is not None)
-        yield pilot
 
 
 def place(app: ReplayApp) -> int:

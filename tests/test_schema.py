@@ -1,129 +1,31 @@
-"""The JSON schema that is shipped is what the table of columns says, and what --json prints is what it says.
-
-``python -m tests.test_schema`` writes the file anew.
-"""
+"""The JSON schema that is shipped is what the table of columns says, and what --json prints is what it says."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-import tcptop_ops
-from tcptop_ops import readers
-from tcptop_ops.columns import OUTPUT, Column
-from tcptop_ops.diagnosis import CAUSES, LIMITS
-from tcptop_ops.filters import NAMES
+from tcptop_ops.columns import OUTPUT
 from tcptop_ops.host_description import HostDescription
-from tcptop_ops.operators import OPERATORS
-from tcptop_ops.outputs.json_lines import SCHEMA, json_line, totals
-from tcptop_ops.snapshot import STATE_NAMES
+from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
+from tests.support.json_schema import FILE, as_text, validate
 
-FILE = Path(tcptop_ops.__file__).with_name("outputs") / "schema.json"
 HOST = HostDescription("box", "6.12.0")
 OWN = {"cpu_pct": 0.5, "rss_bytes": 1000, "view_ms": 0.1}
 
-Schema = dict[str, Any]
-
-WHOLE: Schema = {"type": "integer", "minimum": 0}
-NUMBER: Schema = {"type": "number", "minimum": 0}
-TEXT: Schema = {"type": "string"}
-
-
-def names_of(column: Column) -> list[str] | None:
-    """What a column that holds one of a few names may hold; None: any text."""
-    owners = [name.decode() for name in readers._OWNERS.tolist() if name]
-    few = NAMES | {
-        "cause": tuple(cause.name for cause in CAUSES),
-        "limit": tuple(filter(None, LIMITS)),
-        "owner": tuple(owners),
-    }
-    return list(few[column.id]) if column.id in few else None
-
-
-def of_column(column: Column) -> Schema:
-    """Every field may be null. What ``plain`` makes of a number tells which kind of number it is."""
-    about = {"description": column.help}
-    if not column.right:
-        names = names_of(column)
-        return about | ({"type": ["string", "null"]} if names is None else {"enum": [*names, None]})
-    kind = "integer" if isinstance(column.plain(np.float64(1.5)), int) else "number"
-    return about | {"type": [kind, "null"]}
-
-
-def an_object(properties: dict[str, Schema], about: str = "") -> Schema:
-    """All of them are there; more may come."""
-    described = {"description": about} if about else {}
-    return described | {"type": "object", "required": list(properties), "properties": properties}
-
-
-def of_totals() -> Schema:
-    """``by_state`` has the states that there are."""
-    tracker = Tracker()
-    found = totals(tracker.update(snapshot(0, [])))
-    fields = {name: WHOLE if isinstance(value, int) else NUMBER for name, value in found.items()}
-    states = {"type": "object", "propertyNames": {"enum": list(STATE_NAMES.values())}, "additionalProperties": WHOLE}
-    return an_object(fields | {"by_state": states}, "sums over the host; rates and counts are of this tick")
-
-
-def made() -> Schema:
-    """The schema, from the tables of columns, of operators, of causes and of states."""
-    calls = an_object({operator.name: WHOLE for operator in OPERATORS})
-    row = {column.id: of_column(column) for column in OUTPUT} | {
-        "evidence": TEXT | {"description": "what speaks for the cause, in words; empty where nothing is wrong"}
-    }
-    top: dict[str, Schema] = {
-        "schema": {"const": SCHEMA},
-        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"},
-        "host": TEXT,
-        "kernel": TEXT,
-        "source": TEXT | {"description": "sockops or sockdiag; another one's while a recording is played"},
-        "callbacks_mode": {"enum": ["all", "every", "events", None]},
-        "interval_s": NUMBER | {"description": "since the tick before"},
-        "window_s": NUMBER | {"description": "what recent means"},
-        "tick": WHOLE,
-        "callbacks": {
-            "description": "calls since the start; null where no program counts",
-            "oneOf": [{"type": "null"}, calls],
-        },
-        "totals": of_totals(),
-        "findings": {"type": "array", "items": an_object({"text": TEXT, "filter": TEXT})},
-        "notes": {"type": "array", "items": TEXT},
-        "self": an_object({"cpu_pct": NUMBER, "rss_bytes": WHOLE, "view_ms": NUMBER, "poll_ms": NUMBER}),
-        "connections": {"type": "array", "items": an_object(row, "a connection; null: the kernel does not tell")},
-    }
-    about = (
-        "A tick of tcptop-ops --json. Fields may be added; none is renamed or removed as long as this is the schema."
-    )
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{SCHEMA.replace('/', ':')}",
-        "title": SCHEMA,
-    } | an_object(top, about)
-
-
-def as_text() -> str:
-    return json.dumps(made(), indent=1) + "\n"
-
-
-def validate(tick: Any) -> None:
-    """Raises jsonschema.ValidationError."""
-    jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator(json.loads(FILE.read_text())).validate(tick)
-
 
 def test_the_file_is_what_the_tables_say() -> None:
-    assert FILE.read_text() == as_text(), "write it anew: python -m tests.test_schema"
+    assert FILE.read_text() == as_text(), "write it anew: python -m tests.support.json_schema"
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_a_valid_one() -> None:
     jsonschema = pytest.importorskip("jsonschema")
+    # Raises SchemaError where it is none.
     jsonschema.Draft202012Validator.check_schema(json.loads(FILE.read_text()))
 
 
@@ -167,7 +69,3 @@ def test_another_type_or_name_is_refused(field: str, value: Any) -> None:
     del tick["connections"][0][field]
     with pytest.raises(jsonschema.ValidationError):
         validate(tick)
-
-
-if __name__ == "__main__":
-    FILE.write_text(as_text())

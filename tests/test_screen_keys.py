@@ -25,8 +25,8 @@ from tcptop_ops.widgets.terminal import Terminal
 from tcptop_ops.widgets.themes import THEMES
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import first_words, next_tick, text_of, until
-from tests.test_app import app_of, header, running, top_is
-from tests.test_detail import world
+from tests.support.lossy_network import world
+from tests.support.running_app import app_of, header, running, top_is
 
 
 def cursor_line(app: TcptopApp) -> str:

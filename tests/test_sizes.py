@@ -8,7 +8,7 @@ from tcptop_ops.keymap import KEYS
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.graphs import BLOCKS
 from tests.screens import next_tick, text_of
-from tests.test_app import app_of, header, running
+from tests.support.running_app import app_of, header, running
 
 SCREENS = {
     "table": (),

@@ -1,1 +1,1 @@
-"""The kernel's side: the program, how it is loaded, and the source that reads what it tells."""
+"""The kernel's side: the programs in C, what loads and attaches them, and what reads their maps."""

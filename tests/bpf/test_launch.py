@@ -226,7 +226,7 @@ def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_second_interpreter_has_bcc(stub: Stub) -> None:
     stub.add(NO_BCC)
     stub.add(ANSWER)
-    answered(stub)
+    assert answered(stub)["cgroup_root"] == str(stub.directory / "cg")
 
 
 def test_no_interpreter_has_bcc(stub: Stub) -> None:

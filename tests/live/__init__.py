@@ -1,0 +1,1 @@
+"""Tests of the real program with a real kernel: they need root."""

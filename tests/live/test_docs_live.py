@@ -25,8 +25,8 @@ from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.recording.reader import Reader
 from tests.lab import wait_until
 from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
-from tests.live.test_metrics_live import answers, free_port
-from tests.test_docs import PAGES, commands
+from tests.support.documents import PAGES, commands
+from tests.support.scraping import answers, free_port
 
 PATIENCE_S = 30
 ELSEWHERE = {"scripts.md"}

@@ -17,7 +17,7 @@ from tcptop_ops.snapshot import State
 from tcptop_ops.tracker import Flows
 from tests.lab import Lab, Link, Traffic, in_netns, run, wait_until
 from tests.live.watch import Watch, program
-from tests.test_elsewhere import row_of
+from tests.support.rows import row_of
 
 OWN = os.stat("/proc/self/ns/net").st_ino
 

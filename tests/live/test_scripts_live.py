@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.started import ITERATES, ROOT
-from tests.test_schema import validate
+from tests.support.json_schema import validate
 
 DOC = ROOT / "docs" / "scripts.md"
 EXAMPLES = re.findall(r"^```sh\n(.*?)^```$", DOC.read_text(), re.MULTILINE | re.DOTALL)

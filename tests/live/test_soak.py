@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.soak import (
-    TWO_MINUTES,
+from tests.soak.judge import (
     Made,
     Sample,
     Tick,
@@ -16,8 +15,9 @@ from tests.soak import (
     left_out,
     memory_violations,
     row_violations,
-    soak,
 )
+from tests.soak.plan import TWO_MINUTES
+from tests.soak.run import soak
 
 STILL = Tick(
     number=0,

@@ -15,7 +15,7 @@ from tcptop_ops.snapshot import INFINITE_SSTHRESH, Origin, State, Timer
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
 from tcptop_ops.sweep import EveryNamespace
 from tests.lab import Lab, in_netns, run, wait_until
-from tests.test_sockdiag import as_ss, row_of_port
+from tests.support.against_ss import as_ss, row_of_port
 from tests.witness import ss_sockets, wait_quiet
 
 ODD = 1_000_003  # bytes

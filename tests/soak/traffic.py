@@ -39,12 +39,13 @@ def say(*words: object) -> None:
 
 
 def raise_limit() -> None:
-    """As many descriptors as this process may have."""
+    """Allow as many descriptors as this process may have."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def serve(args: argparse.Namespace) -> None:
+    """Accept and answer until standard input ends."""
     door = socket.socket()
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     door.bind((args.address, args.port))
@@ -72,6 +73,7 @@ def let_go(poll: select.epoll, connection: socket.socket) -> None:
 
 
 def accept_all(door: socket.socket, poll: select.epoll, held: dict[int, socket.socket]) -> None:
+    """Accept whoever waits."""
     while True:
         try:
             made, _ = door.accept()
@@ -82,7 +84,7 @@ def accept_all(door: socket.socket, poll: select.epoll, held: dict[int, socket.s
 
 
 def answer(connection: socket.socket, then: str) -> bool:
-    """False when it is to be closed."""
+    """Answer what was sent; return whether the connection stays open."""
     try:
         data = connection.recv(1 << 16)
         if data:
@@ -93,6 +95,7 @@ def answer(connection: socket.socket, then: str) -> bool:
 
 
 def rest(args: argparse.Namespace) -> None:
+    """Make connections that stay, and exchange what the commands say."""
     held: list[socket.socket] = []
     say("ready", args.port)
     for line in sys.stdin:
@@ -114,11 +117,12 @@ def rest(args: argparse.Namespace) -> None:
 
 
 def connected(args: argparse.Namespace) -> socket.socket:
+    """Return a new connection to the server."""
     return socket.create_connection((args.address, args.port))
 
 
 def exchange(connections: list[socket.socket], data: bytes) -> None:
-    """There on all of them, then back on all of them: what is lost is sent again for all at the same time."""
+    """Send on all of them, then receive on all: what is lost is sent again for all at the same time."""
     for connection in connections:
         connection.sendall(data)
     for connection in connections:
@@ -131,7 +135,7 @@ def exchange(connections: list[socket.socket], data: bytes) -> None:
 
 
 def talk(connections: list[socket.socket], data: bytes) -> int:
-    """A round a second at most, until a line comes."""
+    """Exchange a round a second at most, until a line comes; return how many."""
     rounds = 0
     while True:
         due = time.monotonic() + 1
@@ -146,6 +150,7 @@ class Short:
     """Connections on their way. A descriptor is in ``unsent`` until its connection stands."""
 
     def __init__(self, args: argparse.Namespace) -> None:
+        """Open none yet."""
         self._target = (args.address, args.port)
         self._poll = select.epoll()
         self._poll.register(STDIN, select.EPOLLIN)
@@ -154,6 +159,7 @@ class Short:
         self.opened = self.failed = 0
 
     def open(self) -> None:
+        """Begin a connection; each tenth will be reset."""
         made = socket.socket()
         made.setblocking(False)
         if made.connect_ex(self._target) not in (0, EINPROGRESS):
@@ -169,7 +175,7 @@ class Short:
         self._poll.register(fd, select.EPOLLOUT)
 
     def attend(self) -> bool:
-        """What has happened within a beat. False once a line has come."""
+        """Take what happens within a beat; return False once a line has come."""
         for fd, _ in self._poll.poll(BEAT_S):
             if fd == STDIN:
                 self._poll.unregister(STDIN)
@@ -184,7 +190,7 @@ class Short:
         return True
 
     def _step(self, fd: int) -> bool:
-        """True when the server has closed. Raises ConnectionError."""
+        """Return whether the server has closed. Raises ConnectionError."""
         if fd in self._unsent:
             self._unsent.remove(fd)
             self.live[fd].send(b"?")
@@ -194,6 +200,7 @@ class Short:
 
 
 def short(args: argparse.Namespace) -> None:
+    """Open connections at a pace until a line comes, then wait until none is open."""
     flow = Short(args)
     say("ready", args.port)
     sys.stdin.readline()
@@ -215,6 +222,7 @@ MODES = {"serve": serve, "rest": rest, "short": short}
 
 
 def main() -> None:
+    """Do what the mode says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--address", required=True)

@@ -1,0 +1,122 @@
+"""The JSON schema, made of the tables of columns, operators, causes and states.
+
+``python -m tests.support.json_schema`` writes the file anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tcptop_ops
+from tcptop_ops import readers
+from tcptop_ops.columns import OUTPUT, Column
+from tcptop_ops.diagnosis import CAUSES, LIMITS
+from tcptop_ops.filters import NAMES
+from tcptop_ops.operators import OPERATORS
+from tcptop_ops.outputs.json_lines import SCHEMA, totals
+from tcptop_ops.snapshot import STATE_NAMES
+from tcptop_ops.tracker import Tracker
+from tests.fakes import snapshot
+
+FILE = Path(tcptop_ops.__file__).with_name("schema.json")
+
+Schema = dict[str, Any]
+
+WHOLE: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number", "minimum": 0}
+TEXT: Schema = {"type": "string"}
+
+
+def names_of(column: Column) -> list[str] | None:
+    """Return the names that a column is limited to; None: it holds any text."""
+    owners = [name.decode() for name in readers._OWNERS.tolist() if name]
+    few = NAMES | {
+        "cause": tuple(cause.name for cause in CAUSES),
+        "limit": tuple(filter(None, LIMITS)),
+        "owner": tuple(owners),
+    }
+    return list(few[column.id]) if column.id in few else None
+
+
+def of_column(column: Column) -> Schema:
+    """Return the schema of a field: each may be null.
+
+    What ``plain`` makes of a number tells which kind of number it is.
+    """
+    about = {"description": column.help}
+    if not column.right:
+        names = names_of(column)
+        return about | ({"type": ["string", "null"]} if names is None else {"enum": [*names, None]})
+    kind = "integer" if isinstance(column.plain(np.float64(1.5)), int) else "number"
+    return about | {"type": [kind, "null"]}
+
+
+def an_object(properties: dict[str, Schema], about: str = "") -> Schema:
+    """Return the schema of an object: all of the properties are required, more may come."""
+    described = {"description": about} if about else {}
+    return described | {"type": "object", "required": list(properties), "properties": properties}
+
+
+def of_totals() -> Schema:
+    """Return the schema of the totals: ``by_state`` has the states that there are."""
+    tracker = Tracker()
+    found = totals(tracker.update(snapshot(0, [])))
+    fields = {name: WHOLE if isinstance(value, int) else NUMBER for name, value in found.items()}
+    states = {"type": "object", "propertyNames": {"enum": list(STATE_NAMES.values())}, "additionalProperties": WHOLE}
+    return an_object(fields | {"by_state": states}, "sums over the host; rates and counts are of this tick")
+
+
+def made() -> Schema:
+    """Return the schema, from the tables of columns, of operators, of causes and of states."""
+    calls = an_object({operator.name: WHOLE for operator in OPERATORS})
+    row = {column.id: of_column(column) for column in OUTPUT} | {
+        "evidence": TEXT | {"description": "what speaks for the cause, in words; empty where nothing is wrong"}
+    }
+    top: dict[str, Schema] = {
+        "schema": {"const": SCHEMA},
+        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"},
+        "host": TEXT,
+        "kernel": TEXT,
+        "source": TEXT | {"description": "sockops or sockdiag; another one's while a recording is played"},
+        "callbacks_mode": {"enum": ["all", "every", "events", None]},
+        "interval_s": NUMBER | {"description": "since the tick before"},
+        "window_s": NUMBER | {"description": "what recent means"},
+        "tick": WHOLE,
+        "callbacks": {
+            "description": "calls since the start; null where no program counts",
+            "oneOf": [{"type": "null"}, calls],
+        },
+        "totals": of_totals(),
+        "findings": {"type": "array", "items": an_object({"text": TEXT, "filter": TEXT})},
+        "notes": {"type": "array", "items": TEXT},
+        "self": an_object({"cpu_pct": NUMBER, "rss_bytes": WHOLE, "view_ms": NUMBER, "poll_ms": NUMBER}),
+        "connections": {"type": "array", "items": an_object(row, "a connection; null: the kernel does not tell")},
+    }
+    about = (
+        "A tick of tcptop-ops --json. Fields may be added; none is renamed or removed as long as this is the schema."
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{SCHEMA.replace('/', ':')}",
+        "title": SCHEMA,
+    } | an_object(top, about)
+
+
+def as_text() -> str:
+    """Return what the file has to be."""
+    return json.dumps(made(), indent=1) + "\n"
+
+
+def validate(tick: Any) -> None:
+    """Assert that a tick is as the file says. Raises jsonschema.ValidationError."""
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator(json.loads(FILE.read_text())).validate(tick)
+
+
+if __name__ == "__main__":
+    FILE.write_text(as_text())
