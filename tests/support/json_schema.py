@@ -23,7 +23,7 @@ from tcptop_ops.snapshot import STATE_NAMES
 from tcptop_ops.tracker import Tracker
 from tests.fakes import snapshot
 
-FILE = Path(tcptop_ops.__file__).with_name("schema.json")
+FILE = Path(tcptop_ops.__file__).with_name("outputs") / "schema.json"
 
 Schema = dict[str, Any]
 
