@@ -12,9 +12,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-import tcptop_ops.app
+import tcptop_ops.app.application
 from screenshots.scene import SECONDS, SSHD, Scene
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.own_cost import OwnCost
 from tcptop_ops.poller import polled
 from tcptop_ops.settings import Settings
@@ -43,7 +43,7 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
 class Pictured(TcptopApp):
     """The app, at no cost."""
 
-    CSS_PATH = str(Path(tcptop_ops.app.__file__).with_name("app.tcss"))
+    CSS_PATH = str(Path(tcptop_ops.app.application.__file__).with_name("app.tcss"))
 
     def _with_cost(self, now: View) -> Status:
         own = OwnCost(cpu_pct=0.8, thread_pct=0.3, rss_bytes=96_000_000)

@@ -20,7 +20,7 @@ from tcptop_ops.settings import Settings
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
-    from tcptop_ops.app import TcptopApp
+    from tcptop_ops.app.application import TcptopApp
     from tcptop_ops.columns import Column
     from tcptop_ops.filters import Filter
     from tcptop_ops.flight import Box
@@ -211,9 +211,9 @@ def run_replay(arguments: Arguments, run_output: Output) -> int:
 
 def run_player(arguments: Arguments) -> int:
     """A recording on the screen; that of the package again and again. Raises TcptopError."""
+    from tcptop_ops.app.replay_application import Recording, ReplayApp
     from tcptop_ops.player import lead_s
     from tcptop_ops.replay import Reader
-    from tcptop_ops.replay_app import Recording, ReplayApp
     from tcptop_ops.source import without_root
 
     reader = Reader(str(arguments.replay))
@@ -321,7 +321,7 @@ def require_terminal() -> None:
 
 def run_screen(arguments: Arguments, opener: Callable[[], Source], tracker: Tracker, host: dict[str, Any]) -> int:
     """The Textual app, until it is left. Raises TcptopError, with the terminal restored."""
-    from tcptop_ops.app import TcptopApp
+    from tcptop_ops.app.application import TcptopApp
     from tcptop_ops.poller import polled
 
     app = TcptopApp(

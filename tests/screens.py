@@ -9,7 +9,7 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.view import View
 from tcptop_ops.widgets.flow_table import FlowTable
 

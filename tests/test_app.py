@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import OptionList
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.keymap import APP, TABLE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.poller import Poller

@@ -21,7 +21,7 @@ from rich.cells import cell_len
 
 from tcptop_ops import format as text
 from tcptop_ops.__main__ import forget_working_directory
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.export import WIDEST, json_line, table
 from tcptop_ops.filters import compile

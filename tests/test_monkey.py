@@ -13,7 +13,7 @@ import pytest
 from textual.pilot import OutOfBounds, Pilot
 
 from tcptop_ops import demo, keymap
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.poller import polled
 from tcptop_ops.replay import Reader

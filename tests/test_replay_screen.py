@@ -14,11 +14,11 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops import keymap
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.app.replay_application import Recording, ReplayApp
 from tcptop_ops.errors import Failed
 from tcptop_ops.player import lead_s
 from tcptop_ops.replay import Reader
-from tcptop_ops.replay_app import Recording, ReplayApp
 from tcptop_ops.settings import Settings
 from tcptop_ops.tape import Playing, Tape
 from tcptop_ops.tracker import Tracker

@@ -9,7 +9,7 @@ import pytest
 from textual.command import CommandPalette
 from textual.renderables.background_screen import BackgroundScreen
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
 from tcptop_ops.poller import polled

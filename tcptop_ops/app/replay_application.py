@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tcptop_ops import keymap
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.player import SPEEDS, Player
 from tcptop_ops.poller import Worker
