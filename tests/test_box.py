@@ -179,7 +179,7 @@ async def test_the_very_connection_is_closed_that_the_question_was_about() -> No
     app = app_with(fake, allow_close=True)
     async with running(app) as pilot:
         await pilot.press("K")
-        app._look(Spec(sort=find("cookie"), falling=True))
+        app.main.change(app.main.state.looking(Spec(sort=find("cookie"), falling=True)))
         await next_tick(pilot)
         await next_tick(pilot)
         await pilot.press("y")

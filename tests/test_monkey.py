@@ -26,7 +26,7 @@ from tests.screens import text_of
 
 EVENINGS = int(os.environ.get("TCPTOP_MONKEY", "2"))
 DEEDS = 50
-ENDS = {"quit", "save", "save_flight"}
+ENDS = {"app.quit", "app.save", "app.save_flight"}
 """What the monkey leaves alone: the end, and files."""
 
 KEYS = [name for key in keymap.KEYS if key.action not in ENDS for name in key.keys.split(",")]

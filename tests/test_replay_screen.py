@@ -14,8 +14,8 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops import keymap
-from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.app.replay_application import Recording, ReplayApp
+from tcptop_ops.app.main_screen import MainScreen
+from tcptop_ops.app.replay_application import Recording, ReplayApp, ReplayScreen
 from tcptop_ops.errors import Failed
 from tcptop_ops.player import lead_s
 from tcptop_ops.replay import Reader
@@ -26,7 +26,7 @@ from tcptop_ops.view import Spec
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS
 from tcptop_ops.widgets.time_bar import TimeBar, track
 from tests.fakes import flow, snapshot
-from tests.screens import text_of, until
+from tests.screens import has_action, text_of, until
 from tests.test_recording import record, world
 
 TICKS = 90
@@ -215,8 +215,8 @@ def test_a_live_screen_has_none_of_them() -> None:
     live = {name for key in (*keymap.APP, *keymap.TABLE) for name in key.keys.split(",")}
     assert not live & {name for key in keymap.REPLAY for name in key.keys.split(",")}
     for key in keymap.REPLAY_APP + keymap.REPLAY:
-        assert hasattr(ReplayApp, "action_" + key.action.partition("(")[0])
-    assert [key.id for key in keymap.REPLAY_APP] == [key.id for key in TcptopApp.KEYS]
+        assert has_action(ReplayScreen, ReplayApp, key), key.id
+    assert [key.id for key in keymap.REPLAY_APP] == [key.id for key in MainScreen.KEYS]
 
 
 async def test_it_ends_after_so_many_ticks(recorded: Path) -> None:

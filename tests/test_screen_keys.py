@@ -10,6 +10,7 @@ from textual.command import CommandPalette
 from textual.renderables.background_screen import BackgroundScreen
 
 from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
 from tcptop_ops.poller import polled
@@ -24,7 +25,7 @@ from tcptop_ops.widgets.modal import Menu
 from tcptop_ops.widgets.terminal import Terminal
 from tcptop_ops.widgets.themes import THEMES
 from tests.fakes import FakeSource, flow, snapshot
-from tests.screens import first_words, next_tick, text_of, until
+from tests.screens import first_words, has_action, next_tick, text_of, until
 from tests.test_app import app_of, header, running, top_is
 from tests.test_detail import world
 
@@ -38,9 +39,9 @@ def cursor_line(app: TcptopApp) -> str:
 
 def test_every_key_has_an_action_and_its_own_id() -> None:
     assert len({key.id for key in KEYS}) == len(KEYS)
-    for owner, keys in ((TcptopApp, APP), (FlowTable, TABLE)):
+    for owner, keys in ((MainScreen, APP), (FlowTable, TABLE)):
         for key in keys:
-            assert hasattr(owner, "action_" + key.action.partition("(")[0]), key.id
+            assert has_action(owner, TcptopApp, key), key.id
 
 
 def test_no_key_does_two_things() -> None:
@@ -282,7 +283,7 @@ async def test_a_double_click_opens_the_detail() -> None:
 async def test_the_session_is_marked() -> None:
     shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"other", pid=78)]) for tick in range(4)]
     app = app_of(FakeSource(shots))
-    app._sshds = frozenset({77})
+    app.receiver.sshds = frozenset({77})
     async with running(app) as pilot:
         await next_tick(pilot)
         assert next(line for line in text_of(app) if "*you" in line).split()[-8:-6] == ["sshd", "*you"]
@@ -292,7 +293,7 @@ async def test_the_session_is_marked() -> None:
 async def test_of_two_connections_of_sshd_none_is_the_session() -> None:
     shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"sshd", pid=77)]) for tick in range(4)]
     app = app_of(FakeSource(shots))
-    app._sshds = frozenset({77})
+    app.receiver.sshds = frozenset({77})
     async with running(app) as pilot:
         await next_tick(pilot)
         assert not any("*you" in line for line in text_of(app))

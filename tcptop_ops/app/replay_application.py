@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
-from textual.app import App
 from textual.binding import BindingType
-from textual.message import Message
-from textual.widget import Widget
+from textual.screen import Screen
 
 from tcptop_ops import keymap
 from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.app.cost_meter import CostMeter
+from tcptop_ops.app.main_screen import MainScreen
+from tcptop_ops.app.messages import Stopped
+from tcptop_ops.app.panels import Drawing
+from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.player import SPEEDS, Player
 from tcptop_ops.poller import Worker
 from tcptop_ops.replay import Reader
 from tcptop_ops.settings import Settings
+from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tape import Tape, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
 from tcptop_ops.view import Spec, View
 from tcptop_ops.widgets.keys import bindings
+from tcptop_ops.widgets.summary import Status
 from tcptop_ops.widgets.time_bar import TimeBar
 
 
@@ -47,14 +52,101 @@ def _day(tape: Tape) -> str:
         return "of some day"
 
 
-class ReplayApp(TcptopApp, inherit_bindings=False):
-    """Shows a recording until it is told to quit."""
+class ReplayCostMeter(CostMeter):
+    """Measures by the clock of this process: a recording goes fast and slow, and back."""
+
+    def clock_ns(self, snapshot: Snapshot) -> int:
+        """Return the time now."""
+        return time.monotonic_ns()
+
+
+class ReplayScreen(MainScreen, inherit_bindings=False):
+    """The main screen, with a time bar and the keys that play."""
 
     KEYS: ClassVar[tuple[keymap.Key, ...]] = keymap.REPLAY_APP + keymap.REPLAY
-    BINDINGS: ClassVar[list[BindingType]] = [*App.BINDINGS, *bindings(KEYS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *Screen.BINDINGS,
+        *bindings(key for key in KEYS if not key.priority),
+    ]
 
-    class Stopped(Message):
-        """It has come to its end."""
+    def __init__(
+        self,
+        state: ViewState,
+        status: Status,
+        costs: CostMeter,
+        drawing: Drawing,
+        drawn: Callable[[View], object],
+        player: Player,
+    ) -> None:
+        """Set up with what plays it; the rest is that of any main screen."""
+        self._time_bar = TimeBar(player.tape, drawing.pencil, id="time")
+        self._player = player
+        self._worst: Iterator[int] = iter(())
+        super().__init__(state, status, costs, drawing, drawn, [self._time_bar])
+
+    def draw(self) -> None:
+        """Draw what is to be shown, and where that is. A mark that lies ahead of it is taken away."""
+        if self.state.is_mark_ahead:
+            self.change(self.state.unmarked())
+            self.notice("the mark lies ahead: it was taken away")
+        else:
+            super().draw()
+            self.show_bar()
+
+    def show_bar(self) -> None:
+        """Draw where it stands."""
+        self._time_bar.show(self._player.state)
+
+    def action_pause(self) -> None:
+        """Play, or stand."""
+        self._player.toggle()
+        self.show_bar()
+
+    def action_step(self, ticks: int) -> None:
+        """Go a tick on, or back."""
+        self._player.step(ticks)
+        self.show_bar()
+
+    def action_skip(self, seconds: float) -> None:
+        """Go some seconds on, or back."""
+        self._player.skip(seconds)
+        self.show_bar()
+
+    def action_leap(self, tenths: int) -> None:
+        """Go as many tenths of it on, or back."""
+        self._player.skip(tenths * max(self._player.seconds / 10, 1e-3))
+        self.show_bar()
+
+    def action_go(self, at: int) -> None:
+        """Go to this tick."""
+        self._player.go(at)
+        self.show_bar()
+
+    def action_to_start(self) -> None:
+        """Go to the first tick."""
+        self.action_go(0)
+
+    def action_to_end(self) -> None:
+        """Go to the last tick."""
+        self.action_go(len(self._player.tape) - 1)
+
+    def action_worst(self) -> None:
+        """Go to the worst moment, then to the next worst, and after the last of them to the first again."""
+        at = next(self._worst, None)
+        if at is None:
+            self._worst = iter(worst_moments(self._player.tape))
+            at = next(self._worst, None)
+        if at is None:
+            self.notice("nothing was sent again in this recording")
+        else:
+            self.action_go(at)
+
+
+class ReplayApp(TcptopApp):
+    """Shows a recording until it is told to quit."""
+
+    player: Player
+    replay_screen: ReplayScreen
 
     def __init__(
         self,
@@ -67,8 +159,8 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
         host: str = "",
         settings: Settings | None = None,
     ) -> None:
+        """Set up with what is played."""
         self._recording = recording
-        self._worst: Iterator[int] = iter(())
         super().__init__(
             self._feed,
             spec,
@@ -79,116 +171,44 @@ class ReplayApp(TcptopApp, inherit_bindings=False):
             host=host,
             settings=settings,
         )
-        self._status = replace(self._status, replayed=_day(recording.tape))
 
     def _feed(self, publish: Callable[[Flows], None], fail: Callable[[TcptopError], None], _: float) -> Worker:
         played = self._recording
-        self._player = Player(
+        self.player = Player(
             played.reader,
             played.tape,
             played.tracker,
             played.lead_s,
             played.window_s,
             publish,
-            lead=self._lead,
-            changed=lambda: self.post_message(self.Stopped()),
+            lead=self.receiver.lead_in,
+            changed=lambda: self.post_message(Stopped()),
             fail=fail,
             speed=played.speed,
             again=played.again,
         )
-        return self._player
+        return self.player
 
-    @property
-    def player(self) -> Player:
-        """What plays it."""
-        return self._player
+    def make_main_screen(self, state: ViewState, status: Status, drawing: Drawing) -> MainScreen:
+        """Return the screen with the keys that play."""
+        costs, status = ReplayCostMeter(self.bytes_written), replace(status, replayed=_day(self.player.tape))
+        self.replay_screen = ReplayScreen(state, status, costs, drawing, self._show_over, self.player)
+        return self.replay_screen
 
-    def bars(self) -> Iterable[Widget]:
-        """Where it stands."""
-        yield TimeBar(self._recording.tape, self._drawn, id="time")
-
-    def clock_ns(self, now: View) -> int:
-        """That of this process: a recording goes fast and slow, and back."""
-        return time.monotonic_ns()
-
-    def _lead(self, flows: Flows | None) -> None:
-        """In the player's thread: what graphs show of the time before."""
-        if flows is None:
-            self._history.clear()
-        else:
-            self._history.add(flows, (self._watched, self._selected_cookie))
-
-    def _show(self, view: View) -> None:
-        if self._mark is not None and view.flows.snapshot.now_ns < self._mark.at_ns:
-            self.action_mark()
-            self._notice("the mark lies ahead: it was taken away")
-            return
-        super()._show(view)
-        self._show_bar()
-
-    def _show_bar(self) -> None:
-        self.screen_stack[0].query_one(TimeBar).show(self._player.state)
-
-    def on_replay_app_stopped(self) -> None:
-        """It stands at its end."""
+    def on_stopped(self) -> None:
+        """Show that it stands at its end."""
         if self.is_running:
-            self._show_bar()
-
-    # Keys
-
-    def action_pause(self) -> None:
-        """Play, or stand."""
-        self._player.toggle()
-        self._show_bar()
+            self.replay_screen.show_bar()
 
     def action_delay(self, steps: int) -> None:
-        """The next higher or lower of the usual speeds."""
-        now = self._player.state.speed
+        """Take the next higher or lower of the usual speeds."""
+        now = self.player.state.speed
         faster = [speed for speed in SPEEDS if speed == 0 or (now and speed > now)]
         slower = [speed for speed in SPEEDS if speed and (not now or speed < now)]
         wanted = faster[0] if steps > 0 else (slower or [now])[-1]
-        self._player.set_speed(wanted)
-        self._show_bar()
-
-    def action_step(self, ticks: int) -> None:
-        """A tick on, or back."""
-        self._player.step(ticks)
-        self._show_bar()
-
-    def action_skip(self, seconds: float) -> None:
-        """Some seconds on, or back."""
-        self._player.skip(seconds)
-        self._show_bar()
-
-    def action_leap(self, tenths: int) -> None:
-        """As many tenths of it on, or back."""
-        self._player.skip(tenths * max(self._player.seconds / 10, 1e-3))
-        self._show_bar()
-
-    def action_go(self, at: int) -> None:
-        """To this tick."""
-        self._player.go(at)
-        self._show_bar()
-
-    def action_to_start(self) -> None:
-        """To the first tick."""
-        self.action_go(0)
-
-    def action_to_end(self) -> None:
-        """To the last tick."""
-        self.action_go(len(self._recording.tape) - 1)
-
-    def action_worst(self) -> None:
-        """To the worst moment, then the next worst, and after the last of them the first again."""
-        at = next(self._worst, None)
-        if at is None:
-            self._worst = iter(worst_moments(self._recording.tape))
-            at = next(self._worst, None)
-        if at is None:
-            self._notice("nothing was sent again in this recording")
-        else:
-            self.action_go(at)
+        self.player.set_speed(wanted)
+        self.replay_screen.show_bar()
 
     def action_save_flight(self) -> None:
-        """It is one already."""
-        self._notice("this is a recording already")
+        """Say that it is one already."""
+        self.main.notice("this is a recording already")

@@ -13,7 +13,7 @@ LEFT_OUT = frozenset({"interrupt"})
 
 
 class Commands(Provider):
-    """The app's keys, each once."""
+    """The keys of the main screen, each once; over whichever screen the palette lies."""
 
     async def discover(self) -> Hits:
         """All of them."""
@@ -28,7 +28,7 @@ class Commands(Provider):
                 yield Hit(score, matcher.highlight(title), partial(self._run, key), help=self._keys(key))
 
     async def _run(self, key: Key) -> None:
-        await self.app.run_action(key.action)
+        await self.app.run_action(key.action, self.app.screen_stack[0])
 
     def _keys(self, key: Key) -> str:
         """Those in force: of the configuration, or the usual ones."""
@@ -36,6 +36,6 @@ class Commands(Provider):
         return " ".join(spell(name) for name in wanted.split(","))
 
     def _titles(self) -> list[tuple[Key, str]]:
-        keys: tuple[Key, ...] = getattr(self.app, "KEYS", APP)
+        keys: tuple[Key, ...] = getattr(self.app.screen_stack[0], "KEYS", APP)
         wanted = [key for key in keys if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
         return [(key, key.told or key.words) for key in wanted]
