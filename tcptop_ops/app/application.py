@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from rich.console import RenderableType
 from textual import events
-from textual.actions import ActionParseResult
-from textual.app import ActionError, App
 from textual.binding import BindingType
-from textual.dom import DOMNode
 from textual.screen import Screen
 
 from tcptop_ops import format as text
@@ -27,8 +21,7 @@ from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.messages import Alarmed, CloseTried, Died, NamesCame, Published
 from tcptop_ops.app.overlays import Overlays
 from tcptop_ops.app.panels import Drawing
-from tcptop_ops.app.sizes import fit, is_too_small
-from tcptop_ops.app.slow_terminal import SlowTerminal
+from tcptop_ops.app.terminal_application import TerminalApp
 from tcptop_ops.app.tick_receiver import TickReceiver, calls_per_s
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.errors import Failed, TcptopError
@@ -44,21 +37,16 @@ from tcptop_ops.widgets.keys import bindings
 from tcptop_ops.widgets.operators import OperatorList
 from tcptop_ops.widgets.palette import Commands
 from tcptop_ops.widgets.summary import Status
-from tcptop_ops.widgets.terminal import Terminal, cropped
-from tcptop_ops.widgets.themes import THEMES, after, usual
+from tcptop_ops.widgets.themes import after
 
 RENAMING_S = 0.3
 """Between two repaints for the sake of names that came."""
 
 HINT = "first time here?  ? help  / filter  Enter all about one  x retransmits  q quit"
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-LEADING_OUT = ("app.quit", "quit", "dismiss")
-"""What the actions of keys begin with that count where there is no room for a picture."""
-
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class TcptopApp(App[TcptopError]):
+class TcptopApp(TerminalApp):
     """Shows what ``feed`` brings until it is told to quit. Returns the error that ended it, or none.
 
     ``closed_s``: how long the tracker keeps closed rows. ``iterations``: end after so many ticks, the baseline apart.
@@ -89,24 +77,14 @@ class TcptopApp(App[TcptopError]):
         box: Box | None = None,
     ) -> None:
         """Set up all that is asked of the host while there is privilege; nothing runs yet."""
-        environment = dict(os.environ)  # Textual takes NO_COLOR out, and would make colours it does not know grey
-        if not environment.get("NO_COLOR"):
-            os.environ.pop("NO_COLOR", None)  # set to nothing it asks for nothing: no-color.org
-        super().__init__(driver_class=Terminal, ansi_color=True if environment.get("NO_COLOR") else None)
-        for theme in THEMES:
-            self.register_theme(theme)
-        self._settings = settings or Settings()
-        self.theme = usual(environment) if self._settings.theme == "auto" or self.no_color else self._settings.theme
+        super().__init__(settings or Settings(), mouse=mouse)
         self._closed_s = closed_s
         self._iterations = iterations
-        self._mouse = mouse
         self._allow_close = allow_close
         self._resolver = resolver or Resolver()
-        self._shows_names = self._settings.names
+        self._shows_names = self.settings.names
         self._is_renaming = False
         self._box = box
-        self._error: TcptopError | None = None
-        self._line = SlowTerminal(self.batch_update)
         self.receiver = TickReceiver(
             lambda: self.main.state,
             sshds=sshds(),
@@ -127,7 +105,7 @@ class TcptopApp(App[TcptopError]):
 
     def make_main_screen(self, state: ViewState, status: Status, drawing: Drawing) -> MainScreen:
         """Return the screen that all others lie over."""
-        return MainScreen(state, status, CostMeter(self.bytes_written), drawing, self._show_over)
+        return MainScreen(state, status, CostMeter(self.bytes_written), drawing)
 
     def get_default_screen(self) -> Screen[None]:
         """Return the screen to begin with."""
@@ -143,32 +121,7 @@ class TcptopApp(App[TcptopError]):
         """The last tick, shown or not: while paused it is not."""
         return self.main.state.newest
 
-    def _show_over(self, view: View) -> None:
-        """Show what the main screen shows on the pages over it."""
-        self._overlays.show(view)
-
     # Start and end
-
-    def run_screen(self) -> TcptopError | None:
-        """Run in this terminal until the end; the terminal is as it was when this returns."""
-        error = self.run(mouse=self._mouse)
-        if error is None and self.return_code:
-            return Failed("the screen broke down", "this is a bug in tcptop-ops: please report it")
-        return error
-
-    def on_mount(self) -> None:
-        """Take the keys of the settings, and end at the signals that ask for it."""
-        self._give_way_to(self._settings.keys)
-        self.set_keymap(dict(self._settings.keys))
-        if not self.is_headless:
-            loop = asyncio.get_running_loop()
-            for number in ENDING_SIGNALS:
-                loop.add_signal_handler(number, self._quit)
-
-    def _give_way_to(self, wanted: Mapping[str, str]) -> None:
-        """Take a key that the settings give to something away from what Textual itself does at it: ^P, ^Q."""
-        for key in {key for keys in wanted.values() for key in keys.split(",")}:
-            self._bindings.key_to_bindings.pop(key, None)
 
     def on_main_screen_ready(self) -> None:
         """Start polling."""
@@ -180,47 +133,14 @@ class TcptopApp(App[TcptopError]):
         """Show the keys: the bindings are in force now."""
         self.main.panels.show_keys()
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the keys back when there is room again. Textual calls that of ``TerminalApp`` too."""
+        self.call_after_refresh(self.main.focus_again)
+
     def on_unmount(self) -> None:
         """Stop polling before the terminal is given back."""
         self._resolver.close()
         self.poller.stop()
-
-    def _quit(self) -> None:
-        self.exit(self._error)
-
-    async def action_quit(self) -> None:
-        """End."""
-        self._quit()
-
-    # Room
-
-    async def on_event(self, event: events.Event) -> None:
-        """Let only the keys that lead out do something where there is no room for a picture."""
-        if isinstance(event, events.Key) and is_too_small(self.size) and not self._leads_out(event.key):
-            return
-        await super().on_event(event)
-
-    def _leads_out(self, key: str) -> bool:
-        found = self.screen.active_bindings.get(key)
-        return key == "escape" or (found is not None and found.binding.action.startswith(LEADING_OUT))
-
-    async def run_action(
-        self,
-        action: str | ActionParseResult,
-        default_namespace: DOMNode | None = None,
-        namespaces: Mapping[str, DOMNode] | None = None,
-    ) -> bool:
-        """Run it as Textual does; a click on a key of what has no longer the focus does nothing."""
-        try:
-            return await super().run_action(action, default_namespace, namespaces)
-        except ActionError:
-            return False
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Give all screens another frame."""
-        for screen in self.screen_stack:
-            fit(screen, event.size)
-        self.call_after_refresh(self.main.focus_again)
 
     # Ticks
 
@@ -231,19 +151,19 @@ class TcptopApp(App[TcptopError]):
             return
         self._overlays.calls_per_s = calls_per_s(before, view)
         self.main.receive(view)
-        if before is None and self._settings.mark is not None:
+        if before is None and self.settings.mark is not None:
             self.run_worker(self._greet())
         elif self.main.status.notice == HINT and view.flows.findings:
             self.main.notice("")
-        if not self._line.takes_ticks:
+        if not self.line.takes_ticks:
             return
         self.main.show_newest()
         if self._iterations is not None and view.flows.tick >= self._iterations:
-            self._quit()
+            self.quit()
 
     async def _greet(self) -> None:
         """Give a hint to who starts it for the first time; never again."""
-        if await asyncio.to_thread(settings_file.is_first_start, self._settings.mark):
+        if await asyncio.to_thread(settings_file.is_first_start, self.settings.mark):
             self.main.notice(HINT)
 
     def _fail(self, error: TcptopError) -> None:
@@ -252,9 +172,9 @@ class TcptopApp(App[TcptopError]):
 
     def on_died(self, event: Died) -> None:
         """Keep the last picture, and the reason with it. Without a picture there is nothing to stay for."""
-        self._error = event.error
+        self.error = event.error
         if self.shown is None or self._iterations is not None:
-            self._quit()
+            self.quit()
             return
         self.main.add_class("-dead")
         self.main.tell(failure=event.error.message)
@@ -279,31 +199,10 @@ class TcptopApp(App[TcptopError]):
         self.main.set_class(shown, "-own")
         self.main.tell(own_shown=shown)
 
-    # The terminal
-
-    def bytes_written(self) -> int:
-        """Return how many bytes went to the terminal so far."""
-        return self._driver.written if isinstance(self._driver, Terminal) else 0
-
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        super()._display(screen, cropped(renderable))
-
-    def on_terminal_full(self) -> None:
-        """Draw nothing until the line has taken what waits."""
-        self._line.full()
-
-    def on_terminal_drained(self) -> None:
-        """Go on; with ticks after a while only."""
-        if (spared_s := self._line.drained()) is not None:
-            self.set_timer(spared_s, self._catch_up)
-
-    def _catch_up(self) -> None:
-        if self.main.state.is_behind and not self._line.is_full:
+    def catch_up(self) -> None:
+        """Show the tick that came while the line was spared."""
+        if self.main.state.is_behind and not self.line.is_full:
             self.main.show_newest()
-
-    def on_terminal_gone(self) -> None:
-        """End, as SIGHUP would have it."""
-        self._quit()
 
     # Pages over the main screen
 
@@ -339,7 +238,7 @@ class TcptopApp(App[TcptopError]):
         """Ask whether to close the connection."""
         self._overlays.close_connection(
             is_allowed=self._allow_close,
-            has_failed=self._error is not None,
+            has_failed=self.error is not None,
             tell=lambda who, error: self.post_message(CloseTried(who, error)),
         )
 
@@ -387,12 +286,12 @@ class TcptopApp(App[TcptopError]):
         chosen = self._chosen()
         changed = {name: value for name, value in chosen.items() if value != self._saved[name]}
         try:
-            await asyncio.to_thread(settings_file.update, self._settings.path, changed)
+            await asyncio.to_thread(settings_file.update, self.settings.path, changed)
         except Failed as error:
             self.main.notice(error.message)
         else:
             self._saved = chosen
-            told = f"saved in {self._settings.path}" if changed else "nothing was changed that could be saved"
+            told = f"saved in {self.settings.path}" if changed else "nothing was changed that could be saved"
             self.main.notice(told)
 
     def action_save_flight(self) -> None:

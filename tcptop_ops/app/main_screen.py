@@ -39,8 +39,8 @@ class MainScreen(Screen[None]):
     """The table of connections, with the panels around it.
 
     ``state``: how the flows are looked at. ``status``: what else the summary tells; once a tick ``costs`` adds what the
-    program costs. ``drawn`` is called with the view after each drawing, for what lies over this screen. ``drawing``
-    and ``bars``: see ``Panels``.
+    program costs. ``drawing`` and ``bars``: see ``Panels``. ``drawn`` is called with the view after each drawing: who
+    shows the same flows over this screen sets it.
     """
 
     KEYS: ClassVar[tuple[keymap.Key, ...]] = keymap.APP
@@ -55,7 +55,6 @@ class MainScreen(Screen[None]):
         status: Status,
         costs: CostMeter,
         drawing: Drawing,
-        drawn: Callable[[View], object],
         bars: Iterable[Widget] = (),
     ) -> None:
         """Set up with nothing to show yet."""
@@ -64,7 +63,7 @@ class MainScreen(Screen[None]):
         self.status = status
         self.costs = costs
         self.panels = Panels(state, status, drawing, bars)
-        self._drawn = drawn
+        self.drawn: Callable[[View], object] = lambda view: None
         self._noticed_row: int | None = None
 
     def compose(self) -> ComposeResult:
@@ -114,7 +113,7 @@ class MainScreen(Screen[None]):
             self.panels.follow(self.state)
             self._draw_story()
             self.show_status()
-            self._drawn(view)
+            self.drawn(view)
 
     def _draw_story(self) -> None:
         self.state = self.state.selecting(self.panels.table.cursor)

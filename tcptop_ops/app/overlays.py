@@ -38,6 +38,7 @@ class Overlays:
         """Set up with nothing open."""
         self._app, self._main, self._poller, self._drawing = app, main, poller, drawing
         self._own_netns = own_namespace()
+        main.drawn = self.show
         self.calls_per_s: NDArray[np.float64] | None = None
 
     # Those that are open

@@ -26,7 +26,7 @@ from tcptop_ops.settings import Settings
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tape import Tape, worst_moments
 from tcptop_ops.tracker import Flows, Tracker
-from tcptop_ops.view import Spec, View
+from tcptop_ops.view import Spec
 from tcptop_ops.widgets.keys import bindings
 from tcptop_ops.widgets.summary import Status
 from tcptop_ops.widgets.time_bar import TimeBar
@@ -75,14 +75,13 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         status: Status,
         costs: CostMeter,
         drawing: Drawing,
-        drawn: Callable[[View], object],
         player: Player,
     ) -> None:
         """Set up with what plays it; the rest is that of any main screen."""
         self._time_bar = TimeBar(player.tape, drawing.pencil, id="time")
         self._player = player
         self._worst: Iterator[int] = iter(())
-        super().__init__(state, status, costs, drawing, drawn, [self._time_bar])
+        super().__init__(state, status, costs, drawing, [self._time_bar])
 
     def draw(self) -> None:
         """Draw what is to be shown, and where that is. A mark that lies ahead of it is taken away."""
@@ -192,7 +191,7 @@ class ReplayApp(TcptopApp):
     def make_main_screen(self, state: ViewState, status: Status, drawing: Drawing) -> MainScreen:
         """Return the screen with the keys that play."""
         costs, status = ReplayCostMeter(self.bytes_written), replace(status, replayed=_day(self.player.tape))
-        self.replay_screen = ReplayScreen(state, status, costs, drawing, self._show_over, self.player)
+        self.replay_screen = ReplayScreen(state, status, costs, drawing, self.player)
         return self.replay_screen
 
     def on_stopped(self) -> None:
