@@ -277,6 +277,59 @@ async def test_a_double_click_opens_the_detail() -> None:
         assert top_is(app, DetailScreen)
 
 
+@pytest.mark.parametrize("key", ["ctrl+p", "ctrl+q"])
+async def test_a_key_of_the_settings_comes_before_what_textual_does_at_it(key: str) -> None:
+    app = app_of(settings=Settings(keys={"pause": key, "interrupt": "ctrl+x"}))
+    async with running(app) as pilot:
+        await pilot.press(key)
+        assert "PAUSED" in text_of(app)[0]
+        await pilot.press("enter", key)  # a key of the main screen is none of the pages over it
+        assert top_is(app, DetailScreen)
+        await pilot.press("ctrl+x")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_the_key_of_the_end_can_be_given_to_something_else() -> None:
+    app = app_of(settings=Settings(keys={"pause": "ctrl+c", "interrupt": "ctrl+x"}))
+    async with running(app) as pilot:
+        await pilot.press("ctrl+c")
+        assert "PAUSED" in text_of(app)[0]
+        await pilot.press("s", "ctrl+x")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_pages_over_the_main_screen_have_their_own_keys_and_the_end() -> None:
+    """Letters of the main screen do nothing there."""
+    app = app_of()
+    async with running(app) as pilot:
+        for page in ("enter", "o", "question_mark"):
+            before = text_of(app)[3]
+            await pilot.press(page)
+            count, theme = len(app.screen_stack), app.theme
+            for key in ("x", "r", "s", "g", "C", "T", "slash", "m", "f", "1"):
+                await pilot.press(key)
+            assert (len(app.screen_stack), app.theme) == (count, theme)
+            await pilot.press("escape")
+            assert text_of(app)[3] == before
+        await pilot.press("enter", "ctrl+c")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_the_palette_over_a_page_does_what_the_keys_of_the_main_screen_do() -> None:
+    app = app_of(spec=Spec(sort=find("process"), falling=False))
+    async with running(app) as pilot:
+        await pilot.press("enter", "ctrl+p", *"retransmits")
+        await until(pilot, lambda: any("Sort by retransmits" in line for line in text_of(app)))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert top_is(app, DetailScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: "RETRv" in header(app))
+
+
 # The connection over which this is used
 
 
