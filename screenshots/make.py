@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
-import tcptop_ops.app
 from screenshots.scene import SECONDS, SSHD, Scene
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.app.cost_meter import CostMeter
 from tcptop_ops.own_cost import OwnCost
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.settings import Settings
+from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View
+from tcptop_ops.view import Spec
 from tcptop_ops.widgets.summary import Status
 
 HERE = Path(__file__).parent
@@ -40,14 +42,13 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
 """Size in cells, and the keys to press once the last second is on the screen, by name of the file."""
 
 
-class Pictured(TcptopApp):
-    """The app, with a constant for its own cost."""
+class FixedCost(CostMeter):
+    """Always the same cost, so that pictures are."""
 
-    CSS_PATH = str(Path(tcptop_ops.app.__file__).with_name("app.tcss"))
-
-    def _with_cost(self, now: View) -> Status:
+    def told(self, status: Status, snapshot: Snapshot) -> Status:
+        """Return the status with that cost."""
         own = OwnCost(cpu_pct=0.8, thread_pct=0.3, rss_bytes=96_000_000)
-        return Status(**{**vars(self._status), "own": own, "terminal_per_s": 1100.0, "delay_s": 1.0})
+        return replace(status, own=own, terminal_per_s=1100.0, delay_s=1.0)
 
 
 async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
@@ -61,8 +62,9 @@ async def tick(app: TcptopApp, pilot: Pilot[Any], number: int) -> None:
 async def draw(size: Size, keys: tuple[str, ...], light: bool) -> str:
     """Return one screenshot as SVG. ``size``: width and height in cells."""
     settings = Settings(theme="light" if light else "dark")
-    app = Pictured(polled(Scene, Tracker()), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
-    app._sshds = frozenset({SSHD})
+    app = TcptopApp(polled(Scene, Tracker()), Spec(), delay_s=NEVER_S, host="web-3", settings=settings)
+    app.main.costs = FixedCost(app.bytes_written)
+    app.receiver.sshds = frozenset({SSHD})
     async with app.run_test(size=size) as pilot:
         await tick(app, pilot, 0)
         for number in range(1, SECONDS + 1):

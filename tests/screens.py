@@ -8,8 +8,10 @@ from typing import Any
 
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widget import Widget
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.keymap import Key
 from tcptop_ops.view import View
 from tcptop_ops.widgets.flow_table import FlowTable
 
@@ -25,6 +27,12 @@ def first_words(app: App[Any]) -> list[str]:
     rows = [table.render_line(y).text for y in range(table.size.height)]
     at = max(rows[0].find("PROCESS"), 2) if table.view else 2
     return [row[at:].split()[0] for row in rows[1:] if row[at:].strip()]
+
+
+def has_action(owner: type[Widget], app: type[App[Any]], key: Key) -> bool:
+    """Whether what a key does is there: in the application where its action says so, else in its owner."""
+    namespace, _, name = key.action.partition("(")[0].rpartition(".")
+    return hasattr({"app": app, "": owner}[namespace], f"action_{name}")
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], bool], patience_s: float = 30.0) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from textual.widgets import OptionList
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.keymap import APP, TABLE

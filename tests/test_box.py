@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.polling.poller import Poller
@@ -178,7 +178,7 @@ async def test_the_very_connection_is_closed_that_the_question_was_about() -> No
     app = app_with(fake, allow_close=True)
     async with running(app) as pilot:
         await pilot.press("K")
-        app._look(Spec(sort=find("cookie"), falling=True))
+        app.main.change(app.main.state.looking(Spec(sort=find("cookie"), falling=True)))
         await next_tick(pilot)
         await next_tick(pilot)
         await pilot.press("y")

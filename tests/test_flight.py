@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, Usage
 from tcptop_ops.filters import compile as compiled

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse, read, resolve
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Usage

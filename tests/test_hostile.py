@@ -22,7 +22,7 @@ from rich.cells import cell_len
 
 from tcptop_ops import format as text
 from tcptop_ops.__main__ import forget_working_directory
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.filters import compile
 from tcptop_ops.host_description import HostDescription

@@ -13,7 +13,7 @@ import pytest
 from textual.pilot import OutOfBounds, Pilot
 
 from tcptop_ops import keymap
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.recording import demo
@@ -27,7 +27,7 @@ from tests.support import running_replay
 
 EVENINGS = int(os.environ.get("TCPTOP_MONKEY", "2"))
 DEEDS = 50
-ENDS = {"quit", "save", "save_flight"}
+ENDS = {"app.quit", "app.save", "app.save_flight"}
 """What the monkey leaves alone: the end, and files."""
 
 KEYS = [name for key in keymap.KEYS if key.action not in ENDS for name in key.keys.split(",")]

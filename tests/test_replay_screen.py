@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from tcptop_ops import keymap
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.main_screen import MainScreen
+from tcptop_ops.app.replay_application import ReplayApp, ReplayScreen
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.index import PlaybackState, TickIndex
-from tcptop_ops.replay_app import ReplayApp
 from tcptop_ops.settings import Settings
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS
 from tcptop_ops.widgets.time_bar import TimeBar, track
 from tests.fakes import flow, snapshot
-from tests.screens import text_of, until
+from tests.screens import has_action, text_of, until
 from tests.support.recordings import record, world
 from tests.support.running_replay import app_of, running
 
@@ -189,8 +189,8 @@ def test_a_live_screen_has_none_of_them() -> None:
     live = {name for key in (*keymap.APP, *keymap.TABLE) for name in key.keys.split(",")}
     assert not live & {name for key in keymap.REPLAY for name in key.keys.split(",")}
     for key in keymap.REPLAY_APP + keymap.REPLAY:
-        assert hasattr(ReplayApp, "action_" + key.action.partition("(")[0])
-    assert [key.id for key in keymap.REPLAY_APP] == [key.id for key in TcptopApp.KEYS]
+        assert has_action(ReplayScreen, ReplayApp, key), key.id
+    assert [key.id for key in keymap.REPLAY_APP] == [key.id for key in MainScreen.KEYS]
 
 
 async def test_it_ends_after_so_many_ticks(recorded: Path) -> None:

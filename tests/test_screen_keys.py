@@ -9,7 +9,8 @@ import pytest
 from textual.command import CommandPalette
 from textual.renderables.background_screen import BackgroundScreen
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
 from tcptop_ops.polling.poller import polled
@@ -24,7 +25,7 @@ from tcptop_ops.widgets.modal import Menu
 from tcptop_ops.widgets.terminal import Terminal
 from tcptop_ops.widgets.themes import THEMES
 from tests.fakes import FakeSource, flow, snapshot
-from tests.screens import first_words, next_tick, text_of, until
+from tests.screens import first_words, has_action, next_tick, text_of, until
 from tests.support.lossy_network import world
 from tests.support.running_app import app_of, header, running, top_is
 
@@ -38,9 +39,9 @@ def cursor_line(app: TcptopApp) -> str:
 
 def test_every_key_has_an_action_and_its_own_id() -> None:
     assert len({key.id for key in KEYS}) == len(KEYS)
-    for owner, keys in ((TcptopApp, APP), (FlowTable, TABLE)):
+    for owner, keys in ((MainScreen, APP), (FlowTable, TABLE)):
         for key in keys:
-            assert hasattr(owner, "action_" + key.action.partition("(")[0]), key.id
+            assert has_action(owner, TcptopApp, key), key.id
 
 
 def test_no_key_does_two_things() -> None:
@@ -276,13 +277,66 @@ async def test_a_double_click_opens_the_detail() -> None:
         assert top_is(app, DetailScreen)
 
 
+@pytest.mark.parametrize("key", ["ctrl+p", "ctrl+q"])
+async def test_a_key_of_the_settings_comes_before_what_textual_does_at_it(key: str) -> None:
+    app = app_of(settings=Settings(keys={"pause": key, "interrupt": "ctrl+x"}))
+    async with running(app) as pilot:
+        await pilot.press(key)
+        assert "PAUSED" in text_of(app)[0]
+        await pilot.press("enter", key)  # a key of the main screen is none of the pages over it
+        assert top_is(app, DetailScreen)
+        await pilot.press("ctrl+x")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_the_key_of_the_end_can_be_given_to_something_else() -> None:
+    app = app_of(settings=Settings(keys={"pause": "ctrl+c", "interrupt": "ctrl+x"}))
+    async with running(app) as pilot:
+        await pilot.press("ctrl+c")
+        assert "PAUSED" in text_of(app)[0]
+        await pilot.press("s", "ctrl+x")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_pages_over_the_main_screen_have_their_own_keys_and_the_end() -> None:
+    """Letters of the main screen do nothing there."""
+    app = app_of()
+    async with running(app) as pilot:
+        for page in ("enter", "o", "question_mark"):
+            before = text_of(app)[3]
+            await pilot.press(page)
+            count, theme = len(app.screen_stack), app.theme
+            for key in ("x", "r", "s", "g", "C", "T", "slash", "m", "f", "1"):
+                await pilot.press(key)
+            assert (len(app.screen_stack), app.theme) == (count, theme)
+            await pilot.press("escape")
+            assert text_of(app)[3] == before
+        await pilot.press("enter", "ctrl+c")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_the_palette_over_a_page_does_what_the_keys_of_the_main_screen_do() -> None:
+    app = app_of(spec=Spec(sort=find("process"), falling=False))
+    async with running(app) as pilot:
+        await pilot.press("enter", "ctrl+p", *"retransmits")
+        await until(pilot, lambda: any("Sort by retransmits" in line for line in text_of(app)))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert top_is(app, DetailScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: "RETRv" in header(app))
+
+
 # The connection over which this is used
 
 
 async def test_the_session_is_marked() -> None:
     shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"other", pid=78)]) for tick in range(4)]
     app = app_of(FakeSource(shots))
-    app._sshds = frozenset({77})
+    app.receiver.sshds = frozenset({77})
     async with running(app) as pilot:
         await next_tick(pilot)
         assert next(line for line in text_of(app) if "*you" in line).split()[-8:-6] == ["sshd", "*you"]
@@ -292,7 +346,7 @@ async def test_the_session_is_marked() -> None:
 async def test_of_two_connections_of_sshd_none_is_the_session() -> None:
     shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"sshd", pid=77)]) for tick in range(4)]
     app = app_of(FakeSource(shots))
-    app._sshds = frozenset({77})
+    app.receiver.sshds = frozenset({77})
     async with running(app) as pilot:
         await next_tick(pilot)
         assert not any("*you" in line for line in text_of(app))

@@ -22,7 +22,7 @@ from tcptop_ops.privilege import import_what_will_be_hidden
 from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
-    from tcptop_ops.app import TcptopApp
+    from tcptop_ops.app.application import TcptopApp
     from tcptop_ops.columns import Column
     from tcptop_ops.filters import Filter
     from tcptop_ops.polling.observers import TickObserver
@@ -132,7 +132,7 @@ def served(arguments: Arguments, source: Input) -> Iterator[Input]:
 
 def run_screen(arguments: Arguments, source: Input) -> int:
     """Show the Textual app until it is left. Raises TcptopError, with the terminal restored."""
-    from tcptop_ops.app import TcptopApp
+    from tcptop_ops.app.application import TcptopApp
     from tcptop_ops.polling.poller import polled
 
     app = TcptopApp(
@@ -221,9 +221,9 @@ def run_replay(arguments: Arguments, run_output: Output) -> int:
 
 def run_player(arguments: Arguments) -> int:
     """Play a recording on the screen; that of the package again and again. Raises TcptopError."""
+    from tcptop_ops.app.replay_application import Recording, ReplayApp
     from tcptop_ops.recording.player import lead_s
     from tcptop_ops.recording.reader import Reader
-    from tcptop_ops.replay_app import Recording, ReplayApp
     from tcptop_ops.source import without_root
 
     reader = Reader(str(arguments.replay))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingType
+from textual.screen import Screen
 
 from tcptop_ops.keymap import KEYS, Key
 from tcptop_ops.keynames import CHARACTERS
@@ -71,17 +72,31 @@ def listed(active: Mapping[str, ActiveBinding]) -> list[KeyHelp]:
     return [KeyHelp(_range(keys[what]), what, _action(found), found.binding.show) for what, found in first.items()]
 
 
+def in_force(screen: Screen[Any]) -> list[KeyHelp]:
+    """Return the keys of a screen as they are now: where text is typed, a letter is a letter."""
+    active, typing = screen.active_bindings, screen.focused
+    if typing is not None:
+        active = {key: found for key, found in active.items() if not typing.check_consume_key(key, character(key))}
+    return listed(active)
+
+
 def _rank(found: ActiveBinding) -> tuple[bool, bool, int]:
     shown = found.binding.show
-    return not shown, shown == _of_app(found), PLACES.get(found.binding.id or "", len(PLACES))
+    return not shown, shown != _has_focus(found), PLACES.get(found.binding.id or "", len(PLACES))
 
 
-def _of_app(found: ActiveBinding) -> bool:
-    return isinstance(found.node, App)
+def _has_focus(found: ActiveBinding) -> bool:
+    """Whether it is a key of a widget: such a one counts while the widget has the focus."""
+    return not isinstance(found.node, (App, Screen))
 
 
 def _action(found: ActiveBinding) -> str:
-    return f"{'app' if _of_app(found) else 'focused'}.{found.binding.action}"
+    """The action of a click on the key."""
+    action = found.binding.action
+    if action.partition("(")[0].count("."):
+        return action
+    node = found.node
+    return f"{'app' if isinstance(node, App) else 'screen' if isinstance(node, Screen) else 'focused'}.{action}"
 
 
 def _range(keys: list[str]) -> tuple[str, ...]:

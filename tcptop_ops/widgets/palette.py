@@ -14,7 +14,7 @@ LEFT_OUT = frozenset({"interrupt"})
 
 
 class Commands(Provider):
-    """The app's keys as commands of the palette."""
+    """The keys of the main screen, each once; over whichever screen the palette lies."""
 
     async def discover(self) -> Hits:
         """Yield all commands, as shown before anything is typed."""
@@ -29,7 +29,7 @@ class Commands(Provider):
                 yield Hit(score, matcher.highlight(title), partial(self._run, key), help=self._keys(key))
 
     async def _run(self, key: Key) -> None:
-        await self.app.run_action(key.action)
+        await self.app.run_action(key.action, self.app.screen_stack[0])
 
     def _keys(self, key: Key) -> str:
         """Return the keys in force: those of the settings file, or the defaults."""
@@ -37,6 +37,6 @@ class Commands(Provider):
         return " ".join(spell(name) for name in wanted.split(","))
 
     def _titles(self) -> list[tuple[Key, str]]:
-        keys: tuple[Key, ...] = getattr(self.app, "KEYS", APP)
+        keys: tuple[Key, ...] = getattr(self.app.screen_stack[0], "KEYS", APP)
         wanted = [key for key in keys if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
         return [(key, key.told or key.words) for key in wanted]

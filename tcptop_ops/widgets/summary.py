@@ -179,7 +179,7 @@ def _finding(flows: Flows, status: Status, room: int) -> list[Piece]:
     key = "   [f] go back" if status.finding_shown else "   [f] show them"
     more = f" (+{len(flows.findings) - 1})" if len(flows.findings) > 1 else ""
     words = text.shorten(text.printable(flows.findings[0].text), max(room - len("! " + more + key), 1))
-    action = "app.finding"
+    action = "screen.finding"
     return [Piece((Span("! ", "bad"), Span(words + more, "title"), Span(key, "dim", action)))]
 
 

@@ -97,7 +97,7 @@ class TimeBar(Lines):
         spans = []
         for cell, (first, trouble) in enumerate(zip(self._track.first.tolist(), self._track.trouble, strict=True)):
             role = "badge" if cell == here else "graph" if cell < here else "dim"
-            spans.append(Span(self._sign(float(trouble)), role, f"app.go({first})"))
+            spans.append(Span(self._sign(float(trouble)), role, f"screen.go({first})"))
         return tuple(spans)
 
     def _sign(self, trouble: float) -> str:

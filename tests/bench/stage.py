@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.snapshot import Records, Snapshot

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line

@@ -7,7 +7,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tcptop_ops import filters
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.filter_bar import FilterBar
 from tests.screens import text_of

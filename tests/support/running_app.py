@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from tcptop_ops.app import TcptopApp
+from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.snapshot import Direction, Snapshot, State

@@ -10,9 +10,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from tcptop_ops.app.replay_application import Recording, ReplayApp
 from tcptop_ops.recording.player import lead_s
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.replay_app import Recording, ReplayApp
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tests.screens import until

@@ -1,0 +1,1 @@
+"""The screen put together: the application, its main screen, and what is shown there."""
