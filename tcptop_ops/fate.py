@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tcptop_ops import diagnosis
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, Origin, Records, State
+from tcptop_ops.snapshot import Direction, Origin, Records, State, find_sorted
 from tcptop_ops.tracker import Finding, Flows, Rows
 
 BAD_FLOWS = 5
@@ -169,8 +169,8 @@ def _count(found: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.in
         table = np.bincount(np.minimum(keys, np.uint64(MOST_NUMBERS)).astype(np.intp), minlength=MOST_NUMBERS)
         counts: NDArray[np.intp] = table[found.astype(np.intp)]
         return counts
-    at = np.minimum(np.searchsorted(found, keys), len(found) - 1)
-    return np.bincount(at[found[at] == keys], minlength=len(found))
+    at, is_one = find_sorted(found, keys)
+    return np.bincount(at[is_one], minlength=len(found))
 
 
 def _name_listener(flows: _Flows, row: int) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.readers import Reader, Values, cgroup_ids
 from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys, distinct
+from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys, distinct, find_sorted
 from tcptop_ops.tracker import Flows, Rows
 
 Words = NDArray[np.uint64]
@@ -161,12 +161,7 @@ def _goes_out(rows: Rows, flows: Flows) -> NDArray[np.bool_]:
     doors = np.unique(bound_to(live[live["state"] == State.LISTEN]))
     found: NDArray[np.bool_] = direction == Direction.OUT
     unsure = np.flatnonzero((direction == Direction.UNKNOWN) & ~_without_remote(sockets))
-    wanted = bound_to(sockets)[unsure]
-    if len(doors):
-        at = np.minimum(np.searchsorted(doors, wanted), len(doors) - 1)
-        found[unsure] = doors[at] != wanted
-    else:
-        found[unsure] = True
+    found[unsure] = ~find_sorted(doors, bound_to(sockets)[unsure])[1]
     return found & ~_without_remote(sockets)
 
 

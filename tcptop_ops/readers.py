@@ -24,6 +24,7 @@ from tcptop_ops.snapshot import (
     State,
     bound_to,
     device_keys,
+    find_sorted,
 )
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
@@ -95,12 +96,10 @@ def syn_recv(rows: Rows, flows: Flows) -> Values:
     listens = rows.sockets["state"] == State.LISTEN
     values = np.full(len(rows), np.nan)
     ports, counts = np.unique(bound_to(flows.snapshot.half_open), return_counts=True)
-    wanted = bound_to(rows.sockets)[listens]
-    found = np.zeros(len(wanted))
-    if len(ports):
-        at = np.minimum(np.searchsorted(ports, wanted), len(ports) - 1)
-        found = np.where(ports[at] == wanted, counts[at], 0.0)
-    values[listens] = found
+    at, found = find_sorted(ports, bound_to(rows.sockets)[listens])
+    waiting = np.zeros(len(at))
+    waiting[found] = counts[at[found]]
+    values[listens] = waiting
     return values
 
 

@@ -224,6 +224,20 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(np.concatenate([np.array(found, values.dtype), rest]))
 
 
+def find_sorted(sorted_values: NDArray[Any], wanted: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return where each wanted value is among the sorted ones, and whether it is there.
+
+    Of equal sorted values the first is meant. Positions are meaningful only where the second array is True: elsewhere
+    they are any index of ``sorted_values``, or 0 if it is empty, so index with ``positions[found]`` then.
+    """
+    if not len(sorted_values):
+        return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+    positions = np.searchsorted(sorted_values, wanted)
+    np.minimum(positions, len(sorted_values) - 1, out=positions)
+    found: NDArray[np.bool_] = sorted_values[positions] == wanted
+    return positions, found
+
+
 def bound_to(sockets: Records) -> NDArray[np.uint64]:
     """Return network namespace and local port as one number per row.
 

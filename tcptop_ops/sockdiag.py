@@ -26,7 +26,19 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.processes import Users
 from tcptop_ops.reach import Helped, Reach
-from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
+from tcptop_ops.snapshot import (
+    COUNTERS,
+    EVENTS,
+    FINAL,
+    OWNED,
+    SOCKET,
+    UNKNOWN_U32,
+    Records,
+    Snapshot,
+    State,
+    distinct,
+    find_sorted,
+)
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # also the type of the answers
@@ -373,10 +385,9 @@ def _cgroup_paths() -> cgroup.Paths | None:
 
 def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
     """Return the indices of the last poll's rows whose sockets are no longer there, ascending."""
-    if before is None or not len(now.sockets):
-        return np.arange(len(before.sockets) if before else 0)
-    old, new = before.cookies, now.cookies
-    there = new[np.minimum(np.searchsorted(new, old), len(new) - 1)] == old
+    if before is None:
+        return np.zeros(0, np.intp)
+    _, there = find_sorted(now.cookies, before.cookies)
     return np.sort(before.order[~there])
 
 

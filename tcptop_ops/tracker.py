@@ -27,6 +27,7 @@ from tcptop_ops.snapshot import (
     Records,
     Snapshot,
     State,
+    find_sorted,
     gather,
     scatter,
 )
@@ -228,11 +229,8 @@ class Slots:
 
     def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """Return the slot of each cookie, and whether it has one; where it has none the slot is meaningless."""
-        if not len(self.cookies):
-            return np.zeros(len(cookies), np.intp), np.zeros(len(cookies), np.bool_)
-        at = np.searchsorted(self.cookies, cookies)
-        at[at == len(self.cookies)] = 0
-        return self.slots[at], self.cookies[at] == cookies
+        at, known = find_sorted(self.cookies, cookies)
+        return self.slots[at] if len(self.slots) else at, known
 
     def assign(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
         """Give a slot to exactly these cookies; the slots of all others become free.

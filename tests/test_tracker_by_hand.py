@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops import tracker as module
-from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, distinct, gather
+from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, distinct, find_sorted, gather
 from tcptop_ops.tracker import Flows, Slots, Tracker, by_state, counts_once, is_loopback
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
@@ -284,3 +284,13 @@ def test_a_socket_that_one_snapshot_missed_tells_nothing_twice() -> None:
 @given(st.lists(st.integers(0, 3)))
 def test_distinct(values: list[int]) -> None:
     assert distinct(np.array(values, "u4")).tolist() == sorted(set(values))
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_finding_among_sorted_values(values: list[int], wanted: list[int]) -> None:
+    """A value that is there is found at its first place; a position is never beyond the end."""
+    values.sort()
+    positions, found = find_sorted(np.array(values, "u8"), np.array(wanted, "u8"))
+    assert found.tolist() == [value in values for value in wanted]
+    assert positions[found].tolist() == [values.index(value) for value in wanted if value in values]
+    assert all(0 <= place < max(1, len(values)) for place in positions.tolist())
