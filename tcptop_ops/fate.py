@@ -17,7 +17,7 @@ from tcptop_ops import diagnosis
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.snapshot import Direction, Origin, Records, State, find_sorted
-from tcptop_ops.tracker import Finding, Flows, Rows
+from tcptop_ops.tracker import Finding, Flows, Rows, are_mapped, halves
 
 BAD_FLOWS = 5
 """Fewest bad flows of a group that is reported."""
@@ -106,15 +106,15 @@ def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
     bad = _bad(rows)
     moved = ((win["data_segs_out"] | win["data_segs_in"]) > 0) | bad
     which = np.flatnonzero(moved & (sockets["state"] != State.LISTEN) & (sockets["rport"] != 0))
-    raddr = np.ascontiguousarray(sockets["raddr"]).view(">u8")[which].astype("u8")
+    high, low = halves(sockets["raddr"][which])
     return (
         owners["pid"][which].astype("u8"),
         which + before,
         sockets["netns"][which].astype("u8"),
         sockets["lport"][which],
         rows.events["direction"][which] == Direction.IN,
-        raddr[:, 0],
-        raddr[:, 1],
+        high,
+        low,
         bad[which],
     )
 
@@ -185,7 +185,7 @@ def _name_namespace(flows: _Flows, row: int) -> tuple[str, str]:
 
 def _prefixes(flows: _Flows) -> Iterator[_Group]:
     """Yield the groups by remote prefix: from whole addresses on, each shorter prefix that has more bad flows."""
-    mapped = (flows.high == 0) & (flows.low >> np.uint64(32) == 0xFFFF)
+    mapped = are_mapped(flows.high, flows.low)
     for of_family, first, shortest in ((mapped, 96, SHORTEST_V4), (~mapped, 0, SHORTEST_V6)):
         if int((of_family & flows.bad).sum()) >= BAD_FLOWS:
             yield from _grown(flows, of_family, first, shortest)

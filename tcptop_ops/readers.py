@@ -26,7 +26,7 @@ from tcptop_ops.snapshot import (
     device_keys,
     find_sorted,
 )
-from tcptop_ops.tracker import Flows, Rows, rto_events
+from tcptop_ops.tracker import Flows, Rows, are_mapped, halves, rto_events
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
@@ -259,10 +259,8 @@ def peer(rows: Rows, flows: Flows) -> Values:
 
 def family(rows: Rows, _: Flows) -> Values:
     """Return the IP version of the packets, 4.0 or 6.0; an IPv4-mapped address counts as 4."""
-    raddr, laddr = rows.sockets["raddr"], rows.sockets["laddr"]
-    mapped = ((raddr[:, 10] == 0xFF) & (raddr[:, 11] == 0xFF)) | ((laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF))
-    high = raddr[:, :10].any(axis=1) | laddr[:, :10].any(axis=1)
-    return np.where(mapped & ~high, 4.0, 6.0)
+    here, there = (halves(rows.sockets[side]) for side in ("laddr", "raddr"))
+    return np.where(are_mapped(*here) | are_mapped(*there), 4.0, 6.0)
 
 
 def _labels(names: dict[int, str], size: int) -> NDArray[np.bytes_]:

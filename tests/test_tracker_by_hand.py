@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import IPv6Address
 from typing import Any
 
 import numpy as np
@@ -294,3 +295,30 @@ def test_finding_among_sorted_values(values: list[int], wanted: list[int]) -> No
     assert found.tolist() == [value in values for value in wanted]
     assert positions[found].tolist() == [values.index(value) for value in wanted if value in values]
     assert all(0 <= place < max(1, len(values)) for place in positions.tolist())
+
+
+@pytest.mark.parametrize(
+    ("address", "mapped", "link_local", "unspecified"),
+    [
+        ("::", False, False, True),
+        ("::ffff:0.0.0.0", True, False, True),
+        ("::ffff:10.0.0.1", True, False, False),
+        ("::fffe:10.0.0.1", False, False, False),
+        ("1::ffff:10.0.0.1", False, False, False),
+        ("fe80::1", False, True, False),
+        ("febf::1", False, True, False),
+        ("fec0::1", False, False, False),
+        ("ff80::1", False, False, False),
+        ("fe7f::1", False, False, False),
+        ("::1", False, False, False),
+    ],
+)
+def test_kinds_of_addresses(address: str, mapped: bool, link_local: bool, unspecified: bool) -> None:
+    """One address and a whole array of them are judged alike."""
+    packed = IPv6Address(address).packed
+    wanted = (mapped, link_local, unspecified)
+    assert (module.is_mapped(packed), module.is_link_local(packed), module.is_unspecified(packed)) == wanted
+    high, low = module.halves(np.frombuffer(packed * 2, "u1").reshape(2, 16))
+    assert module.are_mapped(high, low).tolist() == [mapped] * 2
+    assert module.are_link_local(high).tolist() == [link_local] * 2
+    assert module.are_unspecified(high, low).tolist() == [unspecified] * 2
