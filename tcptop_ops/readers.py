@@ -206,10 +206,11 @@ def connect_ms(rows: Rows, _: Flows) -> Values:
 def last_rtt(rows: Rows, _: Flows) -> Values:
     """Return the newest RTT sample in microseconds; NaN before the first.
 
-    It is that of the RACK state (tcp_rack_advance()); before the first one, that of RTT_CB.
+    It is that of the RACK state (tcp_rack_advance()); before the first one, and where sock_diag listed the socket, that
+    of RTT_CB.
     """
     rack = rows.sockets["last_rtt_us"]
-    return unless(np.where(rack == 0, rows.events["last_rtt_us"], rack), 0)
+    return unless(np.where((rack == 0) | (rack == UNKNOWN_U32), rows.events["last_rtt_us"], rack), 0)
 
 
 def ssthresh(rows: Rows, flows: Flows) -> Values:
