@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -165,6 +165,10 @@ class SockDiag:
         waiting["netns"] = self._netns
         return waiting
 
+    def devices(self, _sockets: Records) -> dict[int, str]:
+        """Return no names: a netlink socket of sock_diag tells none, and may belong to another namespace."""
+        return {}
+
     def _parts(self, asked: bytes, found: Dump) -> Iterator[netlink.Messages]:
         """Send a request and yield the answer in parts, whose bytes are overwritten when the next one is asked for.
 
@@ -269,6 +273,10 @@ class Dumps(Protocol):
         """Return the request sockets as SOCKET rows, addresses and ports only."""
         ...
 
+    def devices(self, sockets: Records) -> Mapping[int, str]:
+        """Return the names of the devices that these sockets are bound to, by ``device_keys``, as far as known."""
+        ...
+
     def close(self) -> None:
         """Close the netlink sockets."""
         ...
@@ -339,6 +347,7 @@ class SockDiagSource:
             notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
             users=self._users.learn(found.sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
+            devices=self._diag.devices(found.sockets),
             poll_s=time.perf_counter() - start,
         )
 
