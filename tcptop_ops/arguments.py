@@ -53,7 +53,19 @@ class Arguments:
     metrics: tuple[str, int] | None = None  # address and port
 
 
+class _HelpAsked(Exception):
+    """``--help`` was met: with its text, which is the caller's to write."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> NoReturn:
+        """Raise it: argparse would write into a buffer, whose flush at the exit may fail where nobody can tell."""
+        raise _HelpAsked(self.format_help())
+
     def format_help(self) -> str:
         from tcptop_ops.columns import COLUMNS
 
@@ -270,14 +282,20 @@ def _is_column(name: str) -> bool:
 
 
 def parse(argv: list[str]) -> Arguments | None:
-    """The arguments; None when the version was asked for. Raises Usage. ``--help`` exits, as argparse does."""
+    """The arguments; None when help or the version was asked for. Raises Usage."""
     given = read(argv)
-    return None if given.version else resolve(given)
+    return None if given.help or given.version else resolve(given)
 
 
 def read(argv: list[str]) -> argparse.Namespace:
-    """The command line as it is written: columns are not looked up yet. Raises Usage."""
-    given = parser().parse_args(_joined(argv))
+    """The command line as it is written: columns are not looked up yet. Raises Usage.
+
+    ``help``: the text to write, where that is asked for, and nothing else then counts.
+    """
+    try:
+        given = parser().parse_args(_joined(argv), argparse.Namespace(help=""))
+    except _HelpAsked as asked:
+        return argparse.Namespace(help=asked.text)
     outputs = [f"--{name}" for name in ("batch", "json", "csv") if getattr(given, name)]
     if len(outputs) > 1:
         raise Usage(f"{outputs[0]} and {outputs[1]} exclude each other", "give one of them")

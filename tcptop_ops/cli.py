@@ -94,6 +94,9 @@ def silence_stdout() -> None:
 def run(argv: list[str]) -> int:
     """Raises TcptopError."""
     given = read(argv)
+    if given.help:
+        write_out(given.help)
+        return 0
     if given.version:
         write_out(f"tcptop-ops {version()}\n")
         return 0

@@ -14,6 +14,11 @@ from typing import Any, Literal
 SCHEMA = "tcptop-ops/doctor/1"
 WIDTH = 80
 
+TCP, DESCRIPTORS = "iterator of TCP sockets", "iterator of descriptors"
+ADOPTION = "adoption of open sockets (6.12)"
+NEEDING = {"bpf_iter__tcp": (TCP, ADOPTION), "bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
+"""Features that go with what ``Accepted.refused`` has a reason for."""
+
 Status = Literal["ok", "warn", "missing"]
 
 INSTALL_BCC = "apt install python3-bpfcc, dnf install python3-bcc, or pacman -S python-bcc"
@@ -63,8 +68,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Members:
+    """How many members of the kernel's structs are known, and what is lost with each that should be there, by name."""
+
+    found: int
+    costs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Accepted:
-    """What the kernel accepted when the program was attached. ``refused``: the reasons, by name of the iterator."""
+    """What the kernel accepted when the program was attached.
+
+    ``refused``: the reasons, by name of the iterator and "adoption".
+    """
 
     features: frozenset[str]
     refused: Mapping[str, str]
@@ -116,7 +132,7 @@ class Facts:
     mapped_users: int
     kernel: str
     machine: str
-    btf: int | Refusal  # number of members found
+    btf: Members | Refusal
     lockdown: str | None
     unprivileged_bpf: int | None
     cgroups: Cgroups | Refusal
@@ -187,7 +203,12 @@ def _btf(facts: Facts) -> Check:
     if isinstance(facts.btf, Refusal):
         hint = "CONFIG_DEBUG_INFO_BTF in the kernel; without it sockets are polled by sock_diag, and owners from /proc"
         return Check("btf", "warn", facts.btf.message, hint)
-    return Check("btf", "ok", f"/sys/kernel/btf/vmlinux, {facts.btf} members of the kernel's structs found")
+    found = f"/sys/kernel/btf/vmlinux, {facts.btf.found} members of the kernel's structs found"
+    if not facts.btf.costs:
+        return Check("btf", "ok", found)
+    lost = ", ".join(f"{member} ({', '.join(names)})" for member, names in facts.btf.costs.items())
+    hint = "a kernel that names these in another way than those known so far: please report it, with its version"
+    return Check("btf", "warn", f"{found}; without: {lost}", f"{hint}; what is in brackets is polled, or stays empty")
 
 
 def _lockdown(facts: Facts) -> Check:
@@ -261,9 +282,9 @@ def _features(facts: Facts) -> Check:
         return Check("features", "warn", "not known: the program was not attached", "see above")
     have, refused = facts.attached.features, facts.attached.refused
     parts = {
-        "iterator of TCP sockets": "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
-        "iterator of descriptors": "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
-        "adoption of open sockets (6.12)": "HAVE_ADOPTION" in have and "bpf_iter__tcp" not in refused,
+        TCP: "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
+        DESCRIPTORS: "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
+        ADOPTION: "HAVE_ADOPTION" in have and "bpf_iter__tcp" not in refused,
         "process id in sock_ops (6.10)": "HAVE_PID" in have,
         "process name": "HAVE_COMM" in have,
         "cgroup id": "HAVE_CGROUP" in have,
@@ -273,9 +294,15 @@ def _features(facts: Facts) -> Check:
         return Check("features", "ok", ", ".join(yes))
     reasons = "".join(f"; {name}: {why}" for name, why in refused.items())
     found = f"{', '.join(yes) or 'none'}; without: {', '.join(no)}{reasons}"
-    remedy = facts.attached.advice or "a later kernel (of the version in brackets), with BTF"
-    remedy += "; here that is polled, or stays empty"
+    later = "see btf" if _lacks_members_alone(refused, no) else "a later kernel (of the version in brackets), with BTF"
+    remedy = f"{facts.attached.advice or later}; here that is polled, or stays empty"
     return Check("features", "warn", found, remedy)
+
+
+def _lacks_members_alone(refused: Mapping[str, str], lost: Sequence[str]) -> bool:
+    """Whether the kernel is new enough for all of these features, and its structs are what is not known."""
+    unable = [name for name, why in refused.items() if why.startswith("the kernel's BTF has no")]
+    return {feature for name in unable for feature in NEEDING.get(name, ())} >= set(lost)
 
 
 def _map(facts: Facts) -> Check:

@@ -32,8 +32,8 @@ def options(rows: Rows) -> list[tuple[str, str]]:
     socket = rows.sockets[0]
     has = int(socket["options"])
     scale = f"ours {socket['wscale'] >> 4}, the peer's {socket['wscale'] & 15}" if has & WSCALE else "no"
-    ecn = "no" if not has & ECN else "yes, and a router marked" if has & ECN_SEEN else "yes"
-    if has & ECN and socket["delivered_ce"]:
+    ecn = "no" if not has & ECN else "yes, ECN-capable packets came" if has & ECN_SEEN else "yes"
+    if has & ECN and socket["delivered_ce"] not in (0, UNKNOWN_U32):
         ecn = f"yes, {socket['delivered_ce']} of {socket['delivered']} segments marked"
     return [
         ("MSS", f"{socket['mss']} out, {socket['rcv_mss']} in" if socket["rcv_mss"] else f"{socket['mss']} out"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import netlink
-from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State
+from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State, Timer
 
 AF_INET = 2
 
@@ -70,7 +70,9 @@ INFO = np.dtype(
 )
 """The first 248 bytes of struct tcp_info, all that Linux 6.7 has, with the names of SOCKET where the value is the same.
 
-Rates are bytes a second. What later kernels append (280 bytes on 6.18) is not read.
+Rates are bytes a second. What later kernels append is not read: it has 280 bytes on 6.18 and on 7.2, which packs the
+last four in another way (``ecn_mode:2, accecn_opt_seen:2, accecn_fail_mode:4`` in place of two u16) and tells about
+accurate ECN.
 """
 
 SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])
@@ -82,6 +84,7 @@ NAME = np.dtype([("words", "u8", (2,))])
 ULP_INFO = np.dtype([("length", "u2"), ("kind", "u2"), ("name", "S8")])
 """INET_ULP_INFO_NAME with its header: the first attribute nested in INET_DIAG_ULP_INFO."""
 
+IDIAG_TIMER_DELACK = 5  # since 7.1
 _PLAIN = ["family", "state", "timer", "lport", "rport", "ifindex", "recv_q", "send_q", "uid", "inode"]
 _BITS = frozenset({"wscale", "app_limited"})
 _COPIED = [name for name in INFO.names or () if name in (SOCKET.names or ()) and name not in _BITS | {"state"}]
@@ -187,6 +190,7 @@ def take(part: netlink.Messages, buffer: netlink.Bytes, rows: Rows, found: Dump)
 def _fill_identity(sockets: Records, told: Records) -> None:
     for name in _PLAIN:
         sockets[name] = told[name]
+    sockets["timer"][told["timer"] == IDIAG_TIMER_DELACK] = Timer.DELACK
     sockets["cookie"] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
     expires = told["expires"]
     sockets["timer_us"] = _microseconds(np.where(expires > 0x7FFFFFFF, 0, expires))  # older kernels: it is due already

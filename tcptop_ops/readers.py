@@ -22,6 +22,7 @@ from tcptop_ops.snapshot import (
     Direction,
     Origin,
     State,
+    Timer,
     bound_to,
     device_keys,
     find_sorted,
@@ -275,7 +276,18 @@ _STATES = _labels(STATE_NAMES, 16)
 _DIRECTIONS = _labels({Direction.OUT: "out", Direction.IN: "in", Direction.LISTEN: "listen"}, 4)
 _ORIGINS = _labels({Origin.LISTED: "listed", Origin.NEW: "new", Origin.ADOPTED: "adopted"}, 3)
 _OWNERS = _labels({1: "holder", 2: "caller", 3: "closer", 4: "listener"}, 5)
-_TIMERS = _labels({1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "persist", 5: "probe", 6: "reorder"}, 7)
+_TIMERS = _labels(
+    {
+        Timer.RETRANSMIT: "retransmit",
+        Timer.KEEPALIVE: "keepalive",
+        Timer.TIME_WAIT: "time-wait",
+        Timer.PERSIST: "persist",
+        Timer.LOSS_PROBE: "probe",
+        Timer.REORDER: "reorder",
+        Timer.DELACK: "delack",
+    },
+    9,
+)
 
 
 def state(rows: Rows, _: Flows) -> Values:
@@ -297,7 +309,7 @@ def origin(rows: Rows, _: Flows) -> Values:
 
 def timer(rows: Rows, _: Flows) -> Values:
     """Return the name of the socket's pending timer as bytes; b"" for none."""
-    names: Values = _TIMERS[np.minimum(rows.sockets["timer"], 6)]
+    names: Values = _TIMERS[np.minimum(rows.sockets["timer"], len(_TIMERS) - 1)]
     return names
 
 

@@ -91,10 +91,10 @@ STATE_NAMES: dict[int, str] = {
 
 
 class Timer(IntEnum):
-    """The timer that ``timer_us`` counts down: idiag_timer of struct inet_diag_msg.
+    """The timer that ``timer_us`` counts down: up to PERSIST as idiag_timer of struct inet_diag_msg.
 
     inet_diag reports ICSK_TIME_LOSS_PROBE and ICSK_TIME_REO_TIMEOUT as RETRANSMIT too (``inet_sk_diag_fill()``); the
-    BPF iterator tells them apart.
+    BPF iterator tells them apart. The idiag_timer 5, of Linux 7.1 and later, is DELACK here.
     """
 
     NONE = 0
@@ -104,6 +104,7 @@ class Timer(IntEnum):
     PERSIST = 4  # zero window probes
     LOSS_PROBE = 5  # tail loss probe
     REORDER = 6  # RACK waits for segments that may only be reordered
+    DELACK = 7  # delayed ACK
 
 
 class Direction(IntEnum):

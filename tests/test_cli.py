@@ -154,7 +154,21 @@ def test_a_pipe_that_was_closed_before(argv: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("argv", [["--json", "--once", *POLLED], ["--batch", "--once", *POLLED]])
+def test_help_for_a_pipe_that_was_closed_before_with_a_buffer_that_holds_it_all() -> None:
+    """As from Python 3.14 on: the flush at the interpreter's exit must find nothing that can't be written."""
+    code = (
+        "import sys; sys.stdout = open(1, 'w', buffering=1 << 20, closefd=False)\n"
+        "from tcptop_ops.cli import main; sys.exit(main(['--help']))"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as nobody:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--json", "--once", *POLLED], ["--batch", "--once", *POLLED]])
 def test_a_full_disk(argv: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = run(*argv, stdout=full)

@@ -172,6 +172,8 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("ssthresh", {"ssthresh": 7}, 7),
     ("timer", {"timer": 4}, "persist"),
     ("timer", {"timer": 0}, None),
+    ("timer", {"timer": 7}, "delack"),
+    ("timer", {"timer": 200}, None),
     ("age_s", {"first_ns": BORN}, 1.5),
     ("age_s", {"first_ns": BORN, "origin": Origin.ADOPTED}, None),
     ("age_s", {"first_ns": BOOT_NS + int(9e9)}, 0),

@@ -20,6 +20,7 @@ from tcptop_ops.doctor import (
     Check,
     Facts,
     Interpreter,
+    Members,
     Program,
     Refusal,
     Report,
@@ -41,7 +42,7 @@ WELL = Facts(
     mapped_users=2**32 - 1,
     kernel="6.12.1-amd64",
     machine="x86_64",
-    btf=86,
+    btf=Members(86),
     lockdown="none",
     unprivileged_bpf=2,
     cgroups=Cgroups("/sys/fs/cgroup", part=False, unmounted=False),
@@ -85,6 +86,8 @@ def test_a_host_where_all_is_well() -> None:
         ("kernel", {"kernel": "5.10", "attached": REFUSED}, "ok", "5.10", ""),
         ("kernel", {"kernel": "6+", "attached": REFUSED}, "missing", "6+", "5.8"),
         ("btf", {"btf": REFUSED}, "warn", "the kernel said no", "CONFIG_DEBUG_INFO_BTF"),
+        ("btf", {}, "ok", "86 members", ""),
+        ("btf", {"btf": Members(85, {"sock.sk_uid": ("uid", "user")})}, "warn", "sock.sk_uid (uid, user)", "report it"),
         ("lockdown", {"lockdown": None}, "ok", "none", ""),
         ("lockdown", {"lockdown": "integrity"}, "ok", "integrity", ""),
         ("lockdown", {"lockdown": "confidentiality"}, "warn", "confidentiality", "lockdown=integrity"),
@@ -272,11 +275,34 @@ def test_a_python_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_btf_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> dict[str, int]:
+    def refuse() -> layout.Layout:
         raise Unsupported("no BTF", "build it")
 
-    monkeypatch.setattr(layout, "kernel_offsets", refuse)
+    monkeypatch.setattr(layout, "of_kernel", refuse)
     assert probe.kernel_members() == Refusal("no BTF", "build it")
+
+
+def test_members_that_a_kernel_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    offsets = {want.macro: 8 for want in layout.WANTED} | {"TP_SRTT_US": -1, "SOCKET_SK": -1, "TP_TOTAL_RTO": -1}
+    monkeypatch.setattr(layout, "of_kernel", lambda: layout.Layout(offsets, True))
+    costs = {"tcp_sock.srtt_us": ("srtt_us",), "socket.sk": ("iterator of descriptors",)}
+    assert probe.kernel_members() == Members(len(layout.WANTED) - 3, costs)
+
+
+def test_a_hint_is_true_where_the_kernel_is_new_enough() -> None:
+    """A later kernel would not help where the names of members are what is not known."""
+    why = "the kernel's BTF has no socket.sk"
+    attached = Accepted(EVERYTHING, {"bpf_iter__task_file": why}, "all", 65536, 16 << 20)
+    said = check("features", attached=attached)
+    assert (said.status, why in said.found) == ("warn", True)
+    assert said.remedy == "see btf; here that is polled, or stays empty"
+    older = replace(attached, features=EVERYTHING - {"HAVE_PID"})
+    assert "a later kernel" in check("features", attached=older).remedy
+    both = dict.fromkeys(("bpf_iter__tcp", "bpf_iter__task_file"), why)
+    none = replace(attached, features=EVERYTHING - {"HAVE_ITERATORS", "HAVE_ADOPTION"}, refused=both)
+    assert "see btf" in check("features", attached=none).remedy
+    adoption = replace(attached, features=EVERYTHING - {"HAVE_ADOPTION"}, refused={"adoption": why})
+    assert "see btf" in check("features", attached=adoption).remedy
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

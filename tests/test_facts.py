@@ -12,6 +12,7 @@ from tcptop_ops.snapshot import (
     COUNTERS,
     HAPPENING,
     SEEN,
+    UNKNOWN_U32,
     Direction,
     Happening,
     Origin,
@@ -53,7 +54,8 @@ def test_options_that_were_negotiated() -> None:
     }
     assert set(negotiated(options=0, mss=524).values()) == {"524 out", "no"}
     assert negotiated(options=facts.ECN, delivered=100, delivered_ce=3)["ECN"] == "yes, 3 of 100 segments marked"
-    assert negotiated(options=facts.ECN | facts.ECN_SEEN)["ECN"] == "yes, and a router marked"
+    assert negotiated(options=facts.ECN | facts.ECN_SEEN)["ECN"] == "yes, ECN-capable packets came"
+    assert negotiated(options=facts.ECN, delivered_ce=UNKNOWN_U32)["ECN"] == "yes"
     assert negotiated(options=facts.SYN_DATA)["fast open"] == "data in the SYN was taken"
     assert negotiated(mptcp=1)["MPTCP"] == "a subflow"
 

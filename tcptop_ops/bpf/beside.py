@@ -19,6 +19,7 @@ class Beside:
     """Asks for them again and again. ``programs``: those of the last look, at first those that ``attach`` met."""
 
     def __init__(self, ask: Callable[[bool], list[Program]], programs: tuple[Program, ...]) -> None:
+        """Begin with what ``attach`` met. ``ask``: for all programs, or, given False, without those below."""
         self._ask = ask
         self._below = [program for program in programs if not program["above"]]
         self.programs = list(programs)
@@ -41,7 +42,7 @@ class Beside:
 
 
 def _make_way(programs: list[Program]) -> None:
-    """A program attached above ours without BPF_F_ALLOW_MULTI is silent for as long as ours is there."""
+    """Raise Failed if a program above ours came without BPF_F_ALLOW_MULTI: it is silent while ours is there."""
     for program in programs:
         if program["above"] and not program["flags"] & BPF_F_ALLOW_MULTI:
             raise Failed(

@@ -30,7 +30,7 @@ def _unescape(path: str) -> str:
 
 
 def parse_mountinfo(text: str) -> list[str]:
-    """The mount points of cgroup v2: those that show more of the tree first, then in the order of the file."""
+    """Return the mount points of cgroup v2: those that show more of the tree first, then in the order of the file."""
     found = []
     for line in text.split("\n"):  # not splitlines(): a path may hold what that takes for the end of a line
         before, _, after = line.partition(" - ")
@@ -46,19 +46,19 @@ def _depth(top: str) -> int:
 
 
 def mounts() -> list[str]:
-    """The mount points that can be reached: one may lie under another file system."""
+    """Return the mount points that can be reached: one may lie under another file system."""
     found = parse_mountinfo(MOUNTINFO.read_text(errors="surrogateescape"))
     return [point for point in found if _is_cgroup(point)]
 
 
 def root() -> str:
-    """The top directory of cgroup v2. Raises Unsupported where it is not mounted, and the kernel refuses to."""
+    """Return the top directory of cgroup v2. Raises Unsupported where it is not mounted, and the kernel refuses to."""
     return next(iter(mounts()), None) or _unmounted()
 
 
 @cache
 def _unmounted() -> str:
-    """A path to a mount of our own, once a process: the descriptor stays open for as long as that lives."""
+    """Mount it once a process and return a path to that: the descriptor stays open for as long as the process lives."""
     try:
         fd = _detached_mount()
     except OSError as error:
@@ -75,7 +75,7 @@ def is_unmounted(top: str) -> bool:
 
 
 def _detached_mount() -> int:
-    """A descriptor of cgroup v2, read only. Raises OSError.
+    """Return a descriptor of cgroup v2, read only. Raises OSError.
 
     A mount from the first cgroup namespace sets the options of the whole host's tree (nsdelegate, memory_recursiveprot)
     to those that it was given: apply_cgroup_root_flags() in kernel/cgroup/cgroup.c. From another one it leaves them. So
@@ -108,7 +108,7 @@ def _mount_from_another_namespace() -> int:
 
 
 def _syscall(number: int, *arguments: int | bytes | None) -> int:
-    """Raises OSError."""
+    """Make a system call with arguments as wide as they are. Raises OSError."""
     wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *wide))
 
@@ -133,14 +133,14 @@ def is_part(top: str) -> bool:
 
 
 def note(top: str) -> str:
-    """What is not seen because of where cgroup v2 begins; "" for all seen."""
+    """Return what is not seen because of where cgroup v2 begins; "" for all seen."""
     if not is_part(top):
         return ""
     return "cgroup v2 begins at this container's own: only its sockets call the program, not the host's"
 
 
 def resolve(path: str | None) -> tuple[str, str]:
-    """The directory to attach to, and the top directory above it. ``path``: absolute, or below the top.
+    """Return the directory to attach to, and the top directory above it. ``path``: absolute, or below the top.
 
     Raises Usage where there is no such cgroup, Unsupported without cgroup v2.
     """
@@ -169,6 +169,7 @@ class Paths:
     """Paths of cgroups by id, which is the inode number of their directory; looked up when an unknown id appears."""
 
     def __init__(self, mount: str) -> None:
+        """Take ``mount``: the top directory that paths begin at."""
         self._mount = mount
         self.names: dict[int, str] = {}
         self._gone: set[int] = set()

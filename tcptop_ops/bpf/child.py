@@ -26,7 +26,7 @@ _CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
 
 
 def effective_capabilities() -> int:
-    """The mask of CapEff, proc(5)."""
+    """Return the mask of CapEff, proc(5)."""
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
 
@@ -42,7 +42,7 @@ def is_privileged() -> bool:
 
 
 def require_privilege() -> None:
-    """Raises Unsupported without the capabilities to load and attach."""
+    """Raise Unsupported without the capabilities to load and attach."""
     if not is_privileged():
         raise Unsupported(
             "attaching a sock_ops program needs root", "run it with sudo, or without BPF: --source sockdiag"
@@ -55,7 +55,7 @@ def interpreters() -> list[str]:
 
 
 def start(interpreter: str, script: str, *words: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A script of this directory in a process of its own, and our end of a socket pair: its first word is its end."""
+    """Start a script of this directory: its process, and our end of a socket pair. Its first word is its own end."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
@@ -86,6 +86,7 @@ class Child:
     """A loader that imports bcc and waits for its one request. It ends by itself when the socket is closed."""
 
     def __init__(self, interpreter: str) -> None:
+        """Start it under this interpreter."""
         self.process, self.connection = start(interpreter, "loader.py")
 
     def send(self, request: dict[str, Any]) -> None:
@@ -94,7 +95,7 @@ class Child:
             self.connection.sendall(json.dumps(request).encode() + b"\n")
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The answer and its descriptors. Unless it was asked to become the helper, the child ends by itself."""
+        """Return the answer and its descriptors. Unless it was asked to become the helper, the child ends by itself."""
         try:
             return self._receive()
         except OSError as error:

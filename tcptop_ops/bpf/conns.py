@@ -19,6 +19,7 @@ class Conns:
     """
 
     def __init__(self, map_fd: int) -> None:
+        """Take ``map_fd``: a descriptor of the map."""
         self._fd = map_fd
         self._keys, self._values = np.zeros(4096, "u8"), np.zeros(4096, EVENTS)
         self._count = 0

@@ -70,7 +70,7 @@ def bpf(command: int, attr: bytearray) -> int:
 
 
 def checked(result: int) -> int:
-    """The result of a system call. Raises OSError."""
+    """Make a system call and return its result. Raises OSError."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -78,12 +78,12 @@ def checked(result: int) -> int:
 
 
 def words(*values: int, size: int = 64) -> bytearray:
-    """An attr of 32-bit words, padded with zeros."""
+    """Return an attr of 32-bit words, padded with zeros."""
     return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
 
 
 def programs_at(cgroup: int) -> tuple[list[int], int]:
-    """The ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
+    """Return the ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
     ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
     attr = words(cgroup, BPF_CGROUP_SOCK_OPS)
     attr[16:24] = ctypes.addressof(ids).to_bytes(8, sys.byteorder)
@@ -103,7 +103,7 @@ def program_info(fd: int) -> bytes:
 
 
 def program_id(fd: int) -> int:
-    """The number of a program. Raises OSError."""
+    """Return the number of a program. Raises OSError."""
     return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
 
 
@@ -123,7 +123,7 @@ def program_by_id(program_id: int) -> dict[str, Any]:
 
 
 def ancestors(cgroup: str, root: str) -> list[str]:
-    """The cgroup and all above it, up to the mount's root."""
+    """Return the cgroup and all above it, up to the mount's root."""
     chain = [cgroup]
     while chain[-1] != root and len(chain[-1]) > len(root):
         chain.append(os.path.dirname(chain[-1]))
@@ -131,7 +131,7 @@ def ancestors(cgroup: str, root: str) -> list[str]:
 
 
 def neighbours(cgroup: str, root: str, below_too: bool = True) -> list[dict[str, Any]]:
-    """The sock_ops programs that share sockets with us: those of the cgroup, above it, and below it. Raises OSError."""
+    """Return the sock_ops programs that share sockets with us: of the cgroup, above, and below it. Raises OSError."""
     found = []
     below = [path for path, _, _ in os.walk(cgroup)][1:] if below_too else []
     for where in ancestors(cgroup, root) + below:
@@ -166,6 +166,7 @@ class Namespaces:
     """
 
     def __init__(self) -> None:
+        """Begin with the namespace of this process."""
         own = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
         self.own = os.fstat(own).st_ino
         self.fds: dict[int, int] = {self.own: own}
@@ -212,12 +213,12 @@ class Namespaces:
 
 
 def open_diag() -> socket.socket:
-    """A socket of sock_diag, which goes on speaking for the namespace that it was opened in."""
+    """Return a socket of sock_diag, which goes on speaking for the namespace that it was opened in."""
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
 
 
 def create_iterator(link: int) -> int:
-    """A descriptor to read one pass from. Raises OSError."""
+    """Return a descriptor to read one pass from. Raises OSError."""
     return bpf(BPF_ITER_CREATE, words(link, 0))
 
 
@@ -240,7 +241,7 @@ def destroy(family: int, sockid: bytes) -> None:
 
 
 def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
-    """The name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
+    """Return the name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         before, _, after = file.read().rpartition(b")")
     return before.partition(b"(")[2], after.split()
@@ -276,16 +277,17 @@ class Attached:
     """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program's id, cgroups."""
 
     def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
+        """Take the words of the command line."""
         self.link, self._control, self._program = int(link), int(control), int(program)
         self._cgroup, self._root = cgroup, root
 
     def others(self, below_too: bool = True) -> list[dict[str, Any]]:
-        """The sock_ops programs that share sockets with ours. Raises OSError."""
+        """Return the sock_ops programs that share sockets with ours. Raises OSError."""
         found = neighbours(self._cgroup, self._root, below_too)
         return [program for program in found if program["id"] != self._program]
 
     def wait_until_detached(self) -> None:
-        """The monitor's descriptors are being closed: its program's may be the last."""
+        """Wait until the program is gone: the monitor's descriptors are being closed, and one may be the last."""
         patience = time.monotonic() + DETACHED_WITHIN_S
         while time.monotonic() < patience:
             if all(program["id"] != self._program for program in neighbours(self._cgroup, self._root, False)):
@@ -293,7 +295,7 @@ class Attached:
             time.sleep(0.01)
 
     def steer(self, what: int, born_before_ns: int = 0) -> None:
-        """What the next passes of the iterator do. Raises OSError."""
+        """Set what the next passes of the iterator do. Raises OSError."""
         key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, what, 1, born_before_ns))
         addresses = (ctypes.addressof(key), ctypes.addressof(value))
         bpf(BPF_MAP_UPDATE_ELEM, bytearray(struct.pack("=IIQQQ", self._control, 0, *addresses, 0)))
@@ -303,6 +305,7 @@ class Helper:
     """Answers requests. ``may_close``: whether CLOSE was asked for; ``attached``: None without BPF."""
 
     def __init__(self, connection: socket.socket, may_close: bool, attached: Attached | None) -> None:
+        """Take ``connection``: to the monitor, from which requests come."""
         self._connection = connection
         self._may_close = may_close
         self._attached = attached
@@ -335,7 +338,7 @@ class Helper:
                 os.close(fd)
 
     def _do(self, what: int, argument: int, namespace: int, sockid: bytes) -> tuple[bytes | bytearray, list[int]]:
-        """Data and descriptors of the answer. Raises OSError."""
+        """Return data and descriptors of the answer. Raises OSError."""
         if what == NAMESPACES:
             self.namespaces.refresh()
             return b"".join(map(NUMBER.pack, self.namespaces.fds)), []

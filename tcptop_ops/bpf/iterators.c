@@ -5,7 +5,7 @@
  * An iterator's context is an array of 8-byte words; the first is a struct bpf_iter_meta, which begins with its
  * seq_file.
  */
-#if defined(HAVE_BTF_SOCKET) && defined(HAVE_ITERATORS)
+#if defined(TCO_HAVE_BTF_SOCKET) && defined(TCO_HAVE_ITERATORS)
 
 /* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
 enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP };
@@ -20,29 +20,29 @@ BPF_PERCPU_ARRAY(row, struct socket, 1);
 static __always_inline __u64 ancestor_id(void *cgroup, __u32 level)
 {
 	__u64 id = 0;
-#ifdef CGROUP_ANCESTORS
-	void *ancestor = NULL, *node = NULL;
-	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), cgroup + CGROUP_ANCESTORS + 8 * level);
-	bpf_probe_read_kernel(&node, sizeof(node), ancestor + CGROUP_KN);
-	bpf_probe_read_kernel(&id, sizeof(id), node + KN_ID);
-#else
-	bpf_probe_read_kernel(&id, sizeof(id), cgroup + CGROUP_ANCESTOR_IDS + 8 * level);
-#endif
+	if (HAS(TCO_CGROUP_ANCESTORS)) {
+		void *ancestor = NULL, *node = NULL;
+		bpf_probe_read_kernel(&ancestor, sizeof(ancestor), cgroup + TCO_CGROUP_ANCESTORS + 8 * level);
+		bpf_probe_read_kernel(&node, sizeof(node), ancestor + TCO_CGROUP_KN);
+		bpf_probe_read_kernel(&id, sizeof(id), node + TCO_KN_ID);
+	} else {
+		bpf_probe_read_kernel(&id, sizeof(id), cgroup + TCO_CGROUP_ANCESTOR_IDS + 8 * level);
+	}
 	return id;
 }
 
 static __always_inline bool in_our_cgroup(void *sk)
 {
-#if defined(OUR_CGROUP_ID) && defined(OUR_CGROUP_LEVEL)
-	void *cgroup = READ_POINTER(sk, SK_CGROUP);
-	return cgroup && READ(__u32, cgroup, CGROUP_LEVEL) >= OUR_CGROUP_LEVEL &&
-	       ancestor_id(cgroup, OUR_CGROUP_LEVEL) == OUR_CGROUP_ID;
-#elif defined(OUR_CGROUP_ID)
+#if defined(TCO_OUR_CGROUP_ID) && defined(TCO_OUR_CGROUP_LEVEL)
+	void *cgroup = READ_POINTER(sk, TCO_SK_CGROUP);
+	return cgroup && READ(__u32, cgroup, TCO_CGROUP_LEVEL) >= TCO_OUR_CGROUP_LEVEL &&
+	       ancestor_id(cgroup, TCO_OUR_CGROUP_LEVEL) == TCO_OUR_CGROUP_ID;
+#elif defined(TCO_OUR_CGROUP_ID)
 	/* Below the root of a cgroup namespace: how deep that lies is not told to those inside. */
-	void *cgroup = READ_POINTER(sk, SK_CGROUP);
-	__u32 level = cgroup ? READ(__u32, cgroup, CGROUP_LEVEL) : 0;
+	void *cgroup = READ_POINTER(sk, TCO_SK_CGROUP);
+	__u32 level = cgroup ? READ(__u32, cgroup, TCO_CGROUP_LEVEL) : 0;
 	for (__u32 at = 0; cgroup && at < MAX_CGROUP_LEVELS && at <= level; at++)
-		if (ancestor_id(cgroup, at) == OUR_CGROUP_ID)
+		if (ancestor_id(cgroup, at) == TCO_OUR_CGROUP_ID)
 			return true;
 	return false;
 #else
@@ -50,8 +50,8 @@ static __always_inline bool in_our_cgroup(void *sk)
 #endif
 }
 
-/* TCP_BPF_SOCK_OPS_CB_FLAGS is defined where the kernel has the option. */
-#if defined(HAVE_ADOPTION) && defined(TCP_BPF_SOCK_OPS_CB_FLAGS)
+/* The number of TCP_BPF_SOCK_OPS_CB_FLAGS, under a name of our own: later bcc's bpf.h has that one as an enumerator. */
+#if defined(TCO_HAVE_ADOPTION) && defined(TCO_CB_FLAGS_OPTION)
 #define CAN_SET_FLAGS
 
 /* The row remembers which flags it found: they are not ours to take away. */
@@ -62,7 +62,7 @@ static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, stru
 	flags = r->cb_flags | wanted;
 	if (e) {
 		if (flags != r->cb_flags)
-			bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+			bpf_setsockopt(tp, IPPROTO_TCP, TCO_CB_FLAGS_OPTION, &flags, sizeof(flags));
 		return;
 	}
 	struct events mine = {};
@@ -76,7 +76,7 @@ static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, stru
 		return;
 	}
 	if (flags != r->cb_flags &&
-	    bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+	    bpf_setsockopt(tp, IPPROTO_TCP, TCO_CB_FLAGS_OPTION, &flags, sizeof(flags)))
 		conns.delete(&cookie);
 	else
 		add(&c->adopted);
@@ -89,7 +89,7 @@ static __always_inline void give_back(void *tp, __u64 cookie, struct socket *r)
 		return;
 	int flags = r->cb_flags & (e->found | ~(EVENT_FLAGS | PACKET_FLAGS));
 	if (flags != r->cb_flags)
-		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+		bpf_setsockopt(tp, IPPROTO_TCP, TCO_CB_FLAGS_OPTION, &flags, sizeof(flags));
 	conns.delete(&cookie);
 }
 
@@ -101,37 +101,41 @@ static __always_inline void strip(void *tp, __u64 cookie, struct socket *r, stru
 		return;
 	int flags = r->cb_flags & (e->found | ~PACKET_FLAGS);
 	if (flags != r->cb_flags)
-		bpf_setsockopt(tp, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+		bpf_setsockopt(tp, IPPROTO_TCP, TCO_CB_FLAGS_OPTION, &flags, sizeof(flags));
 }
 #endif
 
-#ifdef WALKS /* what is not used costs time to compile */
+#ifdef TCO_WALKS /* what is not used costs time to compile */
+#define TOUCH(type, base, offset)                                                                                      \
+	do {                                                                                                           \
+		if (HAS(offset))                                                                                       \
+			READ(type, base, offset);                                                                      \
+	} while (0)
+
 /*
  * A socket's cache lines, all asked for at once: one after the other, waiting for memory is most of what a pass costs.
  * A pointer can't be read in part.
  */
 static __always_inline void touch(void *tp)
 {
-	READ(__u8, tp, SK_DROPS);
-	READ(__u64, tp, SK_TIMER_PPREV);
-	READ(__u8, tp, SK_UID);
-	READ(__u8, tp, SK_ACK_BACKLOG);
-#ifdef SK_CGROUP
-	READ(__u64, tp, SK_CGROUP);
-#endif
-	READ(__u8, tp, ICSK_TIMEOUT);
-	READ(__u8, tp, ICSK_RTO);
-	READ(__u8, tp, ICSK_PENDING);
-	READ(__u8, tp, TP_REORDERING);
-	READ(__u8, tp, TP_RETRANS_OUT);
-	READ(__u8, tp, TP_LSNDTIME);
-	READ(__u8, tp, TP_ECN_FLAGS);
-	READ(__u8, tp, TP_SND_NXT);
-	READ(__u8, tp, TP_SEGS_IN);
-	READ(__u8, tp, TP_BYTES_ACKED);
-	READ(__u8, tp, TP_DSACK_DUPS);
-	READ(__u8, tp, TP_REORD_SEEN);
-	READ(__u8, tp, TP_TOTAL_RETRANS);
+	TOUCH(__u8, tp, TCO_SK_DROPS);
+	TOUCH(__u64, tp, TCO_KEEPALIVE_PPREV);
+	TOUCH(__u8, tp, TCO_SK_UID);
+	TOUCH(__u8, tp, TCO_SK_ACK_BACKLOG);
+	TOUCH(__u64, tp, TCO_SK_CGROUP);
+	TOUCH(__u8, tp, TCO_ICSK_TIMEOUT);
+	TOUCH(__u8, tp, TCO_ICSK_RTO);
+	TOUCH(__u8, tp, TCO_ICSK_PENDING);
+	TOUCH(__u8, tp, TCO_TP_REORDERING);
+	TOUCH(__u8, tp, TCO_TP_RETRANS_OUT);
+	TOUCH(__u8, tp, TCO_TP_LSNDTIME);
+	TOUCH(__u8, tp, TCO_TP_ECN_FLAGS);
+	TOUCH(__u8, tp, TCO_TP_SND_NXT);
+	TOUCH(__u8, tp, TCO_TP_SEGS_IN);
+	TOUCH(__u8, tp, TCO_TP_BYTES_ACKED);
+	TOUCH(__u8, tp, TCO_TP_DSACK_DUPS);
+	TOUCH(__u8, tp, TCO_TP_REORD_SEEN);
+	TOUCH(__u8, tp, TCO_TP_TOTAL_RETRANS);
 }
 
 int bpf_iter__tcp(__u64 *ctx)
@@ -145,7 +149,7 @@ int bpf_iter__tcp(__u64 *ctx)
 		return 0;
 	void *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp) {
-		if (READ(__u8, sk, SKC_STATE) == 6)
+		if (READ(__u8, sk, TCO_SKC_STATE) == 6)
 			add(&c->time_wait);
 		else
 			add(&c->syn_recv);
@@ -181,22 +185,24 @@ int bpf_iter__task_file(__u64 *ctx)
 	void *socket = bpf_sock_from_file(file);
 	if (!socket)
 		return 0;
-	void *sk = READ_POINTER(socket, SOCKET_SK);
+	void *sk = READ_POINTER(socket, TCO_SOCKET_SK);
 	if (!sk)
 		return 0;
 	struct owner o = {};
 	void *tp = bpf_skc_to_tcp_sock(sk);
 	if (tp)
 		o.cookie = bpf_get_socket_cookie(tp);
-	else if (READ(__u16, sk, SK_PROTOCOL) != IPPROTO_MPTCP)
+	else if (READ_OR(__u16, sk, TCO_SK_PROTOCOL, 0) != IPPROTO_MPTCP)
 		return 0; /* an MPTCP socket is no TCP socket, but its subflows have its inode */
-	void *inode = READ_POINTER(file, FILE_INODE);
-	o.inode = inode ? READ(__u64, inode, INODE_INO) : 0;
-	o.start_ns = READ(__u64, task, TASK_START_BOOTTIME);
-	o.pid = READ(__u32, task, TASK_TGID);
+	void *inode = POINTER_OR_NULL(file, TCO_FILE_INODE);
+	o.inode = inode ? READ_OR(__u64, inode, TCO_INODE_INO, 0) : 0;
+	o.start_ns = READ_OR(__u64, task, TCO_TASK_START_BOOTTIME, 0);
+	o.pid = READ(__u32, task, TCO_TASK_TGID);
 	o.fd = ctx[2];
-	((__u64 *)o.comm)[0] = READ(__u64, task, TASK_COMM);
-	((__u64 *)o.comm)[1] = READ(__u64, task, TASK_COMM + 8);
+	if (HAS(TCO_TASK_COMM)) {
+		((__u64 *)o.comm)[0] = READ(__u64, task, TCO_TASK_COMM);
+		((__u64 *)o.comm)[1] = READ(__u64, task, TCO_TASK_COMM + 8);
+	}
 	bpf_seq_write(READ_POINTER(meta, 0), &o, sizeof(o));
 	return 0;
 }

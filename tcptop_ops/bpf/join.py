@@ -15,7 +15,7 @@ _NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_re
 
 
 def births(counters: Records) -> int:
-    """Connections born: connects and accepts on full sockets, less those that the map turned away."""
+    """Return how many were born: connects and accepts on full sockets, less those that the map turned away."""
     full = counters["calls"] - counters["requests"]
     return int(full[CONNECT_CB] + full[PASSIVE_CB])
 
@@ -24,6 +24,7 @@ class Join:
     """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go."""
 
     def __init__(self) -> None:
+        """Remember nothing."""
         self._cookies = self._keys = np.zeros(0, "u8")
         self._at = np.zeros(0, np.intp)
         self._found = np.zeros(0, np.bool_)
@@ -32,7 +33,7 @@ class Join:
     def __call__(
         self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records
     ) -> tuple[Records, NDArray[np.bool_]]:
-        """The row of each socket, zeros where it has none; and which rows of the map have no socket."""
+        """Return the row of each socket, zeros where it has none; and which rows of the map have no socket."""
         if not (np.array_equal(keys, self._keys) and np.array_equal(cookies, self._cookies)):
             self._look(cookies.copy(), keys.copy())
         if not len(keys):
@@ -53,7 +54,7 @@ class Join:
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:
-    """False for a socket whose life ended between the pass of the iterator and the drain of the ring."""
+    """Return false for a socket whose life ended between the pass of the iterator and the drain of the ring."""
     ended = np.isin(cookies, closed["socket"]["cookie"])
     if ended.any():
         first = events["first_ns"][ended]
@@ -70,7 +71,7 @@ def _lives(cookies: NDArray[np.uint64], first_ns: NDArray[np.uint64]) -> NDArray
 
 
 def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:
-    """The sockets of these keys as an earlier pass (SOCKET rows) found them; what is not told where it did not."""
+    """Return the sockets of these keys as an earlier pass (SOCKET rows) found them; what is not told, if none did."""
     found = np.zeros(len(keys), SOCKET)
     for name in _NOT_TOLD:
         found[name] = UNKNOWN_U32
@@ -84,7 +85,7 @@ def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:
 
 
 def without_record(sockets: Records, events: Records, now_ns: int, from_state: int) -> Records:
-    """FINAL rows of connections whose end the kernel did not tell."""
+    """Return FINAL rows of connections whose end the kernel did not tell."""
     final = np.zeros(len(sockets), FINAL)
     final["socket"], final["events"] = sockets, events
     final["ending"]["end_ns"], final["ending"]["error"] = now_ns, UNKNOWN_U32
@@ -106,6 +107,7 @@ class Unseen:
     """
 
     def __init__(self) -> None:
+        """Remember nothing."""
         self._found = np.zeros(0, "u8")
         self._missed = np.zeros(0, "u8")
         self._as_last_seen = np.zeros(0, SOCKET)
@@ -113,7 +115,7 @@ class Unseen:
     def update(
         self, keys: NDArray[np.uint64], lonely: NDArray[np.bool_], before: Records
     ) -> tuple[NDArray[np.intp], Records]:
-        """Indices into ``keys`` of those to close now, and their sockets as last seen.
+        """Return indices into ``keys`` of those to close now, and their sockets as last seen.
 
         ``lonely``: which keys have no socket in this pass; ``before``: the rows of the last pass.
         """

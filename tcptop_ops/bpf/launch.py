@@ -28,6 +28,7 @@ MODES = {
 
 ITERATE = ("auto", "always", "never")
 TCP_ITERATOR, FILE_ITERATOR = "bpf_iter__tcp", "bpf_iter__task_file"
+ADOPTION = "adoption"
 
 _INSTALL_BCC = (
     "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
@@ -55,12 +56,13 @@ class Attached:
     features: frozenset[str]
     callbacks: str
     neighbours: tuple[dict[str, Any], ...]
-    refused: dict[str, str]
+    refused: dict[str, str]  # reasons, by iterator or ADOPTION
     map_size: int
     cgroup_root: str
     cgroup: str
     program_id: int
     spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``unsafe``
+    missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``layout``
     helper: Child | None  # what the loader became
 
 
@@ -70,7 +72,7 @@ def hertz() -> int:
 
 
 def default_map_size() -> int:
-    """A power of two with room for eight times the sockets in use now (/proc/net/sockstat)."""
+    """Return a power of two with room for eight times the sockets in use now (/proc/net/sockstat)."""
     try:
         words = Path("/proc/net/sockstat").read_text().split()
         in_use = int(words[words.index("alloc") + 1])
@@ -80,7 +82,7 @@ def default_map_size() -> int:
 
 
 def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
-    """Sets of features, the richest first; the loader takes the first that the verifier accepts.
+    """Return sets of features, the richest first; the loader takes the first that the verifier accepts.
 
     ``can_adopt``: the kernel knows how to set callback flags by setsockopt. The verifier would not tell.
     """
@@ -97,21 +99,42 @@ def spares(options: Options) -> bool:
     return options.iterate == "auto" and unsafe.harms(system.release, system.version)
 
 
+def wanted_iterators(options: Options) -> list[str]:
+    """Those that may be used here."""
+    return [FILE_ITERATOR] if options.iterate == "never" or spares(options) else [TCP_ITERATOR, FILE_ITERATOR]
+
+
+def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
+    """Return what the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
+
+    ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
+    """
+    socket = known.reason(layout.SOCKET)
+    found = {
+        TCP_ITERATOR: socket or (known.reason(layout.ONE_CGROUP) if one_cgroup else ""),
+        FILE_ITERATOR: socket or known.reason(layout.DESCRIPTORS),
+        ADOPTION: known.reason(layout.ADOPTION) if known.has_option else "",
+    }
+    return {name: reason for name, reason in found.items() if reason}
+
+
 def request(options: Options, target: str, root: str) -> dict[str, Any]:
-    """What the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount it belongs to."""
+    """Return what the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount of it."""
     try:
-        offsets = layout.kernel_offsets()
+        known = layout.of_kernel()
     except Unsupported:
-        offsets = {}
-    walks = options.iterate != "never" and not spares(options)
+        known = layout.NOTHING
+    has_btf = bool(known.offsets) and not known.without(layout.SOCKET)
+    part = cgroup.is_part(root)
+    unable = unable_to(known, one_cgroup=target != root or part) if known.offsets else {}
+    iterators = [name for name in wanted_iterators(options) if name not in unable]
     defines: dict[str, Any] = {
         "HZ": hertz(),
         "MAP_SIZE": options.map_size or default_map_size(),
         "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE"),
-        **offsets,
-        **({"WALKS": 1} if walks else {}),
+        **known.defines(),
+        **({"WALKS": 1} if TCP_ITERATOR in iterators else {}),
     }
-    part = cgroup.is_part(root)
     if target != root or part:
         defines["OUR_CGROUP_ID"] = os.stat(target).st_ino
     if target != root and not part:
@@ -121,8 +144,10 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(bool(offsets), walks and layout.CB_FLAGS in offsets),
-        "iterators": [TCP_ITERATOR, FILE_ITERATOR] if walks else [FILE_ITERATOR],
+        "attempts": attempts(has_btf, TCP_ITERATOR in iterators and known.has_option and ADOPTION not in unable),
+        "iterators": iterators,
+        "unable": unable,
+        "missing": sorted(known.missing) if has_btf else [],
         "spared": spares(options),
         "headers": str(HERE / "include"),
         "source": str(HERE),
@@ -134,7 +159,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
 
 
 def refusal(answer: dict[str, Any]) -> TcptopError:
-    """The error that an answer of the loader stands for."""
+    """Return the error that an answer of the loader stands for."""
     kind, message, hint = answer["error"], answer["message"], answer["hint"]
     if kind == "no-bcc":
         return Unsupported(message, _INSTALL_BCC)
@@ -190,12 +215,13 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 features=frozenset(answer["features"]),
                 callbacks=answer["callbacks"],
                 neighbours=tuple(answer["neighbours"]),
-                refused=answer["refused"],
+                refused=current.asked["unable"] | answer["refused"],
                 map_size=current.asked["defines"]["MAP_SIZE"],
                 cgroup_root=current.asked["cgroup_root"],
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
                 spared=current.asked["spared"],
+                missing=frozenset(current.asked["missing"]),
                 helper=current.child if options.helper else None,
             )
         if answer["error"] != "no-bcc":

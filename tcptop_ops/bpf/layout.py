@@ -1,166 +1,272 @@
-"""Which members of which kernel structs the C reads: macro, and the chain of members that leads to its offset.
+"""Which members of which kernel structs the C reads, and what is lost where a kernel lacks one. THE table: WANTED.
 
-Where kernels differ, chains stand in the order newest first; what a kernel lacks stays undefined and the C does
-without it.
+Where kernels differ, paths stand in the order newest first. What a kernel lacks has the offset LACKING, -1, which the C
+asks for: it costs what the member feeds, and nothing else (``Layout``).
 """
 
 from __future__ import annotations
 
-from tcptop_ops.bpf.btf import Btf, Wanted, offsets
-from tcptop_ops.errors import Unsupported
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tcptop_ops.bpf.btf import LACKING, Btf, Wanted, offsets
 
 
-def _plain(struct: str, prefix: str, *members: str) -> tuple[Wanted, ...]:
+def _plain(struct: str, prefix: str, feeds: Mapping[str, str]) -> tuple[Wanted, ...]:
+    """Members whose macro is their name: each with the columns that it feeds."""
     return tuple(
         Wanted(
             prefix + name.removeprefix("sk_").removeprefix("skc_").removeprefix("icsk_").upper(),
-            ((f"{struct}.{name}",),),
+            (f"{struct}.{name}",),
+            feeds=tuple(columns.split()),
         )
-        for name in members
+        for name, columns in feeds.items()
     )
 
+
+_KEEPALIVE = ("inet_connection_sock.icsk_keepalive_timer", "sock.sk_timer")
+"""6.19, and the stable kernels from 6.12.112 on, which have both; up to there."""
+_SHARED = "sock.tcp_retransmit_timer"
+"""6.19: sk_timer lies in one union with it, and tells of retransmits."""
+
+_RETRANSMIT = (
+    "sock.tcp_retransmit_timer.expires",
+    "inet_connection_sock.icsk_timeout",
+    "inet_connection_sock.icsk_retransmit_timer.expires",
+)
+"""6.19; up to 6.14; between them."""
+
+_DELACK = "inet_connection_sock.icsk_delack_timer"
+_CHRONO = ("busy_pct", "rwnd_limited_pct", "sndbuf_limited_pct")
 
 WANTED: tuple[Wanted, ...] = (
     *_plain(
         "sock_common",
         "SKC_",
-        "skc_family",
-        "skc_state",
-        "skc_bound_dev_if",
-        "skc_net",
-        "skc_v6_daddr",
-        "skc_v6_rcv_saddr",
+        {
+            "skc_family": "",
+            "skc_state": "",
+            "skc_daddr": "",
+            "skc_rcv_saddr": "",
+            "skc_dport": "",
+            "skc_num": "",
+            "skc_v6_daddr": "",
+            "skc_v6_rcv_saddr": "",
+            "skc_bound_dev_if": "",
+            "skc_net": "netns",
+        },
     ),
     *_plain(
         "sock",
         "SK_",
-        "sk_uid",
-        "sk_err",
-        "sk_socket",
-        "sk_drops",
-        "sk_ack_backlog",
-        "sk_max_ack_backlog",
-        "sk_ino",
-        "sk_protocol",
+        {
+            "sk_uid": "uid user",
+            "sk_err": "",
+            "sk_drops": "drops",
+            "sk_ack_backlog": "backlog recv_q",
+            "sk_max_ack_backlog": "backlog_max send_q",
+            "sk_ino": "",  # 6.16 has it beside the longer way; a later one may have it alone
+            "sk_protocol": "",
+        },
     ),
-    Wanted("SK_CGROUP", (("sock.sk_cgrp_data", "sock_cgroup_data.cgroup"),)),
-    Wanted(
-        "SK_TIMER_PPREV",
-        (
-            ("sock.sk_timer", "timer_list.entry", "hlist_node.pprev"),
-            ("sock..sk_timer", "timer_list.entry", "hlist_node.pprev"),  # 6.1: in a union with MPTCP's timer
-        ),
-    ),
-    Wanted(
-        "SK_TIMER_EXPIRES",
-        (("sock.sk_timer", "timer_list.expires"), ("sock..sk_timer", "timer_list.expires")),
-    ),
-    Wanted("NET_INUM", (("net.ns", "ns_common.inum"),)),
-    Wanted("CGROUP_KN", (("cgroup.kn",),)),
-    Wanted("CGROUP_LEVEL", (("cgroup.level",),)),
-    Wanted("CGROUP_ANCESTORS", (("cgroup.ancestors",),)),
-    Wanted("CGROUP_ANCESTOR_IDS", (("cgroup.ancestor_ids",),)),
-    Wanted("KN_ID", (("kernfs_node.id",),)),
-    Wanted("SOCKET_SK", (("socket.sk",),)),
-    Wanted("SOCKET_FILE", (("socket.file",),)),
-    Wanted("FILE_INODE", (("file.f_inode",),)),
-    Wanted("INODE_INO", (("inode.i_ino",),)),
-    Wanted("TASK_TGID", (("task_struct.tgid",),)),
-    Wanted("TASK_COMM", (("task_struct.comm",),)),
-    Wanted("TASK_START_BOOTTIME", (("task_struct.start_boottime",),)),
-    Wanted("CA_NAME", (("tcp_congestion_ops.name",),)),
-    Wanted(
-        "ICSK_TIMEOUT",
-        (
-            ("sock.tcp_retransmit_timer", "timer_list.expires"),
-            ("inet_connection_sock.icsk_timeout",),
-            ("inet_connection_sock.icsk_retransmit_timer", "timer_list.expires"),
-        ),
-    ),
-    Wanted("ICSK_LRCVTIME", (("inet_connection_sock.icsk_ack", ".lrcvtime"),)),
+    Wanted("SK_SOCKET", ("sock.sk_socket",), feeds=("inode",), unless="SK_INO"),
+    Wanted("SOCKET_FILE", ("socket.file",), feeds=("inode",), unless="SK_INO"),
+    Wanted("FILE_INODE", ("file.f_inode",), feeds=("inode",), unless="SK_INO"),
+    Wanted("INODE_INO", ("inode.i_ino",), feeds=("inode",), unless="SK_INO"),
+    Wanted("SK_CGROUP", ("sock.sk_cgrp_data.cgroup",)),
+    Wanted("KEEPALIVE_PPREV", tuple(f"{timer}.entry.pprev" for timer in _KEEPALIVE), _SHARED, feeds=("timer",)),
+    Wanted("KEEPALIVE_EXPIRES", tuple(f"{timer}.expires" for timer in _KEEPALIVE), _SHARED),
+    Wanted("DELACK_PPREV", (f"{_DELACK}.entry.pprev",)),
+    Wanted("DELACK_EXPIRES", (f"{_DELACK}.expires",)),
+    Wanted("ICSK_ACK_PENDING", ("inet_connection_sock.icsk_ack.pending",)),
+    Wanted("NET_INUM", ("net.ns.inum",), feeds=("netns",)),
+    Wanted("CGROUP_KN", ("cgroup.kn",)),
+    Wanted("CGROUP_LEVEL", ("cgroup.level",)),
+    Wanted("CGROUP_ANCESTORS", ("cgroup.ancestors",)),
+    Wanted("CGROUP_ANCESTOR_IDS", ("cgroup.ancestor_ids",)),  # up to 6.0
+    Wanted("KN_ID", ("kernfs_node.id",)),
+    Wanted("SOCKET_SK", ("socket.sk",)),
+    Wanted("TASK_TGID", ("task_struct.tgid",)),
+    Wanted("TASK_COMM", ("task_struct.comm",)),
+    Wanted("TASK_START_BOOTTIME", ("task_struct.start_boottime",)),
+    Wanted("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
+    Wanted("ICSK_TIMEOUT", _RETRANSMIT),
+    Wanted("ICSK_LRCVTIME", ("inet_connection_sock.icsk_ack.lrcvtime",), feeds=("idle_s",)),
+    Wanted("ICSK_CA_STATE", ("inet_connection_sock.icsk_ca_state",), bits=True),
     *_plain(
         "inet_connection_sock",
         "ICSK_",
-        "icsk_pending",
-        "icsk_rto",
-        "icsk_ca_state",
-        "icsk_retransmits",
-        "icsk_probes_out",
-        "icsk_backoff",
-        "icsk_ca_ops",
+        {
+            "icsk_pending": "timer",
+            "icsk_rto": "rto_us",
+            "icsk_retransmits": "",
+            "icsk_probes_out": "",
+            "icsk_backoff": "backoff",
+            "icsk_ca_ops": "cc",
+        },
     ),
     *_plain(
         "tcp_sock",
         "TP_",
-        "srtt_us",
-        "mdev_us",
-        "rtt_min",
-        "lsndtime",
-        "chrono_stat",
-        "chrono_start",
-        "chrono_type",
-        "write_seq",
-        "snd_nxt",
-        "snd_una",
-        "rcv_nxt",
-        "copied_seq",
-        "packets_out",
-        "total_retrans",
-        "retrans_out",
-        "lost_out",
-        "sacked_out",
-        "reordering",
-        "dsack_dups",
-        "reord_seen",
-        "rcv_ooopack",
-        "total_rto",
-        "total_rto_time",
-        "snd_cwnd",
-        "snd_ssthresh",
-        "mss_cache",
-        "snd_wnd",
-        "rcv_wnd",
-        "app_limited",
-        "bytes_sent",
-        "bytes_acked",
-        "bytes_received",
-        "segs_in",
-        "segs_out",
-        "data_segs_in",
-        "data_segs_out",
-        "delivered",
-        "delivered_ce",
-        "rate_delivered",
-        "rate_interval_us",
-        "ecn_flags",
-        "is_mptcp",
+        {
+            "srtt_us": "srtt_us mark_srtt_us",
+            "mdev_us": "rttvar_us",
+            "rtt_min": "min_rtt_us",
+            "lsndtime": "idle_s",
+            "write_seq": "send_q notsent",
+            "snd_nxt": "notsent",
+            "snd_una": "send_q",
+            "rcv_nxt": "recv_q",
+            "copied_seq": "recv_q",
+            "packets_out": "unacked",
+            "total_retrans": "retrans_segs retrans_win retrans_per_s retrans_pct mark_retrans",
+            "retrans_out": "",
+            "lost_out": "lost",
+            "sacked_out": "sacked",
+            "reordering": "",
+            "dsack_dups": "dsack_dups",
+            "reord_seen": "reord_seen",
+            "rcv_ooopack": "ooo_in",
+            "total_rto": "",  # 6.7; before, and without the next, events count alone
+            "total_rto_time": "",
+            "snd_cwnd": "cwnd",
+            "snd_ssthresh": "ssthresh",
+            "mss_cache": "mss delivery_bytes_per_s",
+            "snd_wnd": "snd_wnd",
+            "rcv_wnd": "rcv_wnd",
+            "app_limited": "",
+            "bytes_sent": "",
+            "bytes_acked": "bytes_acked tx_bytes_per_s mark_sent",
+            "bytes_received": "bytes_received rx_bytes_per_s mark_received",
+            "segs_in": "",
+            "segs_out": "",
+            "data_segs_in": "",
+            "data_segs_out": "retrans_pct",
+            "delivered": "",
+            "delivered_ce": "",
+            "rate_delivered": "delivery_bytes_per_s",
+            "rate_interval_us": "delivery_bytes_per_s",
+            "ecn_flags": "",
+        },
     ),
-    Wanted("TP_RACK_RTT", (("tcp_sock.rack", "tcp_rack.rtt_us"), ("tcp_sock.rack", ".rtt_us"))),
-    Wanted("TP_RX_OPT_BITS", (("tcp_sock.rx_opt", "tcp_options_received.saw_tstamp"),)),
-    Wanted("TP_CB_FLAGS", (("tcp_sock.bpf_sock_ops_cb_flags",),)),
+    Wanted("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
+    Wanted("TP_CHRONO_START", ("tcp_sock.chrono_start",), feeds=_CHRONO),
+    Wanted("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
+    Wanted("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
+    Wanted("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
+    Wanted("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),
+    Wanted("TP_CB_FLAGS", ("tcp_sock.bpf_sock_ops_cb_flags",)),
 )
 
-OPTIONAL = frozenset(
-    {"SK_INO", "SK_CGROUP", "ICSK_LRCVTIME", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_IS_MPTCP", "SKC_V6_DADDR"}
-    | {"SKC_V6_RCV_SADDR", "CGROUP_ANCESTORS", "CGROUP_ANCESTOR_IDS", "CGROUP_LEVEL", "CGROUP_KN", "KN_ID"}
-    | {"SOCKET_FILE", "FILE_INODE", "INODE_INO"}
-)
+WAYS = {
+    "inet_connection_sock": "tcp_sock.inet_conn",
+    "sock": "inet_connection_sock.icsk_inet.sk",
+    "sock_common": "sock.__sk_common",
+    "net": "sock_common.skc_net.net",
+    "socket": "sock.sk_socket",
+    "file": "socket.file",
+    "inode": "file.f_inode",
+    "cgroup": "sock.sk_cgrp_data.cgroup",
+    "kernfs_node": "cgroup.kn",
+    "tcp_congestion_ops": "inet_connection_sock.icsk_ca_ops",
+}
+"""Where each struct is met, see ``btf.Finder``."""
 
 CB_FLAGS, CB_FLAGS_NUMBER = "TCP_BPF_SOCK_OPS_CB_FLAGS", 1008
 """The socket option that sets callback flags (linux/bpf.h, 6.12). The verifier does not look at the option's number, so
 that only its name in the BTF tells whether this kernel has it."""
+CB_FLAGS_OPTION = "CB_FLAGS_OPTION"
+
+SOCKET, DESCRIPTORS, ADOPTION, ONE_CGROUP = "socket", "descriptors", "adoption", "one-cgroup"
+"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, and
+telling whether a socket is of one cgroup."""
+
+NAMES = {
+    SOCKET: "reading sockets directly",
+    DESCRIPTORS: "iterator of descriptors",
+    ADOPTION: "adoption of open sockets",
+    ONE_CGROUP: "iterator of TCP sockets with --cgroup",
+}
+"""Of these features, as the doctor says them."""
+
+_ADDRESSES_V6 = ("SKC_V6_DADDR", "SKC_V6_RCV_SADDR")
+_PARENTS = ("SK_CGROUP", "CGROUP_LEVEL")
+NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    SOCKET: (("SKC_FAMILY", "SKC_STATE", "SKC_DADDR", "SKC_RCV_SADDR", "SKC_DPORT", "SKC_NUM"),),
+    DESCRIPTORS: (("SOCKET_SK", "TASK_TGID", "TASK_COMM", "TASK_START_BOOTTIME"),),
+    ADOPTION: (("TP_CB_FLAGS",),),
+    ONE_CGROUP: ((*_PARENTS, "CGROUP_ANCESTORS", "CGROUP_KN", "KN_ID"), (*_PARENTS, "CGROUP_ANCESTOR_IDS")),
+}
+"""The few members without which a feature can't be: any of these sets is enough."""
+
+HAS_NO = "the kernel's BTF has no"
+"""How the reason begins."""
+
+_BY_MACRO = {want.macro: want for want in WANTED}
 
 
-def kernel_offsets() -> dict[str, int]:
-    """The definitions for this kernel: offsets in bytes, and CB_FLAGS where it has the option.
+@dataclass(frozen=True)
+class Layout:
+    """What this kernel's BTF tells: ``offsets`` has every macro of WANTED; ``has_option``: it knows CB_FLAGS.
 
-    Raises Unsupported without BTF, or a member that nothing replaces.
+    ``has_ipv6``: it has the code for it.
     """
-    btf = Btf.of_kernel()
-    found = offsets(btf, WANTED)
-    missing = [want.macro for want in WANTED if want.macro not in found and want.macro not in OPTIONAL]
-    if missing:
-        raise Unsupported(f"the kernel's BTF lacks {', '.join(missing)}")
-    if btf.names(CB_FLAGS):
-        found[CB_FLAGS] = CB_FLAGS_NUMBER
-    return found
+
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    has_option: bool = False
+    has_ipv6: bool = True
+
+    def lacks(self, macro: str) -> bool:
+        """Return whether this kernel does not have that member."""
+        return self.offsets.get(macro, LACKING) == LACKING
+
+    def costs(self) -> dict[str, tuple[str, ...]]:
+        """Return the members that are not there, by their names in the kernel's source, and what is lost with each."""
+        lost: dict[str, list[str]] = {
+            want.macro: [column for column in self._feeds(want) if not column.startswith("mark_")]
+            for want in WANTED
+            if self.lacks(want.macro)
+        }
+        for feature, name in NAMES.items():
+            for macro in self.without(feature):
+                lost[macro].append(name)
+        return {_BY_MACRO[macro].member: tuple(names) for macro, names in lost.items() if names}
+
+    def _feeds(self, want: Wanted) -> tuple[str, ...]:
+        return want.feeds if not want.unless or self.lacks(want.unless) else ()
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The columns that nothing feeds."""
+        return frozenset(column for want in WANTED if self.lacks(want.macro) for column in self._feeds(want))
+
+    def without(self, feature: str) -> tuple[str, ...]:
+        """Return the macros whose lack keeps this feature from working; none: it works."""
+        sets = [tuple(macro for macro in needed if self.lacks(macro)) for needed in NEEDS[feature]]
+        found = min(sets, key=len)
+        if feature == SOCKET and self.has_ipv6:
+            found += tuple(macro for macro in _ADDRESSES_V6 if self.lacks(macro))
+        return found
+
+    def reason(self, feature: str) -> str:
+        """Return why a feature does not work, by the members' names in the kernel's source; empty if it works."""
+        names = [_BY_MACRO[macro].member for macro in self.without(feature)]
+        return f"{HAS_NO} {', '.join(names)}" if names else ""
+
+    def defines(self) -> dict[str, int]:
+        """Return what the C is told of it."""
+        return {**self.offsets, **({CB_FLAGS_OPTION: CB_FLAGS_NUMBER} if self.has_option else {})}
+
+
+NOTHING = Layout()
+"""Of a kernel without BTF."""
+
+
+def layout_of(btf: Btf) -> Layout:
+    """Return what a BTF tells."""
+    return Layout(offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"))
+
+
+def of_kernel() -> Layout:
+    """Return that of the running kernel. Raises Unsupported without BTF."""
+    return layout_of(Btf.of_kernel())

@@ -13,6 +13,7 @@ class Light:
     """Begins at once, and ends when it has been calm for a while."""
 
     def __init__(self) -> None:
+        """Begin with all asked for."""
         self.on = False
         self._busy_s = 0.0
 

@@ -30,14 +30,17 @@ BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
 CURRENT_TASK_BTF = 158
-OF_TASK = {"HAVE_PID": "PID_OF_TASK", "HAVE_COMM": "COMM_OF_TASK"}
-"""What the current task tells, too, and the definition with which the program asks it: bpf_get_current_task_btf is for
-every kind of program since 5.11 (bpf_base_func_proto, kernel/bpf/helpers.c), the helpers above for sock_ops later."""
+OF_TASK = {"HAVE_PID": ("PID_OF_TASK", "TASK_TGID"), "HAVE_COMM": ("COMM_OF_TASK", "TASK_COMM")}
+"""What the current task tells, too: the definition with which the program asks it, and the offset of what it reads.
+bpf_get_current_task_btf is for every kind of program since 5.11 (bpf_base_func_proto, kernel/bpf/helpers.c), the
+helpers above for sock_ops later."""
+PREFIX = "TCO_"
+"""Of every name that the C is told: no header that bcc brings, today's or a later one, has any of them."""
 BPF_TRACE_ITER = 28
 
 
 def beside(name: str) -> Any:
-    """A module that stands beside this script: an isolated interpreter does not look there."""
+    """Return a module that stands beside this script: an isolated interpreter does not look there."""
     spec = importlib.util.spec_from_file_location(
         name, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
     )
@@ -55,6 +58,7 @@ class Refused(Exception):
     """Told to the monitor: a message, a hint, and what kind of refusal it is."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        """Take ``kind``: what ``refusal`` of launch.py makes an error of."""
         super().__init__(message)
         self.answer = {"error": kind, "message": message, "hint": hint}
 
@@ -72,7 +76,7 @@ def refuse_to_silence(found: list[dict[str, Any]]) -> None:
 
 
 def import_bcc() -> Any:
-    """The bcc module. Raises Refused where it isn't there."""
+    """Return the bcc module. Raises Refused where it isn't there."""
     try:
         from bcc import BPF
     except ImportError as error:
@@ -81,10 +85,11 @@ def import_bcc() -> Any:
 
 
 def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:
-    """A compiled module with its maps made. Raises Refused with what the compiler printed."""
-    defines = [f"-D{name}={value}" for name, value in request["defines"].items()]
+    """Return a compiled module with its maps made. Raises Refused with what the compiler printed."""
+    told = request["defines"] | dict.fromkeys(features, 1)
+    defines = [f"-D{PREFIX}{name}={value}" for name, value in told.items()]
     # Debug information is a fifth of the compiler's time, and nothing here reads it.
-    flags = [*defines, *(f"-D{name}" for name in features), "-g0", "-Wno-unused-function", "-I", request["source"]]
+    flags = [*defines, "-g0", "-Wno-unused-function", "-I", request["source"]]
     try:
         return BPF(text=request["text"], cflags=flags)
     except Exception as error:  # bcc raises plain Exception
@@ -92,12 +97,12 @@ def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: in
 
 
 def load(BPF: Any, module: Any, name: str, kind: int) -> int:
-    """The descriptor of a loaded program. Raises Exception, as bcc does."""
+    """Return the descriptor of a loaded program. Raises Exception, as bcc does."""
     return int(module.load_func(name.encode(), kind).fd)
 
 
 def link(program: int, target: int, kind: int) -> int:
-    """A descriptor of a new bpf_link. Raises OSError."""
+    """Return a descriptor of a new bpf_link. Raises OSError."""
     return int(helper.bpf(BPF_LINK_CREATE, helper.words(program, target, kind)))
 
 
@@ -143,9 +148,9 @@ def is_accepted(number: int) -> bool:
     return True
 
 
-def told_by_task(refused: set[str]) -> set[str]:
-    """Those of the features whose helper is refused that the current task tells instead."""
-    found = refused & OF_TASK.keys()
+def told_by_task(refused: set[str], defines: dict[str, int]) -> set[str]:
+    """Those of the features whose helper is refused that the current task tells instead, where its layout is known."""
+    found = {feature for feature in refused & OF_TASK.keys() if defines.get(OF_TASK[feature][1], -1) >= 0}
     return found if found and is_accepted(CURRENT_TASK_BTF) else set()
 
 
@@ -156,11 +161,11 @@ def possible(features: list[str], refused: set[str], by_task: set[str]) -> list[
 
 
 def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[Any, int, list[str]]:
-    """The module and sock_ops program with the most features that this kernel's verifier accepts."""
+    """Return the module and sock_ops program with the most features that this kernel's verifier accepts."""
     last: Exception | None = None
     refused = refused_helpers()
-    by_task = told_by_task(refused)
-    request["defines"] |= {OF_TASK[each]: 1 for each in by_task}
+    by_task = told_by_task(refused, request["defines"])
+    request["defines"] |= {OF_TASK[each][0]: 1 for each in by_task}
     attempts = [possible(features, refused, by_task) for features in request["attempts"]]
     for features in [each for at, each in enumerate(attempts) if each not in attempts[:at]]:
         module = compile_text(BPF, request, features, log)
@@ -188,7 +193,7 @@ def iterators(
 
 
 def tail(log: int, size: int = 2000) -> str:
-    """The last of what the compiler and the verifier printed, on one line."""
+    """Return the last of what the compiler and the verifier printed, on one line."""
     length = os.fstat(log).st_size
     text = os.pread(log, size, max(0, length - size)).decode(errors="replace")
     return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-600:]
@@ -204,7 +209,7 @@ def catch_output() -> int:
 
 
 def allow_locked_memory() -> None:
-    """Maps count as locked memory before 5.11; later it does not matter that this may be refused."""
+    """Let maps be made, which count as locked memory before 5.11; later it does not matter that this may be refused."""
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (ValueError, OSError):
@@ -212,7 +217,7 @@ def allow_locked_memory() -> None:
 
 
 def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
-    """What the request asks for: the answer and the descriptors. Raises Refused."""
+    """Do what the request asks for: the answer and the descriptors. Raises Refused."""
     allow_locked_memory()
     found = helper.neighbours(request["cgroup"], request["cgroup_root"])
     refuse_to_silence(found)

@@ -43,7 +43,7 @@ class PresentState(Protocol):
         ...
 
     def rest(self) -> Present | None:
-        """A socket was missing: add the namespaces that the pass left out, new ones too. None if there are none."""
+        """Add the namespaces that the pass left out, new ones too, as a socket was missing. None if there are none."""
         ...
 
     def close(self) -> None:
@@ -55,6 +55,7 @@ class Buffer:
     """A record array that is used again, twice as large whenever it was too small."""
 
     def __init__(self, dtype: np.dtype[np.void], count: int = 4096) -> None:
+        """Allocate ``count`` records."""
         self.records: Records = np.zeros(count, dtype)
 
     def _grow(self, keep: int) -> None:
@@ -87,6 +88,7 @@ class Iterated:
     """By the TCP iterator: a record a socket, straight from its tcp_sock."""
 
     def __init__(self, link: int, counters: int, reach: Reach) -> None:
+        """Take ``link`` and ``counters``: descriptors of the iterator and of the map."""
         self._link = link
         self._counters = CpuCounters(counters)
         self._sweep = Sweep(reach)
@@ -143,7 +145,7 @@ class Iterated:
         return Present(self._last, self._before, half_open, **self._without_rows)
 
     def _half_open(self, syn_recv: int) -> Records:
-        """The iterator tells how many; who they are is asked of sock_diag, when there are any."""
+        """Ask sock_diag who they are, when there are any: the iterator tells only how many."""
         if not syn_recv:
             return np.zeros(0, SOCKET)
         self._diag = self._diag or EveryNamespace(self._reach, self._sweep)
@@ -166,6 +168,7 @@ class Polled:
     """
 
     def __init__(self, reach: Reach, cgroup: str | None = None) -> None:
+        """Take ``reach``: into the namespaces."""
         self._cgroup = cgroup
         self._diag = EveryNamespace(reach)
         self._newest, self._oldest = Rows(), Rows()
@@ -203,6 +206,7 @@ class CpuCounters:
     """The program's per-CPU counters."""
 
     def __init__(self, map_fd: int) -> None:
+        """Take ``map_fd``: a descriptor of the map."""
         self._fd = map_fd
         self._values = np.zeros(possible_cpus(), COUNTERS)
 

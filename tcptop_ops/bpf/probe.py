@@ -24,6 +24,7 @@ from tcptop_ops.doctor import (
     Cgroups,
     Facts,
     Interpreter,
+    Members,
     Program,
     Refusal,
     Sockets,
@@ -72,7 +73,7 @@ def examine(options: Options) -> Facts:
 
 
 def read(path: str) -> str | None:
-    """A small file; None where it can't be read."""
+    """Return a small file; None where it can't be read."""
     try:
         with open(path, errors="replace") as file:
             return file.read()
@@ -81,13 +82,13 @@ def read(path: str) -> str | None:
 
 
 def lockdown(text: str | None) -> str | None:
-    """The mode in brackets: ``none [integrity] confidentiality``."""
+    """Return the mode in brackets: ``none [integrity] confidentiality``."""
     found = re.search(r"\[(\w+)\]", text or "")
     return found[1] if found else None
 
 
 def number(text: str | None) -> int | None:
-    """A sysctl's value."""
+    """Return a sysctl's value."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdecimal() else None
 
@@ -108,7 +109,7 @@ def user() -> str:
 
 
 def refusal(error: TcptopError) -> Refusal:
-    """An error as a fact."""
+    """Return an error as a fact."""
     return Refusal(error.message, error.hint)
 
 
@@ -124,10 +125,11 @@ def bcc_of(interpreter: str) -> Interpreter:
     return Interpreter(interpreter, last) if done.returncode == 0 else Interpreter(interpreter, None, last)
 
 
-def kernel_members() -> int | Refusal:
-    """How many of the members that the programs read this kernel's BTF knows."""
+def kernel_members() -> Members | Refusal:
+    """Return which of the members that the programs read this kernel's BTF knows."""
     try:
-        return len(layout.kernel_offsets())
+        known = layout.of_kernel()
+        return Members(sum(not known.lacks(want.macro) for want in layout.WANTED), known.costs())
     except Unsupported as error:
         return refusal(error)
 
@@ -141,12 +143,12 @@ def resolve(path: str | None) -> tuple[str, str] | Refusal:
 
 
 def cgroups(top: str) -> Cgroups:
-    """What is known of this top directory."""
+    """Return what is known of this top directory."""
     return Cgroups(top, cgroup.is_part(top), cgroup.is_unmounted(top))
 
 
 def sock_ops_programs(target: str, top: str) -> tuple[Program, ...] | None:
-    """The programs of others that share sockets with us; None where the kernel does not tell."""
+    """Return the programs of others that share sockets with us; None where the kernel does not tell."""
     try:
         seen = helper.neighbours(target, top)
         effective = effective_at(target)
@@ -162,9 +164,9 @@ def sock_ops_programs(target: str, top: str) -> tuple[Program, ...] | None:
 
 
 def effective_at(target: str) -> list[int]:
-    """The ids of all sock_ops programs that a socket of this cgroup calls, wherever they are attached. Raises OSError.
+    """Return the ids of all sock_ops programs that a socket of this cgroup calls, wherever they are attached.
 
-    Those above what a container sees are among them.
+    Those above what a container sees are among them. Raises OSError.
     """
     ids = array("I", bytes(4 * helper.MAX_PROGRAMS))
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
@@ -207,7 +209,7 @@ def poll_only(options: Options, privileged: bool) -> Sockets | Refusal:
 
 
 def accepted(attached: Attached) -> Accepted:
-    """What the kernel took."""
+    """Return what the kernel took."""
     refused, advice = attached.refused, ""
     if attached.spared:
         refused = refused | {TCP_ITERATOR: f"not used, it can harm this kernel ({unsafe.CVE})"}

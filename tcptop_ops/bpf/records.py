@@ -40,7 +40,7 @@ def _member(field: Field) -> str:
 
 
 def c_struct(name: str, listed: Fields) -> str:
-    """A C struct, with an assertion that its layout is the one that numpy reads."""
+    """Return a C struct, with an assertion that its layout is the one that numpy reads."""
     members = "\n".join("\t" + _member(field) for field in listed)
     return (
         f"struct {name} {{\n{members}\n}};\n"
@@ -62,5 +62,5 @@ RECORDS: dict[str, Fields] = {
 
 
 def header() -> str:
-    """The header that both C files need."""
+    """Return the header that both C files need."""
     return "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())

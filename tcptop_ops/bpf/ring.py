@@ -21,6 +21,7 @@ class Ring:
     """The consumer's side. ``record``: the dtype of every record. Raises OSError if the ring can't be mapped."""
 
     def __init__(self, fd: int, size: int, record: np.dtype[np.void]) -> None:
+        """Take ``fd``: a descriptor of the map; ``size``: its bytes, a power of two."""
         page = mmap.PAGESIZE
         self._size = size
         self._stride = _HEADER + (record.itemsize + 7) // 8 * 8
@@ -38,7 +39,7 @@ class Ring:
         )
 
     def drain(self) -> Records:
-        """The records that are complete, oldest first: a copy."""
+        """Return the records that are complete, oldest first: a copy."""
         start, end = int(self._consumed[0]), int(self._produced[0])
         count = (end - start) // self._stride
         frames = np.frombuffer(self._producer_pages, self._framed, count, offset=mmap.PAGESIZE + start % self._size)

@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * A socket's present state, as tcp_get_info() (net/ipv4/tcp.c) and inet_diag tell it.
- * The offsets come from the running kernel's BTF (layout.py); a member that it lacks is not defined.
+ * The offsets come from the running kernel's BTF (layout.py): -1 where it lacks a member. What is read then in its place
+ * is what says "unknown", or what no diagnosis takes for a fault; the monitor knows which columns it must not believe.
  */
 
-#ifdef HAVE_BTF_SOCKET
+#ifdef TCO_HAVE_BTF_SOCKET
 #define READ(type, base, offset) (*(volatile type *)((void *)(base) + (offset)))
 #define READ_POINTER(base, offset) (*(void *volatile *)((void *)(base) + (offset)))
-
-/* struct sock_common has begun with these since 3.13; skc_family behind them is where BTF says. */
-#if SKC_FAMILY != 16
-#error "an unknown layout of struct sock_common"
-#endif
-#define SKC_DADDR 0
-#define SKC_RCV_SADDR 4
-#define SKC_DPORT 12
-#define SKC_NUM 14
+#define HAS(offset) ((offset) >= 0)
+#define READ_OR(type, base, offset, otherwise) (HAS(offset) ? READ(type, base, offset) : (otherwise))
+#define POINTER_OR_NULL(base, offset) ((base) && HAS(offset) ? READ_POINTER(base, offset) : NULL)
+/* A byte of which a member may be a part: where it is, is told beside its offset. */
+#define READ_BITS(base, member) (HAS(member) ? READ(__u8, base, member) >> member##_SHIFT & member##_MASK : 0)
 
 enum { CHRONO_BUSY = 1, CHRONO_RWND_LIMITED, CHRONO_SNDBUF_LIMITED };
+enum { TIMER_KEEPALIVE = 2, TIMER_PERSIST = 4, TIMER_DELACK = 7 };
+enum { ICSK_ACK_TIMER = 2 };
 
 static __always_inline __u16 swap16(__u16 v)
 {
@@ -32,78 +31,77 @@ static __always_inline __u32 positive(__u32 v)
 /* 32 bits of microseconds are 71 minutes: whatever is longer stays at the end, one below "unknown". */
 static __always_inline __u32 saturated_us(__u64 jiffies)
 {
-	__u64 us = jiffies * 1000000 / HZ;
+	__u64 us = jiffies * 1000000 / TCO_HZ;
 	return us < UNKNOWN ? us : UNKNOWN - 1;
 }
 
 static __always_inline void fill_addresses(struct socket *r, void *sk)
 {
-	r->family = READ(__u16, sk, SKC_FAMILY);
-	r->lport = READ(__u16, sk, SKC_NUM);
-	r->rport = swap16(READ(__u16, sk, SKC_DPORT));
+	r->family = READ(__u16, sk, TCO_SKC_FAMILY);
+	r->lport = READ(__u16, sk, TCO_SKC_NUM);
+	r->rport = swap16(READ(__u16, sk, TCO_SKC_DPORT));
 	__u64 *laddr = (__u64 *)r->laddr, *raddr = (__u64 *)r->raddr;
 	if (r->family == AF_INET) {
 		laddr[0] = raddr[0] = 0;
-		laddr[1] = (__u64)READ(__u32, sk, SKC_RCV_SADDR) << 32 | 0xFFFF0000u;
-		raddr[1] = (__u64)READ(__u32, sk, SKC_DADDR) << 32 | 0xFFFF0000u;
+		laddr[1] = (__u64)READ(__u32, sk, TCO_SKC_RCV_SADDR) << 32 | 0xFFFF0000u;
+		raddr[1] = (__u64)READ(__u32, sk, TCO_SKC_DADDR) << 32 | 0xFFFF0000u;
 		return;
 	}
-#ifdef SKC_V6_DADDR
-	laddr[0] = READ(__u64, sk, SKC_V6_RCV_SADDR);
-	laddr[1] = READ(__u64, sk, SKC_V6_RCV_SADDR + 8);
-	raddr[0] = READ(__u64, sk, SKC_V6_DADDR);
-	raddr[1] = READ(__u64, sk, SKC_V6_DADDR + 8);
-#endif
+	if (!HAS(TCO_SKC_V6_DADDR) || !HAS(TCO_SKC_V6_RCV_SADDR))
+		return; /* a kernel without IPv6 */
+	laddr[0] = READ(__u64, sk, TCO_SKC_V6_RCV_SADDR);
+	laddr[1] = READ(__u64, sk, TCO_SKC_V6_RCV_SADDR + 8);
+	raddr[0] = READ(__u64, sk, TCO_SKC_V6_DADDR);
+	raddr[1] = READ(__u64, sk, TCO_SKC_V6_DADDR + 8);
 }
 
 static __always_inline void fill_identity(struct socket *r, void *sk)
 {
-	r->uid = READ(__u32, sk, SK_UID);
-	r->ifindex = READ(__u32, sk, SKC_BOUND_DEV_IF);
-	void *net = READ_POINTER(sk, SKC_NET);
-	r->netns = net ? READ(__u32, net, NET_INUM) : 0;
-#ifdef SK_CGROUP
-	void *cgroup = READ_POINTER(sk, SK_CGROUP);
-	void *node = cgroup ? READ_POINTER(cgroup, CGROUP_KN) : NULL;
-	r->cgroup_id = node ? READ(__u64, node, KN_ID) : 0;
-#endif
-#ifdef SK_INO
-	r->inode = READ(__u64, sk, SK_INO);
-#else
-	void *socket = READ_POINTER(sk, SK_SOCKET);
-	void *file = socket ? READ_POINTER(socket, SOCKET_FILE) : NULL;
-	void *inode = file ? READ_POINTER(file, FILE_INODE) : NULL;
-	r->inode = inode ? READ(__u64, inode, INODE_INO) : 0;
-#endif
+	r->uid = READ_OR(__u32, sk, TCO_SK_UID, UNKNOWN);
+	r->ifindex = READ_OR(__u32, sk, TCO_SKC_BOUND_DEV_IF, 0);
+	void *net = POINTER_OR_NULL(sk, TCO_SKC_NET);
+	r->netns = net ? READ_OR(__u32, net, TCO_NET_INUM, 0) : 0;
+	void *cgroup = POINTER_OR_NULL(sk, TCO_SK_CGROUP);
+	void *node = POINTER_OR_NULL(cgroup, TCO_CGROUP_KN);
+	r->cgroup_id = node ? READ_OR(__u64, node, TCO_KN_ID, 0) : 0;
+	if (HAS(TCO_SK_INO)) {
+		r->inode = READ(__u64, sk, TCO_SK_INO);
+		return;
+	}
+	void *socket = POINTER_OR_NULL(sk, TCO_SK_SOCKET);
+	void *file = POINTER_OR_NULL(socket, TCO_SOCKET_FILE);
+	void *inode = POINTER_OR_NULL(file, TCO_FILE_INODE);
+	r->inode = inode ? READ_OR(__u64, inode, TCO_INODE_INO, 0) : 0;
 }
 
 /* A listener's queues stand where a connection's bytes do, as in inet_diag and ss. */
 static __always_inline void fill_queues(struct socket *r, void *tp)
 {
 	if (r->state == BPF_TCP_LISTEN) {
-		r->recv_q = READ(__u32, tp, SK_ACK_BACKLOG);
-		r->send_q = READ(__u32, tp, SK_MAX_ACK_BACKLOG);
+		r->recv_q = READ_OR(__u32, tp, TCO_SK_ACK_BACKLOG, 0);
+		r->send_q = READ_OR(__u32, tp, TCO_SK_MAX_ACK_BACKLOG, UNKNOWN);
 		r->unacked = r->recv_q;
 		return;
 	}
-	__u32 write_seq = READ(__u32, tp, TP_WRITE_SEQ);
-	r->recv_q = positive(READ(__u32, tp, TP_RCV_NXT) - READ(__u32, tp, TP_COPIED_SEQ));
-	r->send_q = write_seq - READ(__u32, tp, TP_SND_UNA);
-	r->notsent = positive(write_seq - READ(__u32, tp, TP_SND_NXT));
-	r->unacked = READ(__u32, tp, TP_PACKETS_OUT);
+	r->unacked = READ_OR(__u32, tp, TCO_TP_PACKETS_OUT, 0);
+	if (HAS(TCO_TP_RCV_NXT) && HAS(TCO_TP_COPIED_SEQ))
+		r->recv_q = positive(READ(__u32, tp, TCO_TP_RCV_NXT) - READ(__u32, tp, TCO_TP_COPIED_SEQ));
+	__u32 write_seq = READ_OR(__u32, tp, TCO_TP_WRITE_SEQ, 0);
+	if (HAS(TCO_TP_WRITE_SEQ) && HAS(TCO_TP_SND_UNA))
+		r->send_q = write_seq - READ(__u32, tp, TCO_TP_SND_UNA);
+	if (HAS(TCO_TP_WRITE_SEQ) && HAS(TCO_TP_SND_NXT))
+		r->notsent = positive(write_seq - READ(__u32, tp, TCO_TP_SND_NXT));
 }
 
 /* tcp_get_info_chrono_stats(): the running one counts too, and the limited times are part of the busy time. */
 static __always_inline void fill_limits(struct socket *r, void *tp, __u32 now)
 {
-	__u32 busy = READ(__u32, tp, TP_CHRONO_STAT), rwnd = READ(__u32, tp, TP_CHRONO_STAT + 4),
-	      sndbuf = READ(__u32, tp, TP_CHRONO_STAT + 8);
-	__u32 running = now - READ(__u32, tp, TP_CHRONO_START);
-#ifdef TP_CHRONO_TYPE_SHIFT
-	__u8 type = READ(__u8, tp, TP_CHRONO_TYPE) >> TP_CHRONO_TYPE_SHIFT & 3;
-#else
-	__u8 type = READ(__u8, tp, TP_CHRONO_TYPE);
-#endif
+	if (!HAS(TCO_TP_CHRONO_STAT) || !HAS(TCO_TP_CHRONO_START) || !HAS(TCO_TP_CHRONO_TYPE))
+		return;
+	__u32 busy = READ(__u32, tp, TCO_TP_CHRONO_STAT), rwnd = READ(__u32, tp, TCO_TP_CHRONO_STAT + 4),
+	      sndbuf = READ(__u32, tp, TCO_TP_CHRONO_STAT + 8);
+	__u32 running = now - READ(__u32, tp, TCO_TP_CHRONO_START);
+	__u8 type = READ_BITS(tp, TCO_TP_CHRONO_TYPE);
 	if (type == CHRONO_BUSY)
 		busy += running;
 	else if (type == CHRONO_RWND_LIMITED)
@@ -115,39 +113,48 @@ static __always_inline void fill_limits(struct socket *r, void *tp, __u32 now)
 	r->sndbuf_limited_us = JIFFIES_US(sndbuf);
 }
 
-/* icsk_pending: ICSK_TIME_RETRANS 1, PROBE0 3, LOSS_PROBE 5, REO_TIMEOUT 6 (include/net/inet_connection_sock.h). */
+static __always_inline bool is_pending(void *tp, int pprev)
+{
+	return READ(__u64, tp, pprev) != 0; /* timer_pending() */
+}
+
+/*
+ * inet_sk_diag_fill() (net/ipv4/inet_diag.c), which tells of delayed ACKs from 7.1 on. icsk_pending:
+ * ICSK_TIME_RETRANS 1, PROBE0 3, LOSS_PROBE 5, REO_TIMEOUT 6 (include/net/inet_connection_sock.h). r->timer: Timer of
+ * snapshot.py.
+ */
 static __always_inline void fill_timer(struct socket *r, void *tp, __u64 now)
 {
-	__u8 pending = READ(__u8, tp, ICSK_PENDING);
+	__u8 pending = READ_OR(__u8, tp, TCO_ICSK_PENDING, 0);
 	__u64 expires = 0;
-	if (pending == 1 || pending == 5 || pending == 6) {
-		r->timer = pending;
-		expires = READ(__u64, tp, ICSK_TIMEOUT);
-	} else if (pending == 3) {
-		r->timer = 4;
-		expires = READ(__u64, tp, ICSK_TIMEOUT);
-	} else if (READ(__u64, tp, SK_TIMER_PPREV)) {
-		r->timer = 2;
-		expires = READ(__u64, tp, SK_TIMER_EXPIRES);
+	if (pending == 1 || pending == 3 || pending == 5 || pending == 6) {
+		r->timer = pending == 3 ? TIMER_PERSIST : pending;
+		expires = READ_OR(__u64, tp, TCO_ICSK_TIMEOUT, 0);
+	} else if (HAS(TCO_KEEPALIVE_PPREV) && is_pending(tp, TCO_KEEPALIVE_PPREV)) {
+		r->timer = TIMER_KEEPALIVE;
+		expires = READ_OR(__u64, tp, TCO_KEEPALIVE_EXPIRES, 0);
+	} else if (HAS(TCO_ICSK_ACK_PENDING) && HAS(TCO_DELACK_PPREV) &&
+		   READ(__u8, tp, TCO_ICSK_ACK_PENDING) & ICSK_ACK_TIMER && is_pending(tp, TCO_DELACK_PPREV)) {
+		r->timer = TIMER_DELACK;
+		expires = READ_OR(__u64, tp, TCO_DELACK_EXPIRES, 0);
 	}
 	__s64 left = expires - now;
-	r->timer_us = r->timer && left > 0 ? saturated_us(left) : 0;
+	r->timer_us = expires && left > 0 ? saturated_us(left) : 0;
 }
 
 static __always_inline void fill_times(struct socket *r, void *tp)
 {
 	__u64 now = bpf_jiffies64();
-	r->srtt_us = READ(__u32, tp, TP_SRTT_US) >> 3;
-	r->rttvar_us = READ(__u32, tp, TP_MDEV_US) >> 2;
-	r->min_rtt_us = READ(__u32, tp, TP_RTT_MIN + 4);
-	r->last_rtt_us = READ(__u32, tp, TP_RACK_RTT);
-	r->rto_us = JIFFIES_US(READ(__u32, tp, ICSK_RTO));
-	r->last_sent_us = saturated_us((__u32)now - READ(__u32, tp, TP_LSNDTIME));
-#ifdef ICSK_LRCVTIME
-	r->last_received_us = saturated_us((__u32)now - READ(__u32, tp, ICSK_LRCVTIME));
-#else
-	r->last_received_us = UNKNOWN;
-#endif
+	r->srtt_us = READ_OR(__u32, tp, TCO_TP_SRTT_US, 0) >> 3;
+	r->rttvar_us = READ_OR(__u32, tp, TCO_TP_MDEV_US, 0) >> 2;
+	r->min_rtt_us = HAS(TCO_TP_RTT_MIN) ? READ(__u32, tp, TCO_TP_RTT_MIN + 4) : UNKNOWN;
+	r->last_rtt_us = READ_OR(__u32, tp, TCO_TP_RACK_RTT, 0);
+	r->rto_us = JIFFIES_US(READ_OR(__u32, tp, TCO_ICSK_RTO, 0));
+	r->last_sent_us = r->last_received_us = UNKNOWN;
+	if (HAS(TCO_TP_LSNDTIME))
+		r->last_sent_us = saturated_us((__u32)now - READ(__u32, tp, TCO_TP_LSNDTIME));
+	if (HAS(TCO_ICSK_LRCVTIME))
+		r->last_received_us = saturated_us((__u32)now - READ(__u32, tp, TCO_ICSK_LRCVTIME));
 	if (r->state != BPF_TCP_LISTEN)
 		fill_limits(r, tp, now);
 	fill_timer(r, tp, now);
@@ -155,77 +162,75 @@ static __always_inline void fill_times(struct socket *r, void *tp)
 
 static __always_inline void fill_loss(struct socket *r, void *tp)
 {
-	r->ca_state = READ(__u8, tp, ICSK_CA_STATE) >> ICSK_CA_STATE_SHIFT & 31;
-	r->retransmits = READ(__u8, tp, ICSK_RETRANSMITS);
-	r->probes = READ(__u8, tp, ICSK_PROBES_OUT);
-	r->backoff = READ(__u8, tp, ICSK_BACKOFF);
-	r->retrans_segs = READ(__u32, tp, TP_TOTAL_RETRANS);
-	r->retrans_out = READ(__u32, tp, TP_RETRANS_OUT);
-	r->lost = READ(__u32, tp, TP_LOST_OUT);
-	r->sacked = READ(__u32, tp, TP_SACKED_OUT);
-	r->reordering = READ(__u32, tp, TP_REORDERING);
-	r->dsack_dups = READ(__u32, tp, TP_DSACK_DUPS);
-	r->reord_seen = READ(__u32, tp, TP_REORD_SEEN);
-	r->ooo_in = READ(__u32, tp, TP_RCV_OOOPACK);
-	r->drops = READ(__u32, tp, SK_DROPS);
-#ifdef TP_TOTAL_RTO
-	r->total_rto = READ(__u16, tp, TP_TOTAL_RTO);
-	r->total_rto_ms = READ(__u32, tp, TP_TOTAL_RTO_TIME);
-#else
-	r->total_rto = r->total_rto_ms = UNKNOWN;
-#endif
+	r->ca_state = READ_BITS(tp, TCO_ICSK_CA_STATE);
+	r->retransmits = READ_OR(__u8, tp, TCO_ICSK_RETRANSMITS, 0);
+	r->probes = READ_OR(__u8, tp, TCO_ICSK_PROBES_OUT, 0);
+	r->backoff = READ_OR(__u8, tp, TCO_ICSK_BACKOFF, 0);
+	r->retrans_segs = READ_OR(__u32, tp, TCO_TP_TOTAL_RETRANS, 0);
+	r->retrans_out = READ_OR(__u32, tp, TCO_TP_RETRANS_OUT, 0);
+	r->lost = READ_OR(__u32, tp, TCO_TP_LOST_OUT, 0);
+	r->sacked = READ_OR(__u32, tp, TCO_TP_SACKED_OUT, 0);
+	r->reordering = READ_OR(__u32, tp, TCO_TP_REORDERING, 0);
+	r->dsack_dups = READ_OR(__u32, tp, TCO_TP_DSACK_DUPS, 0);
+	r->reord_seen = READ_OR(__u32, tp, TCO_TP_REORD_SEEN, 0);
+	r->ooo_in = READ_OR(__u32, tp, TCO_TP_RCV_OOOPACK, 0);
+	r->drops = READ_OR(__u32, tp, TCO_SK_DROPS, UNKNOWN);
+	r->total_rto = READ_OR(__u16, tp, TCO_TP_TOTAL_RTO, UNKNOWN);
+	r->total_rto_ms = READ_OR(__u32, tp, TCO_TP_TOTAL_RTO_TIME, UNKNOWN);
 }
 
 static __always_inline void fill_window(struct socket *r, void *tp)
 {
-	r->cwnd = READ(__u32, tp, TP_SND_CWND);
-	r->ssthresh = READ(__u32, tp, TP_SND_SSTHRESH);
-	r->mss = READ(__u32, tp, TP_MSS_CACHE);
-	r->snd_wnd = READ(__u32, tp, TP_SND_WND);
-	r->rcv_wnd = READ(__u32, tp, TP_RCV_WND);
-	r->app_limited = READ(__u32, tp, TP_APP_LIMITED) != 0;
-	void *ca = READ_POINTER(tp, ICSK_CA_OPS);
-	if (!ca)
+	r->cwnd = READ_OR(__u32, tp, TCO_TP_SND_CWND, 0);
+	r->ssthresh = READ_OR(__u32, tp, TCO_TP_SND_SSTHRESH, 0);
+	r->mss = READ_OR(__u32, tp, TCO_TP_MSS_CACHE, 0);
+	r->snd_wnd = READ_OR(__u32, tp, TCO_TP_SND_WND, 0);
+	r->rcv_wnd = READ_OR(__u32, tp, TCO_TP_RCV_WND, UNKNOWN);
+	r->app_limited = READ_OR(__u32, tp, TCO_TP_APP_LIMITED, 0) != 0;
+	void *ca = POINTER_OR_NULL(tp, TCO_ICSK_CA_OPS);
+	if (!ca || !HAS(TCO_CA_NAME))
 		return;
 	__u64 *cc = (__u64 *)r->cc;
-	cc[0] = READ(__u64, ca, CA_NAME);
-	cc[1] = READ(__u64, ca, CA_NAME + 8);
+	cc[0] = READ(__u64, ca, TCO_CA_NAME);
+	cc[1] = READ(__u64, ca, TCO_CA_NAME + 8);
 }
 
 static __always_inline void fill_traffic(struct socket *r, void *tp)
 {
-	r->bytes_sent = READ(__u64, tp, TP_BYTES_SENT);
-	r->bytes_acked = READ(__u64, tp, TP_BYTES_ACKED);
-	r->bytes_received = READ(__u64, tp, TP_BYTES_RECEIVED);
-	r->segs_in = READ(__u32, tp, TP_SEGS_IN);
-	r->segs_out = READ(__u32, tp, TP_SEGS_OUT);
-	r->data_segs_in = READ(__u32, tp, TP_DATA_SEGS_IN);
-	r->data_segs_out = READ(__u32, tp, TP_DATA_SEGS_OUT);
-	r->delivered = READ(__u32, tp, TP_DELIVERED);
-	r->delivered_ce = READ(__u32, tp, TP_DELIVERED_CE);
-	r->rate_delivered = READ(__u32, tp, TP_RATE_DELIVERED);
-	r->rate_interval_us = READ(__u32, tp, TP_RATE_INTERVAL_US);
+	r->bytes_sent = READ_OR(__u64, tp, TCO_TP_BYTES_SENT, 0);
+	r->bytes_acked = READ_OR(__u64, tp, TCO_TP_BYTES_ACKED, 0);
+	r->bytes_received = READ_OR(__u64, tp, TCO_TP_BYTES_RECEIVED, 0);
+	r->segs_in = READ_OR(__u32, tp, TCO_TP_SEGS_IN, 0);
+	r->segs_out = READ_OR(__u32, tp, TCO_TP_SEGS_OUT, 0);
+	r->data_segs_in = READ_OR(__u32, tp, TCO_TP_DATA_SEGS_IN, 0);
+	r->data_segs_out = READ_OR(__u32, tp, TCO_TP_DATA_SEGS_OUT, 0);
+	r->delivered = READ_OR(__u32, tp, TCO_TP_DELIVERED, 0);
+	r->delivered_ce = READ_OR(__u32, tp, TCO_TP_DELIVERED_CE, 0);
+	r->rate_delivered = READ_OR(__u32, tp, TCO_TP_RATE_DELIVERED, 0);
+	r->rate_interval_us = READ_OR(__u32, tp, TCO_TP_RATE_INTERVAL_US, 0);
 }
 
-/* tcpi_options: TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, ECN_SEEN 16, SYN_DATA 32 (include/uapi/linux/tcp.h). */
+/*
+ * tcpi_options: TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, ECN_SEEN 16 (include/uapi/linux/tcp.h). ecn_flags:
+ * TCP_ECN_MODE_RFC3168 1, TCP_ECN_SEEN 8, TCP_ECN_MODE_ACCECN 16, from 7.0 on (include/net/tcp.h); both modes while the
+ * handshake asks for the latter, which tcp_get_info() calls ECN too.
+ */
 static __always_inline void fill_options(struct socket *r, void *tp)
 {
-	__u16 bits = READ(__u16, tp, TP_RX_OPT_BITS);
-	__u8 ecn = READ(__u8, tp, TP_ECN_FLAGS);
+	__u16 bits = READ_OR(__u16, tp, TCO_TP_RX_OPT_BITS, 0);
+	__u8 ecn = READ_OR(__u8, tp, TCO_TP_ECN_FLAGS, 0);
 	bool wscale = bits & 8;
-	r->options = (bits & 2 ? 1 : 0) | (bits & 0x70 ? 2 : 0) | (wscale ? 4 : 0) | (ecn & 1 ? 8 : 0) |
+	r->options = (bits & 2 ? 1 : 0) | (bits & 0x70 ? 2 : 0) | (wscale ? 4 : 0) | (ecn & (1 | 16) ? 8 : 0) |
 		     (ecn & 8 ? 16 : 0);
 	r->wscale = wscale ? bits >> 8 : 0;
-	r->cb_flags = READ(__u8, tp, TP_CB_FLAGS);
-#ifdef TP_IS_MPTCP
-	r->mptcp = READ(__u8, tp, TP_IS_MPTCP);
-#endif
+	r->cb_flags = READ_OR(__u8, tp, TCO_TP_CB_FLAGS, 0);
+	r->mptcp = READ_BITS(tp, TCO_TP_IS_MPTCP);
 }
 
 /* ``tp``: a struct tcp_sock that the verifier knows as such. ``r`` must be zero. The cookie is the caller's business. */
 static __always_inline void fill_socket(struct socket *r, void *tp)
 {
-	r->state = READ(__u8, tp, SKC_STATE);
+	r->state = READ(__u8, tp, TCO_SKC_STATE);
 	fill_addresses(r, tp);
 	fill_identity(r, tp);
 	fill_queues(r, tp);

@@ -3,7 +3,8 @@
  * What happened in a socket's life. Compiled together with iterators.c; the structs are written by records.py.
  * Never writes ctx->reply (shared by all attached programs, and a union with args), never reserves header space.
  *
- * Defined by the loader: HZ, MAP_SIZE, RING_PAGES, BIRTH_FLAGS, RETIRE_AFTER, and what the kernel accepts (HAVE_*).
+ * Defined by the loader, all with the prefix TCO_, which no header uses: HZ, MAP_SIZE, RING_PAGES, BIRTH_FLAGS,
+ * RETIRE_AFTER, the offsets of layout.py, and what the kernel accepts (HAVE_*).
  */
 
 #define AF_INET 2
@@ -15,7 +16,7 @@
 	 BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
 
 #define UNKNOWN 0xFFFFFFFFu
-#define JIFFIES_US(j) ((__u32)((__u64)(j) * 1000000 / HZ))
+#define JIFFIES_US(j) ((__u32)((__u64)(j) * 1000000 / TCO_HZ))
 
 enum { OUT = 1, IN, LISTEN };
 enum { NEW = 1, ADOPTED };
@@ -33,8 +34,8 @@ struct control {
 	__u32 unused;
 };
 
-BPF_F_TABLE("hash", __u64, struct events, conns, MAP_SIZE, BPF_F_NO_PREALLOC);
-BPF_RINGBUF_OUTPUT(done, RING_PAGES);
+BPF_F_TABLE("hash", __u64, struct events, conns, TCO_MAP_SIZE, BPF_F_NO_PREALLOC);
+BPF_RINGBUF_OUTPUT(done, TCO_RING_PAGES);
 BPF_PERCPU_ARRAY(counters, struct counters, 1);
 BPF_ARRAY(control, struct control, 1);
 BPF_PERCPU_ARRAY(seen, struct seen, 2);
@@ -79,14 +80,14 @@ static __always_inline bool is_beside_others(void)
 {
 	int zero = 0;
 	struct control *c = control.lookup(&zero);
-	return BIRTH_FLAGS == EVENT_FLAGS || (c && c->beside);
+	return TCO_BIRTH_FLAGS == EVENT_FLAGS || (c && c->beside);
 }
 
 static __always_inline __u32 birth_flags(void)
 {
 	int zero = 0;
 	struct control *c = control.lookup(&zero);
-	return c && (c->beside | c->light) ? EVENT_FLAGS : BIRTH_FLAGS;
+	return c && (c->beside | c->light) ? EVENT_FLAGS : TCO_BIRTH_FLAGS;
 }
 
 static __always_inline bool is_watched(__u64 cookie)
@@ -98,25 +99,25 @@ static __always_inline bool is_watched(__u64 cookie)
 
 /*
  * Who called: by the helpers for it, or, where this kernel refuses those to sock_ops, read from the current task
- * (PID_OF_TASK, COMM_OF_TASK).
+ * (TCO_PID_OF_TASK, TCO_COMM_OF_TASK).
  */
 static __always_inline void believe_caller(struct events *e, __u8 how)
 {
-#if defined(HAVE_BTF_SOCKET) && (defined(PID_OF_TASK) || defined(COMM_OF_TASK))
+#if defined(TCO_HAVE_BTF_SOCKET) && (defined(TCO_PID_OF_TASK) || defined(TCO_COMM_OF_TASK))
 	void *task = bpf_get_current_task_btf();
 #endif
-#if defined(HAVE_PID) && defined(PID_OF_TASK)
-	e->pid = READ(__u32, task, TASK_TGID);
-#elif defined(HAVE_PID)
+#if defined(TCO_HAVE_PID) && defined(TCO_PID_OF_TASK)
+	e->pid = READ(__u32, task, TCO_TASK_TGID);
+#elif defined(TCO_HAVE_PID)
 	e->pid = bpf_get_current_pid_tgid() >> 32;
 #endif
-#if defined(HAVE_COMM) && defined(COMM_OF_TASK)
-	__u64 comm[2] = {READ(__u64, task, TASK_COMM), READ(__u64, task, TASK_COMM + 8)};
+#if defined(TCO_HAVE_COMM) && defined(TCO_COMM_OF_TASK)
+	__u64 comm[2] = {READ(__u64, task, TCO_TASK_COMM), READ(__u64, task, TCO_TASK_COMM + 8)};
 	__builtin_memcpy(e->comm, comm, sizeof(e->comm));
-#elif defined(HAVE_COMM)
+#elif defined(TCO_HAVE_COMM)
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 #endif
-#ifdef HAVE_CGROUP
+#ifdef TCO_HAVE_CGROUP
 	e->cgroup_id = bpf_get_current_cgroup_id();
 #endif
 	e->owner = how;
@@ -277,7 +278,8 @@ static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
 /* The first packets tell what the per-packet calls have to tell; then they would only cost. */
 static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
 {
-	if (!RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= RETIRE_AFTER || is_watched(cookie) || is_beside_others())
+	if (!TCO_RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= TCO_RETIRE_AFTER || is_watched(cookie) ||
+	    is_beside_others())
 		return;
 	struct events *e = conns.lookup(&cookie);
 	if (!e)
@@ -294,12 +296,12 @@ static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *
 	f->ending.error = UNKNOWN;
 	f->ending.from_state = from;
 	__builtin_memset(&f->socket, 0, sizeof(f->socket));
-#ifdef HAVE_BTF_SOCKET
+#ifdef TCO_HAVE_BTF_SOCKET
 	void *sk = ctx->sk;
 	void *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (tp) {
 		fill_socket(&f->socket, tp);
-		f->ending.error = READ(__u32, tp, SK_ERR);
+		f->ending.error = READ_OR(__u32, tp, TCO_SK_ERR, UNKNOWN);
 	}
 #else
 	fill_from_context(&f->socket, ctx);

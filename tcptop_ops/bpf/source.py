@@ -8,12 +8,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import cgroup, syscall, unsafe
+from tcptop_ops.bpf import cgroup, layout, syscall, unsafe
 from tcptop_ops.bpf.beside import Beside
 from tcptop_ops.bpf.conns import Conns
 from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
-from tcptop_ops.bpf.launch import RING_BYTES, Attached, Options, Pending, attach
+from tcptop_ops.bpf.launch import RING_BYTES, TCP_ITERATOR, Attached, Options, Pending, attach
 from tcptop_ops.bpf.light import Light
 from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.ring import Ring
@@ -50,6 +50,7 @@ class SockOpsSource:
     name = "sockops"
 
     def __init__(self, options: Options, pending: Pending | None = None) -> None:
+        """Attach, unless ``pending`` does so already. Raises Unsupported, Usage or Failed."""
         self._attached = attach(options, pending)
         helper = self._attached.helper
         self._reach: Reach = Alone() if helper is None else of_child(helper)
@@ -100,7 +101,7 @@ class SockOpsSource:
             self._pending.append(final)
 
     def poll(self) -> Snapshot:
-        """Raises Failed where the kernel no longer answers."""
+        """Return one instant. Raises Failed where the kernel no longer answers."""
         try:
             return self._poll(time.monotonic())
         except OSError as error:
@@ -147,6 +148,7 @@ class SockOpsSource:
             syn_recv=present.syn_recv,
             half_open=present.half_open,
             namespaces=len(distinct(sockets["netns"])),
+            missing=self._attached.missing,
             notes=self._notes(counters),
             users=self._users.learn(sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
@@ -160,7 +162,7 @@ class SockOpsSource:
         )
 
     def _mind_the_others(self) -> None:
-        """A program that comes later is not to be called for flags of ours that cost it something.
+        """Ask for less once a program has come that would be called for flags of ours, which costs it something.
 
         What was asked for on the command line stands. Raises Failed where ours must go.
         """
@@ -187,7 +189,7 @@ class SockOpsSource:
     def _closed(
         self, present: Present, keys: NDArray[np.uint64], values: Records, lonely: NDArray[np.bool_]
     ) -> Records:
-        """What ended since the last poll: from the ring; from the map where the ring was full, or nobody told."""
+        """Return what ended since the last poll: from the ring; from the map where that was full, or nobody told."""
         pending, self._pending = self._pending, []
         now_ns = time.monotonic_ns()
         left = np.flatnonzero(values["closed"])
@@ -199,7 +201,7 @@ class SockOpsSource:
         return np.concatenate([*pending, late, unseen])
 
     def _learn_owners(self, sockets: Records) -> None:
-        """A pass over all descriptors, if a socket's holder is not known yet; and now and then, since they move."""
+        """Look at all descriptors if a socket's holder is not known yet; and now and then, since they move."""
         now = time.monotonic()
         passed = now - self._learned
         if passed < SWEEP_REST * self._learning_s:
@@ -217,7 +219,7 @@ class SockOpsSource:
         return self._descriptors.filled_from(syscall.create_iterator(link))
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
-        """The gravest first: where there is little room, it alone is shown."""
+        """Return the notes, the gravest first: where there is little room, it alone is shown."""
         notes = []
         if counters["untracked"]:
             notes.append(f"map full: {int(counters['untracked'])} connections not tracked; --map-size helps")
@@ -259,7 +261,10 @@ class SockOpsSource:
         close_connection(self._reach, sock)
 
     def _next_pass(self, rowless: int) -> None:
-        """A survey costs a look-up for each socket: only if more have no row than the last one left without."""
+        """Choose what the next pass does.
+
+        A survey costs a look-up for each socket: only if more have no row than the last one left without.
+        """
         if not self._adopt:
             return
         self._hopeless = rowless if self._pass == PASS_SURVEY else min(self._hopeless, rowless)
@@ -314,4 +319,7 @@ def _why_polled(attached: Attached, iterate: str) -> str:
         return "sockets are polled, as --iterate never asks"
     if attached.spared:
         return f"sockets are polled: an iterator could harm this kernel ({unsafe.CVE}, see --doctor)"
+    reason = attached.refused.get(TCP_ITERATOR, "")
+    if reason.startswith(layout.HAS_NO):
+        return f"sockets are polled: {reason} (tcptop-ops --doctor)"
     return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

@@ -16,6 +16,7 @@ class Stories:
     """The map ``stories``."""
 
     def __init__(self, map_fd: int) -> None:
+        """Take ``map_fd``: a descriptor of the map."""
         self._fd = map_fd
         self._story = np.zeros(1, STORY)
 
@@ -29,7 +30,7 @@ class Stories:
 
 
 def unrolled(story: Records) -> Records:
-    """The happenings of a STORY in their order."""
+    """Return the happenings of a STORY in their order."""
     told = int(story["told"])
     kept = np.arange(max(0, told - HAPPENINGS), told) % HAPPENINGS
     happenings: Records = story["happenings"][kept].copy()
@@ -40,6 +41,7 @@ class Seen:
     """The map ``seen``: two entries, each with a value a CPU."""
 
     def __init__(self, map_fd: int) -> None:
+        """Take ``map_fd``: a descriptor of the map."""
         self._fd = map_fd
         self._values = np.zeros(possible_cpus(), SEEN)
 

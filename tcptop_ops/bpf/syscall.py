@@ -115,7 +115,7 @@ def delete_batch(map_fd: int, keys: Records) -> None:
 
 
 def create_iterator(link_fd: int) -> int:
-    """A descriptor to read one pass of an iterator from, in the network namespace of this thread. Raises OSError."""
+    """Return a descriptor to read one pass of an iterator from, in this thread's network namespace. Raises OSError."""
     return bpf(ITER_CREATE, struct.pack("<II", link_fd, 0))
 
 

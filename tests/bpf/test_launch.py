@@ -16,6 +16,7 @@ from tcptop_ops.bpf.launch import Options, attach, attempts, default_map_size, r
 from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
+KNOWN = layout.Layout({want.macro: 8 for want in layout.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True)
 TASK = {"HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"}
 PLAIN = ("no-bcc", "occupied", "attach", "system")
 """Refusals with messages of one line."""
@@ -152,7 +153,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
     (tmp_path / "mountinfo").write_text(f"1 1 0:1 / {tmp_path}/cg rw - cgroup2 none rw\n")
     monkeypatch.setattr(cgroup, "MOUNTINFO", tmp_path / "mountinfo")
     monkeypatch.setattr(child, "effective_capabilities", lambda: 1 << 21)
-    monkeypatch.setattr(layout, "kernel_offsets", lambda: {"TP_SRTT_US": 1696})
+    monkeypatch.setattr(layout, "of_kernel", lambda: KNOWN)
     monkeypatch.setattr(child, "INTERPRETERS", ())
     return Stub(tmp_path, monkeypatch)
 
@@ -179,6 +180,7 @@ def answered(stub: Stub, **options: Any) -> dict[str, Any]:
         assert os.read(attached.fds["conns"], 1) == b""
         assert os.read(attached.fds["link"], 1) == b"\0"
         assert (attached.callbacks, attached.refused) == ("all", {"bpf_iter__tcp": "no"})
+        assert attached.missing == set(attached.neighbours[0]["missing"])
         assert attached.cgroup_root == str(stub.directory / "cg")
         assert attached.map_size == attached.neighbours[0]["defines"]["MAP_SIZE"]
         return attached.neighbours[0]
@@ -195,8 +197,9 @@ def test_an_answer_with_descriptors(stub: Stub) -> None:
     assert asked["callbacks"] == "events"
     assert asked["cgroup"] == asked["cgroup_root"] == str(stub.directory / "cg")
     assert (asked["defines"]["MAP_SIZE"], asked["defines"]["TP_SRTT_US"]) == (4096, 1696)
+    assert asked["missing"] == ["delivery_bytes_per_s", "mss"]
     assert "OUR_CGROUP_ID" not in asked["defines"]
-    assert asked["attempts"] == attempts(has_btf=True, can_adopt=layout.CB_FLAGS in asked["defines"])
+    assert asked["attempts"] == attempts(has_btf=True, can_adopt="bpf_iter__tcp" in asked["iterators"])
     assert "struct final {" in asked["text"]
     assert Path(asked["headers"]).is_dir()
 
@@ -210,12 +213,14 @@ def test_a_cgroup_of_its_own(stub: Stub) -> None:
 
 
 def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> dict[str, int]:
+    def refuse() -> layout.Layout:
         raise Unsupported("no BTF")
 
-    monkeypatch.setattr(layout, "kernel_offsets", refuse)
+    monkeypatch.setattr(layout, "of_kernel", refuse)
     stub.add(ANSWER)
-    assert answered(stub)["attempts"] == attempts(has_btf=False)
+    asked = answered(stub)
+    assert asked["attempts"] == attempts(has_btf=False)
+    assert (asked["missing"], asked["unable"]) == ([], {}), "sock_diag tells"
 
 
 def test_the_second_interpreter_has_bcc(stub: Stub) -> None:

@@ -39,6 +39,10 @@ CLOCKS = {"busy_us": "busy", "rwnd_limited_us": "rwnd_limited", "sndbuf_limited_
 NO_TIMEOUT_TOLD = 3_000_000  # us; ss takes it for the kernel's default and leaves it out
 SSTHRESH_TOLD = 0xFFFF  # ss prints what is less
 TIMERS = {"retransmit": "on", "probe": "on", "reorder": "on", None: ""}  # inet_diag has one number for the three
+UNTOLD = (
+    "delack",
+    "unknown",
+)  # inet_diag tells of a delayed ACK from 7.1 on, ss 7.3 names it; the iterator always does
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _said(said: SsSocket, netns: int, devices: dict[str, int]) -> Said:
         "send_q": said.send_q,
         "drops": said.drops,
         "cc": said.congestion,
-        "timer": said.timer.partition(",")[0],
+        "timer": "" if said.timer.startswith(UNTOLD) else said.timer.partition(",")[0],
         "backlog": said.recv_q if said.state == "LISTEN" else None,
         "backlog_max": said.send_q if said.state == "LISTEN" else None,
     }
@@ -113,7 +117,7 @@ def _as_printed(row: Row, scope: tuple[str, str]) -> Row:
     number, name = scope
     for side in ("laddr", "raddr"):  # a source that only has a netlink socket of a namespace knows no names of devices
         shown[side] = re.sub(f"%{number}$", f"%{name}", row[side])
-    shown["timer"] = TIMERS.get(row["timer"], row["timer"])
+    shown["timer"] = "" if row["timer"] in UNTOLD else TIMERS.get(row["timer"], row["timer"])
     if row["state"] == "LISTEN":
         return shown
     for name in TIMES:  # ss prints milliseconds with %g: six digits

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -324,9 +326,8 @@ def test_a_kernel_without_iterators(
 
 def test_a_kernel_without_adoption(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the BTF lacks the option's name, as before 6.12, what has to do with it is not even compiled."""
-    offsets = layout.kernel_offsets()
-    offsets.pop(layout.CB_FLAGS, None)
-    monkeypatch.setattr(layout, "kernel_offsets", lambda: offsets)
+    older = replace(layout.of_kernel(), has_option=False)
+    monkeypatch.setattr(layout, "of_kernel", lambda: older)
     _, old = connected(lab, link, cgroup)
     with Watch(cgroup) as watch:
         assert "HAVE_ADOPTION" not in watch.source.attached.features
@@ -334,6 +335,26 @@ def test_a_kernel_without_adoption(lab: Lab, link: Link, cgroup: Path, monkeypat
         _, young = connected(lab, link, cgroup)
         assert (watch.open(old.port)["origin"], watch.open(young.port)["origin"]) == ("listed", "new")
         assert (watch.flags(old.port), watch.flags(young.port)) == (0, ALL_FLAGS)
+
+
+def test_a_delayed_ack_is_told(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
+    """A socket whose data nobody reads acknowledges late; Nagle's algorithm waits for that with the next byte."""
+    server = lab.server(link.b.ns, "listen-only", cgroup=cgroup, address=link.b.ipv4)
+    client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
+    client.expect("done")
+    enough = threading.Event()
+
+    def write() -> None:
+        while not enough.wait(0.002):
+            client.tell("send 1")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: watch.open(server.port)["timer"] == "delack", 20, "an acknowledgement that is put off")
+    finally:
+        enough.set()
+        writer.join()
 
 
 def attached_to(cgroup: Path) -> list[int]:

@@ -1,0 +1,115 @@
+"""A kernel that lacks members of its structs, made of this one by hiding them: the program still compiles and loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcptop_ops.bpf import launch, layout
+from tcptop_ops.bpf.btf import LACKING
+from tcptop_ops.columns import COLUMNS
+from tests.lab import Lab, Link
+from tests.live.watch import Watch
+from tests.witness import wait_quiet
+
+SENT = 70_001
+REQUIRED = {macro for needed in layout.NEEDS[layout.SOCKET] for macro in needed}
+REQUIRED |= {"SKC_V6_DADDR", "SKC_V6_RCV_SADDR"}
+DESCRIPTORS = {macro for needed in layout.NEEDS[layout.DESCRIPTORS] for macro in needed}
+ONE_CGROUP = {macro for needed in layout.NEEDS[layout.ONE_CGROUP] for macro in needed}
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> layout.Layout:
+    whole = layout.of_kernel()
+    less = replace(whole, offsets=dict(whole.offsets) | dict.fromkeys(macros, LACKING))
+    monkeypatch.setattr(layout, "of_kernel", lambda: less)
+    return less
+
+
+@pytest.fixture
+def link(lab: Lab) -> Link:
+    return lab.link("near", "far", offload=False)
+
+
+def exchange(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row of a connection that has sent SENT bytes, while it is open and after that."""
+    server = lab.server(link.b.ns, "serve-sink", SENT, cgroup=cgroup, address=link.b.ipv4, then="hold")
+    client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup, comm="near")
+    client.expect("done")
+    client.tell(f"send {SENT}")
+    assert server.expect("received") == str(SENT)
+    wait_quiet(link.a.ns, client.port)
+    alive = watch.open(client.port)
+    client.tell("close")
+    return alive, watch.closed(client.port)
+
+
+def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = ("TP_SRTT_US", "TP_MSS_CACHE", "SK_UID", "ICSK_CA_OPS", "KEEPALIVE_PPREV", "TP_CHRONO_TYPE")
+    less = hide(monkeypatch, *hidden)
+    null = {column for macro in hidden for want in layout.WANTED if want.macro == macro for column in want.feeds}
+    with Watch(cgroup) as watch:
+        assert watch.source.attached.refused == {}
+        assert watch.flows.snapshot.missing == less.missing == null
+        alive, closed = exchange(lab, link, cgroup, watch)
+        everything = {column.id for column in COLUMNS if not column.screen_only}
+        for row in (alive, closed):
+            assert {row[name] for name in null & everything} == {None}
+            assert (row["state"], row["raddr"]) == ("UNCONN" if row is closed else "ESTAB", link.b.ipv4)
+            assert row["bytes_acked"] >= SENT + 1
+            assert None not in {row[name] for name in ("cwnd", "rttvar_us", "rto_us", "netns", "process", "send_q")}
+        assert alive["inode"] is not None
+
+
+def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every member hidden but those without which a feature would go, connections and their ends are told."""
+    kept = REQUIRED | DESCRIPTORS | ONE_CGROUP | {"TP_CB_FLAGS"}
+    less = hide(monkeypatch, *(want.macro for want in layout.WANTED if want.macro not in kept))
+    with Watch(cgroup) as watch:
+        assert watch.source.attached.refused == {}
+        assert "HAVE_ITERATORS" in watch.source.attached.features
+        assert watch.flows.snapshot.missing == less.missing
+        alive, closed = exchange(lab, link, cgroup, watch)
+        assert (alive["state"], alive["direction"], alive["process"]) == ("ESTAB", "out", "near")
+        assert (closed["state"], closed["raddr"], closed["bytes_acked"]) == ("UNCONN", link.b.ipv4, None)
+        assert alive["cause"] in ("healthy", "idle")
+        sockets = watch.flows.closed.sockets
+        assert not np.any(sockets["srtt_us"])
+
+
+@pytest.mark.parametrize(
+    ("macro", "lost"),
+    [("TASK_TGID", launch.FILE_ITERATOR), ("TP_CB_FLAGS", launch.ADOPTION), ("CGROUP_LEVEL", launch.TCP_ITERATOR)],
+)
+def test_a_feature_goes_alone(
+    macro: str, lost: str, lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    less = hide(monkeypatch, macro)
+    with Watch(cgroup) as watch:
+        attached = watch.source.attached
+        assert {name: reason.partition(" no ")[2] for name, reason in attached.refused.items()} == {
+            lost: next(want.member for want in layout.WANTED if want.macro == macro)
+        }
+        assert {launch.TCP_ITERATOR, launch.FILE_ITERATOR} - {lost} <= attached.fds.keys()
+        assert lost not in attached.fds
+        assert less.missing == set()
+        alive, closed = exchange(lab, link, cgroup, watch)
+        assert alive["state"] == "ESTAB"
+        assert closed["bytes_acked"] >= SENT + 1
+
+
+def test_without_what_every_socket_has(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets are polled, and what the sock_ops context tells makes the final record."""
+    hide(monkeypatch, "SKC_STATE")
+    with Watch(cgroup) as watch:
+        assert not watch.source.attached.features & {"HAVE_BTF_SOCKET", "HAVE_ITERATORS"}
+        assert any("sock_common.skc_state" in note for note in watch.flows.snapshot.notes)
+        assert watch.flows.snapshot.missing == set()
+        alive, closed = exchange(lab, link, cgroup, watch)
+        assert (alive["state"], closed["raddr"]) == ("ESTAB", link.b.ipv4)
+        assert alive["srtt_us"] > 0
+        assert closed["bytes_acked"] >= SENT + 1
