@@ -7,7 +7,8 @@ BPF programs write (``bpf/records.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from enum import IntEnum
 from typing import Any
 
@@ -159,10 +160,11 @@ class Happening(IntEnum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All TCP sockets at one instant. The Source owns the arrays and writes them again at its second next poll.
+    """All TCP sockets at one instant. The Source owns the arrays and may write them again at its second next poll.
 
-    ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where ``first_ns`` of events, or ``pid`` of owners, is 0
-    nothing is known. ``closed``: the connections that ended since the last snapshot.
+    What is to be kept for longer is a ``copy``. ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where
+    ``first_ns`` of events, or ``pid`` of owners, is 0 nothing is known. ``closed``: the connections that ended since
+    the last snapshot.
     """
 
     time: float  # CLOCK_REALTIME, seconds
@@ -186,11 +188,31 @@ class Snapshot:
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
     watched: int = 0  # cookie of the connection whose details are shown; 0: none
-    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of the watched connection, oldest first
+    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of ``watched``, oldest first: a new array
     seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # row 0: the whole host; 1: the watched connection
     poll_s: float = 0.0  # how long the poll took, seconds
     program_ns: int = 0  # run time of the sock_ops program so far; counts only while it is measured: Source.measure
     program_calls: int = 0  # its calls so far, counted alike
+
+    def copy(self) -> Snapshot:
+        """Return the same in arrays and mappings of its own.
+
+        Whoever keeps a snapshot needs one: a Source lists 100,000 sockets into one of two arrays in turn, so that at
+        its second next poll those of this snapshot are overwritten; names are added to its mappings.
+        """
+        kept: dict[str, Any] = {
+            one.name: copied(np.asarray(value)) if isinstance(value, (np.ndarray, np.void)) else dict(value)
+            for one in dataclass_fields(self)
+            if isinstance(value := getattr(self, one.name), (np.ndarray, np.void, Mapping))
+        }
+        return replace(self, **kept)
+
+
+def copied(records: Records) -> Records:
+    """Return a copy of records of any shape, rows as opaque bytes as in ``gather``."""
+    flat = np.ascontiguousarray(records).reshape(-1)
+    whole: Records = flat.view(f"V{flat.itemsize}").copy().view(flat.dtype).reshape(np.shape(records))
+    return whole
 
 
 def gather(records: Records, which: NDArray[Any]) -> Records:

@@ -131,6 +131,12 @@ class Flows:
         live = read(self.live, self)
         return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
 
+    def copy(self) -> Flows:
+        """Return the same with a copy of the snapshot, whose arrays the live rows share: see ``Snapshot.copy``."""
+        snapshot = self.snapshot.copy()
+        live = replace(self.live, sockets=snapshot.sockets, events=snapshot.events, owners=snapshot.owners)
+        return replace(self, snapshot=snapshot, live=live)
+
     def __len__(self) -> int:
         """Return the number of rows, live and closed."""
         return len(self.live) + len(self.closed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops import tracker as module
-from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, distinct, find_sorted, gather
+from tcptop_ops.snapshot import HAPPENING, OWNED, SOCKET, Origin, Snapshot, State, distinct, find_sorted, gather
 from tcptop_ops.tracker import Flows, Slots, Tracker, by_state, counts_once, is_loopback
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
@@ -322,3 +323,20 @@ def test_kinds_of_addresses(address: str, mapped: bool, link_local: bool, unspec
     assert module.are_mapped(high, low).tolist() == [mapped] * 2
     assert module.are_link_local(high).tolist() == [link_local] * 2
     assert module.are_unspecified(high, low).tolist() == [unspecified] * 2
+
+
+def test_a_copy_shares_nothing() -> None:
+    shot = snapshot(0, [flow(1), flow(2)], story=np.ones(3, HAPPENING), users={0: "root"})
+    flows = Tracker().update(shot)
+    kept = flows.copy()
+    for one in fields(Snapshot):
+        old, new = getattr(shot, one.name), getattr(kept.snapshot, one.name)
+        if isinstance(old, np.ndarray):
+            assert (new.dtype, new.shape, new.tobytes()) == (old.dtype, old.shape, old.tobytes()), one.name
+            assert not np.shares_memory(old, new)
+        else:
+            assert old == new
+            assert old is not new or not isinstance(old, dict)
+    assert kept.live.sockets is kept.snapshot.sockets
+    assert np.array_equal(kept.live.rates, flows.live.rates)
+    assert kept.snapshot.closed_owners is None
