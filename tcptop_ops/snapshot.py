@@ -50,6 +50,7 @@ Both are 0 where the owner is not known from a descriptor.
 
 
 COUNTERS = _dtype(fields.COUNTERS)
+CONTROL = _dtype(fields.CONTROL)
 HAPPENING = _dtype(fields.HAPPENING)
 STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (fields.HAPPENINGS,))], align=True)
 """``fields.STORY`` with the dtype of a happening in place of its name."""
@@ -158,6 +159,36 @@ class Happening(IntEnum):
     ADOPTED = 9  # it was open when the program started; a: bit mask (1 << State) of the states it has been in since
 
 
+class IteratorPass(IntEnum):
+    """What a pass of the TCP iterator does to the callback flags of the sockets that it lists."""
+
+    READ = 0  # nothing
+    ADOPT = 1  # sets those that a socket lacks, and begins a row of events for it
+    CLEAR = 2  # takes off those that this program set
+    SURVEY = 3  # ADOPT, and also sockets that have all flags but no row: another program's, or an earlier monitor's
+    STRIP = 4  # takes off the per-packet ones, of sockets born before another program came
+
+
+class WritingOperator(IntEnum):
+    """The sock_ops operators (enum in include/uapi/linux/bpf.h) at which the program writes a row of EVENTS."""
+
+    TCP_CONNECT_CB = 3
+    ACTIVE_ESTABLISHED_CB = 4
+    PASSIVE_ESTABLISHED_CB = 5
+    RTO_CB = 8
+    RETRANS_CB = 9
+    STATE_CB = 10
+    TCP_LISTEN_CB = 11
+    RTT_CB = 12
+
+
+class SeenRow(IntEnum):
+    """The rows of ``Snapshot.seen``."""
+
+    HOST = 0  # the whole host
+    WATCHED = 1  # the connection whose details are shown
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All TCP sockets at one instant. The Source owns the arrays and may write them again at its second next poll.
@@ -189,7 +220,7 @@ class Snapshot:
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
     watched: int = 0  # cookie of the connection whose details are shown; 0: none
     story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of ``watched``, oldest first: a new array
-    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # row 0: the whole host; 1: the watched connection
+    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # by SeenRow
     poll_s: float = 0.0  # how long the poll took, seconds
     program_ns: int = 0  # run time of the sock_ops program so far; counts only while it is measured: Source.measure
     program_calls: int = 0  # its calls so far, counted alike

@@ -8,16 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, find_sorted, gather
+from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, WritingOperator, find_sorted, gather
 
-CONNECT_CB, PASSIVE_CB = 3, 5
 _NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us")
 
 
 def births(counters: Records) -> int:
     """Return how many were born: connects and accepts on full sockets, less those that the map turned away."""
     full = counters["calls"] - counters["requests"]
-    return int(full[CONNECT_CB] + full[PASSIVE_CB])
+    return int(full[WritingOperator.TCP_CONNECT_CB] + full[WritingOperator.PASSIVE_ESTABLISHED_CB])
 
 
 class Join:

@@ -15,7 +15,6 @@
 #define READ_BITS(base, member) (HAS(member) ? READ(__u8, base, member) >> member##_SHIFT & member##_MASK : 0)
 
 enum { CHRONO_BUSY = 1, CHRONO_RWND_LIMITED, CHRONO_SNDBUF_LIMITED };
-enum { TIMER_KEEPALIVE = 2, TIMER_PERSIST = 4, TIMER_DELACK = 7 };
 enum { ICSK_ACK_TIMER = 2 };
 
 static __always_inline __u16 swap16(__u16 v)
