@@ -36,7 +36,7 @@ from tcptop_ops.history import History
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
 from tcptop_ops.own_cost import Meter
-from tcptop_ops.poller import Feed, keep
+from tcptop_ops.poller import Feed
 from tcptop_ops.reach import own_namespace
 from tcptop_ops.session import session_of, sshds
 from tcptop_ops.settings import Settings
@@ -689,7 +689,7 @@ class TcptopApp(App[TcptopError]):
             return
         self._paused = not self._paused
         # The source uses its arrays again at its second next poll: a picture that stays needs its own.
-        self._show(make(keep(self._shown.flows), self._spec) if self._paused else self._newest)
+        self._show(make(self._shown.flows.copy(), self._spec) if self._paused else self._newest)
 
     def action_delay(self, steps: int) -> None:
         """The next longer or shorter of the usual delays."""
