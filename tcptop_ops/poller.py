@@ -117,13 +117,6 @@ def as_failure(error: Exception) -> TcptopError:
     return failure
 
 
-def keep(flows: Flows) -> Flows:
-    """The same flows in arrays of their own: a Source uses its arrays again at its second next poll."""
-    live = flows.live
-    own = replace(live, sockets=live.sockets.copy(), events=live.events.copy(), owners=live.owners.copy())
-    return replace(flows, live=own)
-
-
 def ticks(
     source: Source,
     tracker: Tracker,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.poller import DRAIN_S, Clock, Poller, Wake, keep, next_due, ticks
+from tcptop_ops.poller import DRAIN_S, Clock, Poller, Wake, next_due, ticks
 from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Flows, Tracker
 from tests.fakes import FakeSource, flow, snapshot
@@ -265,7 +265,7 @@ def test_what_cannot_be_opened_is_told() -> None:
 
 def test_kept_flows_do_not_change_with_the_source() -> None:
     shot = snapshot(0, [flow(1, name=b"before")])
-    kept = keep(Tracker().update(shot))
+    kept = Tracker().update(shot).copy()
     shot.sockets["cookie"] = 9
     shot.owners["name"] = b"after"
     assert kept.live.sockets["cookie"].tolist() == [1]

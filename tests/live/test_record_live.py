@@ -15,7 +15,7 @@ import pytest
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.export import json_object
-from tcptop_ops.poller import Beat, Clock, keep
+from tcptop_ops.poller import Beat, Clock
 from tcptop_ops.recording import Host, Recorded, RecordedTracker, Recorder, Wanted
 from tcptop_ops.replay import Reader, ReplaySource
 from tcptop_ops.tracker import Flows, Tracker
@@ -58,7 +58,7 @@ def test_lossy_traffic_is_played_as_it_was(load: list[Traffic], cgroup: Path, tm
     with closing(source):
 
         def lost() -> bool:
-            flows = keep(beat.tick())
+            flows = beat.tick().copy()
             live.append(told(flows))
             orders.append(make(flows, Spec()).order.tolist())
             wait_until(lambda: recorder._queue.qsize() < 2, what="the writer")
