@@ -94,7 +94,7 @@ class Flight:
         started = self._cpu_s()
         is_key = self._before is None or self._since_key >= KEY_EVERY or self._key_bytes > self._most_bytes // 8
         data = frames.encode(snapshot, None if is_key else self._before)
-        self._before = frames.own(snapshot)
+        self._before = snapshot.copy()
         self._since_key = 1 if is_key else self._since_key + 1
         self._key_bytes = len(data) if is_key else self._key_bytes + len(data)
         with self._lock:
