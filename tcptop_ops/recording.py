@@ -418,18 +418,6 @@ def just_ended(flows: Flows) -> Rows:
     return Rows(sockets, events, owners, np.zeros(count, RATES), final["ending"].copy())
 
 
-def held(flows: Flows) -> Flows:
-    """The same flows in arrays of their own."""
-    snapshot = frames.own(flows.snapshot)
-    live = replace(
-        flows.live,
-        sockets=snapshot.sockets,
-        events=snapshot.events,
-        owners=snapshot.owners,
-    )
-    return replace(flows, snapshot=snapshot, live=live)
-
-
 # --- the thread
 
 
@@ -463,7 +451,7 @@ class Recorder:
         """A tick, in the poller's thread: the same, with our notes."""
         if self._thread is not None and not self._ended and self._is_wanted(flows):
             try:
-                self._queue.put_nowait(held(flows))
+                self._queue.put_nowait(flows.copy())
             except Full:
                 self._left_out += 1
         if not self.notes:

@@ -21,7 +21,7 @@ import numpy as np
 from tcptop_ops import demo, poller
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.recording import Host, Writer, held
+from tcptop_ops.recording import Host, Writer
 from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Noted
 from tcptop_ops.tracker import Tracker
@@ -262,7 +262,7 @@ def make(path: Path) -> None:
             with contextlib.closing(Writer(str(fresh), HOST)) as writer:
                 ticks = poller.ticks(disguised, tracker, 1.0, threading.Event(), TICKS)
                 for number, flows in enumerate(ticks, 1):
-                    writer.write(held(flows))
+                    writer.write(flows.copy())
                     day.reach(number)
     _shut(fresh)
     fresh.replace(path)

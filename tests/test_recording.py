@@ -196,11 +196,11 @@ def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from tests.test_recording import HOST, world
-from tcptop_ops.recording import Writer, held
+from tcptop_ops.recording import Writer
 from tcptop_ops.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):
-    writer.write(held(tracker.update(world(second))))
+    writer.write(tracker.update(world(second)).copy())
     print(second, flush=True)
 """
 
