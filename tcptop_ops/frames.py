@@ -15,7 +15,6 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import fields as fields_of
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +32,7 @@ from tcptop_ops.snapshot import (
     UNKNOWN_U32,
     Records,
     Snapshot,
+    find_sorted,
 )
 
 ALIGNED = (("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED))
@@ -201,14 +201,11 @@ def align(cookies: NDArray[np.uint64], before: NDArray[np.uint64]) -> Indices:
     """Where each of these cookies was before; -1 where it was not."""
     if np.array_equal(cookies, before):
         return np.arange(len(cookies))
-    if not len(before):
-        return np.full(len(cookies), -1)
     order = np.argsort(before, kind="stable")
-    at = np.searchsorted(before, cookies, sorter=order)
-    at[at == len(before)] = 0
-    found = order[at]
-    found[before[found] != cookies] = -1
-    return found
+    at, found = find_sorted(before[order], cookies)
+    where = np.full(len(cookies), -1)
+    where[found] = order[at[found]]
+    return where
 
 
 def _base(old: Records | None, where: Indices, dtype: np.dtype[Any]) -> Matrix:
@@ -411,19 +408,3 @@ def _where(data: _In, before: int) -> Indices:
     if count and (where.min() < -1 or where.max() >= before):
         raise Damaged("a row has no row before it")
     return where
-
-
-def own(snapshot: Snapshot) -> Snapshot:
-    """The same in arrays of its own: those of a Source are used again."""
-
-    def copied(records: Records) -> Records:
-        flat = np.ascontiguousarray(records).reshape(-1)
-        whole: Records = flat.view(f"V{flat.itemsize}").copy().view(flat.dtype).reshape(np.shape(records))
-        return whole
-
-    kept = {
-        one.name: copied(np.asarray(value)) if isinstance(value, (np.ndarray, np.void)) else dict(value)
-        for one in fields_of(snapshot)
-        if isinstance(value := getattr(snapshot, one.name), (np.ndarray, np.void, Mapping))
-    }
-    return Snapshot(**{one.name: getattr(snapshot, one.name) for one in fields_of(snapshot)} | kept)

@@ -64,7 +64,7 @@ def test_every_bit_is_kept(seeds: list[int]) -> None:
 
 def test_a_source_may_use_its_arrays_again() -> None:
     kept, shot = Flight(cpu_s=free), world(3)
-    wanted = frames.own(shot)
+    wanted = shot.copy()
     kept.add(shot)
     shot.sockets["bytes_acked"] = 7
     kept.add(world(4))
