@@ -19,7 +19,7 @@ from tcptop_ops import readers as read
 from tcptop_ops.errors import Usage
 from tcptop_ops.readers import Reader, Values
 from tcptop_ops.snapshot import UNKNOWN_U32, bound_to, gather
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.tracker import Flows, Rows, are_link_local, halves, is_link_local, is_mapped
 
 SHORT_STATES = {
     "ESTAB": "ESTAB",
@@ -147,8 +147,7 @@ def _show_address(packed: bytes) -> str:
     scope = int.from_bytes(packed[18:22], "big")
     device = text.printable(packed[22:37].rstrip(b"\0")) or str(scope)
     addr = packed[:16]
-    is_link_local = addr[0] == 0xFE and addr[1] & 0xC0 == 0x80
-    return text.address(addr, device if scope and is_link_local else "")
+    return text.address(addr, device if scope and is_link_local(addr) else "")
 
 
 def _show_endpoint(packed: bytes) -> str:
@@ -163,7 +162,7 @@ def _plain_address(packed: bytes) -> str | None:
     shown = _show_address(packed)
     if shown != "*":
         return shown
-    return "0.0.0.0" if packed[10:12] == b"\xff\xff" else "::"
+    return "0.0.0.0" if is_mapped(packed) else "::"
 
 
 def _plain_endpoint(packed: bytes) -> str | None:
@@ -260,9 +259,8 @@ def _same_address(side: str) -> Rule:
     def address_alone(rows: Rows, flows: Flows) -> Values:
         packed = whole(rows, flows)
         parts = packed.view("u1").reshape(len(packed), packed.dtype.itemsize)
-        is_link_local = (parts[:, 0] == 0xFE) & (parts[:, 1] & 0xC0 == 0x80)
         parts[:, 16:18] = 0
-        parts[~is_link_local, 18:-1] = 0
+        parts[~are_link_local(halves(parts[:, :16])[0]), 18:-1] = 0
         return packed
 
     return Rule("same", part=address_alone)

@@ -79,7 +79,7 @@ class Members:
 class Accepted:
     """What the kernel accepted when the program was really attached.
 
-    ``refused``: reasons, by iterator and by "adoption".
+    ``refused``: the reasons, by name of the iterator and "adoption".
     """
 
     features: frozenset[str]

@@ -10,7 +10,7 @@ import numpy as np
 from tcptop_ops import format as text
 from tcptop_ops.columns import find
 from tcptop_ops.snapshot import Records, State
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.tracker import Flows, Rows, is_link_local, is_unspecified
 
 IN_NAMESPACE = "nsenter --net=/proc/{pid}/ns/net "
 """A prefix that runs a command in the network namespace of a process (nsenter of util-linux).
@@ -99,7 +99,7 @@ def _packets(socket: Records) -> str:
     ends = [("laddr", "lport")] if socket["state"] == State.LISTEN else [("laddr", "lport"), ("raddr", "rport")]
     parts = ["tcp"]
     for address, port in ends:
-        host = [f"host {_address(socket[address])}"] if _is_specified(socket[address]) else []
+        host = [f"host {_address(socket[address])}"] if not is_unspecified(bytes(socket[address])) else []
         parts += [*host, f"port {int(socket[port])}"]
     return " and ".join(parts)
 
@@ -132,10 +132,4 @@ def _ends(socket: Records, scope: str = "") -> tuple[str, str]:
 
 def _address(packed: Records, scope: str = "") -> str:
     raw = bytes(packed)
-    is_link_local = raw[0] == 0xFE and raw[1] & 0xC0 == 0x80
-    return str(find("laddr").plain(raw)) + (scope if is_link_local else "")
-
-
-def _is_specified(packed: Records) -> bool:
-    raw = bytes(packed)
-    return any(raw[12:] if raw.startswith(b"\0" * 10 + b"\xff\xff") else raw)
+    return str(find("laddr").plain(raw)) + (scope if is_link_local(raw) else "")

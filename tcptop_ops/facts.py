@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tcptop_ops import endings, timeline
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES, HEALTHY, IDLE, UNKNOWN, waited_us
-from tcptop_ops.snapshot import UNKNOWN_U32, Direction, Origin, Records, RetransClass, State, bound_to
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.snapshot import UNKNOWN_U32, Direction, Origin, Records, RetransClass, SeenRow, State, bound_to
+from tcptop_ops.tracker import Flows, Rows, is_mapped
 
 TIMESTAMPS, SACK, WSCALE, ECN, ECN_SEEN, SYN_DATA = 1, 2, 4, 8, 16, 32
 """TCPI_OPT_* of include/uapi/linux/tcp.h."""
@@ -125,7 +125,7 @@ def _of_prefix(rows: Rows, flows: Flows) -> Kin | None:
     address = bytes(rows.sockets["raddr"][0])
     if not int(rows.sockets["rport"][0]):
         return None
-    mapped = address.startswith(b"\0" * 10 + b"\xff\xff")
+    mapped = is_mapped(address)
     kept = (96 + PREFIX_V4 if mapped else PREFIX_V6) // 8
     wanted = np.frombuffer(address[:kept], "u1")
     network = f"{text.address(address[:kept].ljust(16, bytes(1)))}/{PREFIX_V4 if mapped else PREFIX_V6}"
@@ -342,7 +342,7 @@ def _listeners(flows: Flows) -> list[str]:
 
 
 def _round_trips(flows: Flows) -> list[str]:
-    told = [("host", flows.snapshot.seen[0]), ("this connection", flows.snapshot.seen[1])]
+    told = [("host", flows.snapshot.seen[SeenRow.HOST]), ("this connection", flows.snapshot.seen[SeenRow.WATCHED])]
     return [f"{who}: {words}" for who, one in told if (words := spread(one["rtt"]))]
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tcptop_ops import diagnosis
 from tcptop_ops import format as text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, Origin, Records, State
-from tcptop_ops.tracker import Finding, Flows, Rows
+from tcptop_ops.snapshot import Direction, Origin, Records, State, find_sorted
+from tcptop_ops.tracker import Finding, Flows, Rows, are_mapped, halves
 
 BAD_FLOWS = 5
 """Fewest bad flows of a group that is reported."""
@@ -106,15 +106,15 @@ def _part(rows: Rows, before: int) -> tuple[NDArray[Any], ...]:
     bad = _bad(rows)
     moved = ((win["data_segs_out"] | win["data_segs_in"]) > 0) | bad
     which = np.flatnonzero(moved & (sockets["state"] != State.LISTEN) & (sockets["rport"] != 0))
-    raddr = np.ascontiguousarray(sockets["raddr"]).view(">u8")[which].astype("u8")
+    high, low = halves(sockets["raddr"][which])
     return (
         owners["pid"][which].astype("u8"),
         which + before,
         sockets["netns"][which].astype("u8"),
         sockets["lport"][which],
         rows.events["direction"][which] == Direction.IN,
-        raddr[:, 0],
-        raddr[:, 1],
+        high,
+        low,
         bad[which],
     )
 
@@ -169,8 +169,8 @@ def _count(found: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.in
         table = np.bincount(np.minimum(keys, np.uint64(MOST_NUMBERS)).astype(np.intp), minlength=MOST_NUMBERS)
         counts: NDArray[np.intp] = table[found.astype(np.intp)]
         return counts
-    at = np.minimum(np.searchsorted(found, keys), len(found) - 1)
-    return np.bincount(at[found[at] == keys], minlength=len(found))
+    at, is_one = find_sorted(found, keys)
+    return np.bincount(at[is_one], minlength=len(found))
 
 
 def _name_listener(flows: _Flows, row: int) -> tuple[str, str]:
@@ -185,7 +185,7 @@ def _name_namespace(flows: _Flows, row: int) -> tuple[str, str]:
 
 def _prefixes(flows: _Flows) -> Iterator[_Group]:
     """Yield the groups by remote prefix: from whole addresses on, each shorter prefix that has more bad flows."""
-    mapped = (flows.high == 0) & (flows.low >> np.uint64(32) == 0xFFFF)
+    mapped = are_mapped(flows.high, flows.low)
     for of_family, first, shortest in ((mapped, 96, SHORTEST_V4), (~mapped, 0, SHORTEST_V6)):
         if int((of_family & flows.bad).sum()) >= BAD_FLOWS:
             yield from _grown(flows, of_family, first, shortest)

@@ -173,6 +173,15 @@ SEEN: Fields = (
 ``calls`` counts for the watched connection only: those of the host are in COUNTERS.
 """
 
+CONTROL: Fields = (
+    ("watched", "u8"),  # cookie of the connection that is looked at: its flags do not retire; 0: none
+    ("pass", "u4"),  # IteratorPass
+    ("beside", "u4"),  # 1: another program has come, so that nothing is asked for that it would notice without need
+    ("born_before_ns", "u8"),  # IteratorPass.STRIP: only sockets that the other program can't have asked for
+    ("light", "u4"),  # 1: so many connections come that new ones are asked for events alone
+)
+"""What the monitor tells the BPF programs: the only value of the BPF map ``control``."""
+
 COUNTERS: Fields = (
     ("calls", "u8", (OPERATORS,)),
     ("requests", "u8", (OPERATORS,)),  # of the calls, those for request sockets

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.filter_values import MAPPED
+from tcptop_ops.tracker import are_mapped, are_unspecified, halves
 
 Mask = NDArray[np.bool_]
 """One bool per row."""
@@ -42,8 +42,7 @@ class Ends:
         """Take endpoints as ``readers.endpoint`` packs them: 16 bytes of address, 2 of port, 4 of scope, device."""
         self.packed = packed
         self._bytes = packed.view("u1").reshape(len(packed), packed.dtype.itemsize)
-        halves = np.ascontiguousarray(self._bytes[:, :16]).view(">u8").astype("u8")
-        self.high, self.low = halves[:, 0], halves[:, 1]
+        self.high, self.low = halves(self._bytes[:, :16])
 
     def within(self, bits: int, mask: int) -> Mask:
         """Return whether each address equals ``bits`` in the bits of ``mask`` (both 128-bit numbers)."""
@@ -56,13 +55,11 @@ class Ends:
 
     def mapped(self) -> Mask:
         """Return whether each address is IPv4-mapped (``::ffff:0:0/96``)."""
-        found: Mask = (self.high == 0) & (self.low >> np.uint64(32) == np.uint64(0xFFFF))
-        return found
+        return are_mapped(self.high, self.low)
 
     def unspecified(self) -> Mask:
         """Return whether each address is ``::`` or ``0.0.0.0``."""
-        found: Mask = (self.high == 0) & ((self.low == 0) | (self.low == np.uint64(MAPPED)))
-        return found
+        return are_unspecified(self.high, self.low)
 
     def number(self, start: int, stop: int) -> NDArray[np.uint64]:
         """Return the bytes ``start`` to ``stop`` of each endpoint (at most 8) as a big-endian number."""

@@ -139,12 +139,11 @@ def storable(text: str) -> str:
 
 def address(packed: bytes, scope: str = "") -> str:
     """Format a 16-byte address: IPv4-mapped as IPv4, the unspecified address as ``*``, an IPv6 scope behind ``%``."""
-    packed = packed.ljust(16, b"\0")
-    if packed.startswith(b"\0" * 10 + b"\xff\xff"):
-        return "*" if packed.endswith(b"\0\0\0\0") else str(ipaddress.IPv4Address(packed[12:]))
-    if not any(packed):
+    whole = ipaddress.IPv6Address(packed.ljust(16, b"\0"))
+    shown = whole.ipv4_mapped or whole
+    if shown.is_unspecified:
         return "*"
-    return str(ipaddress.IPv6Address(packed)) + (f"%{scope}" if scope else "")
+    return f"{shown}%{scope}" if scope and shown is whole else str(shown)
 
 
 def endpoint(addr: str, port: int | str) -> str:

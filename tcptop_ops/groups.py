@@ -24,8 +24,8 @@ from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.readers import Reader, Values, cgroup_ids
 from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys, distinct
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys, distinct, find_sorted
+from tcptop_ops.tracker import Flows, Rows, are_link_local, are_mapped, halves, is_link_local, is_mapped
 
 Words = NDArray[np.uint64]
 """The keys of rows: uint64, shape (rows, words per key)."""
@@ -79,25 +79,19 @@ def _quoted(name: str) -> str:
 # By remote address; a link-local one is unique only within a device and namespace. Listeners are a group of their own
 
 
-def _halves(sockets: Records) -> Words:
-    halves: Words = np.ascontiguousarray(sockets["raddr"]).view(">u8").astype("u8")
-    return halves
-
-
 def _remote_words(rows: Rows, _: Flows) -> Words:
     sockets = rows.sockets
-    halves = _halves(sockets)
-    scope = np.where(halves[:, 0] >> np.uint64(54) == 0xFE80 >> 6, device_keys(sockets), np.uint64(0))
-    words = np.column_stack([np.ones(len(rows), "u8"), halves, scope])
-    words[_without_remote(sockets) | ~halves.any(axis=1)] = 0
+    high, low = halves(sockets["raddr"])
+    scope = np.where(are_link_local(high), device_keys(sockets), np.uint64(0))
+    words = np.column_stack([np.ones(len(rows), "u8"), high, low, scope])
+    words[_without_remote(sockets) | (high | low == 0)] = 0
     return words
 
 
 def _net_words(rows: Rows, flows: Flows) -> Words:
     words = _remote_words(rows, flows)
     high, low = words[:, 1], words[:, 2]
-    mapped = (high == 0) & (low >> np.uint64(32) == 0xFFFF)
-    words[:, 2] = np.where(mapped, low & ~np.uint64(0xFF), np.uint64(0))
+    words[:, 2] = np.where(are_mapped(high, low), low & ~np.uint64(0xFF), np.uint64(0))
     return words
 
 
@@ -123,7 +117,7 @@ def _net_title(rows: Rows, flows: Flows) -> str:
 def _net(rows: Rows, scope: str) -> str:
     """Return the /24 or the /64 of the remote address. ``scope``: "%" and the interface, or ""."""
     packed = rows.sockets["raddr"][0].tobytes()
-    if packed.startswith(b"\0" * 10 + b"\xff\xff"):
+    if is_mapped(packed):
         return f"{ipaddress.IPv4Address(packed[12:15] + bytes(1))}/24"
     return f"{ipaddress.IPv6Address(packed[:8] + bytes(8))}{scope}/64"
 
@@ -132,7 +126,7 @@ def _remote_condition(rows: Rows, flows: Flows) -> str:
     if not _remote_words(rows, flows).any():
         return ""
     packed = rows.sockets["raddr"][0].tobytes()
-    if packed.startswith(b"\0" * 10 + b"\xff\xff"):
+    if is_mapped(packed):
         return f"raddr = {ipaddress.IPv4Address(packed[12:])}"
     return f"raddr = {ipaddress.IPv6Address(packed)}{_scope(packed, rows.sockets)}"
 
@@ -144,8 +138,7 @@ def _net_condition(rows: Rows, flows: Flows) -> str:
 
 
 def _scope(packed: bytes, sockets: Records) -> str:
-    is_link_local = packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
-    return f"%{sockets['ifindex'][0]}" if is_link_local and sockets["ifindex"][0] else ""
+    return f"%{sockets['ifindex'][0]}" if is_link_local(packed) and sockets["ifindex"][0] else ""
 
 
 # By the port of the service: the local port of incoming connections, the remote port of outgoing ones
@@ -161,12 +154,7 @@ def _goes_out(rows: Rows, flows: Flows) -> NDArray[np.bool_]:
     doors = np.unique(bound_to(live[live["state"] == State.LISTEN]))
     found: NDArray[np.bool_] = direction == Direction.OUT
     unsure = np.flatnonzero((direction == Direction.UNKNOWN) & ~_without_remote(sockets))
-    wanted = bound_to(sockets)[unsure]
-    if len(doors):
-        at = np.minimum(np.searchsorted(doors, wanted), len(doors) - 1)
-        found[unsure] = doors[at] != wanted
-    else:
-        found[unsure] = True
+    found[unsure] = ~find_sorted(doors, bound_to(sockets)[unsure])[1]
     return found & ~_without_remote(sockets)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import Records
+from tcptop_ops.snapshot import Records, find_sorted
 from tcptop_ops.tracker import Flows, Rows
 
 SAMPLE = np.dtype([("cookie", "u8"), ("srtt_us", "u4"), ("cwnd", "u4"), ("tx", "f4"), ("rx", "f4"), ("retrans", "f4")])
@@ -87,10 +87,11 @@ class History:
         """
         ticks = [tick for tick in self._ticks[-MOST_TICKS:] if tick.at_s <= until_s][-last:]
         found = np.full((5, len(ticks)), np.nan)
+        wanted = np.array([cookie], "u8")
         for at, tick in enumerate(ticks):
-            place = int(np.searchsorted(tick.samples["cookie"], np.uint64(cookie)))
-            if place < len(tick.samples) and tick.samples["cookie"][place] == cookie:
-                found[:, at] = tick.samples[place].item()[1:]
+            places, is_there = find_sorted(tick.samples["cookie"], wanted)
+            if is_there[0]:
+                found[:, at] = tick.samples[places[0]].item()[1:]
         known = np.flatnonzero(~np.isnan(found[0]))
         if len(known):
             quiet = found[2:, known[0] : known[-1]]

@@ -68,10 +68,11 @@ INFO = np.dtype(
         for name in names.split()
     ]
 )
-"""The first 248 bytes of struct tcp_info, by the names of SOCKET where the value is the same. Rates in bytes a second.
+"""The first 248 bytes of struct tcp_info, all that Linux 6.7 has, with the names of SOCKET where the value is the same.
 
-It has 280 on 6.18 and on 7.2, which packs the last four in another way (``ecn_mode:2, accecn_opt_seen:2,
-accecn_fail_mode:4`` in place of two u16): they tell about accurate ECN, and nothing here reads them.
+Rates are bytes a second. What later kernels append is not read: it has 280 bytes on 6.18 and on 7.2, which packs the
+last four in another way (``ecn_mode:2, accecn_opt_seen:2, accecn_fail_mode:4`` in place of two u16) and tells about
+accurate ECN.
 """
 
 SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])

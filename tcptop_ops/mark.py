@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import Origin, Records, State
+from tcptop_ops.snapshot import Origin, Records, State, find_sorted
 from tcptop_ops.tracker import Flows, Rows, rto_events
 
 COUNTERS = ("retrans_segs", "rto_events", "bytes_acked", "bytes_received")
@@ -61,11 +61,11 @@ def since(mark: Mark | None, rows: Rows, name: str) -> NDArray[np.float64]:
 
 
 def _before(mark: Mark, cookies: NDArray[np.uint64], name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    if not len(mark.cookies):
-        return np.zeros(len(cookies)), np.zeros(len(cookies), np.bool_)
-    at = np.searchsorted(mark.cookies, cookies)
-    at[at == len(mark.cookies)] = 0
-    return mark.values[name][at], mark.cookies[at] == cookies
+    """Return the values at the mark, zero where a cookie is not in it, and which cookies are."""
+    at, known = find_sorted(mark.cookies, cookies)
+    before = np.zeros(len(cookies))
+    before[known] = mark.values[name][at[known]]
+    return before, known
 
 
 def born_since(mark: Mark, rows: Rows) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tcptop_ops import format as text
 from tcptop_ops.columns import Column, find
+from tcptop_ops.tracker import is_link_local, is_unspecified
 
 Key = bytes | int
 """What a name belongs to: the 16 bytes of an address (IPv4-mapped), or a TCP port."""
@@ -60,13 +61,7 @@ def keys(column: Column, value: Any) -> list[Key]:
 def _host(packed: bytes) -> list[Key]:
     """Return the key of an address; an empty list for the unspecified and for link-local ones, which are not unique."""
     address = packed[:16]
-    if not any(address[12:] if _is_mapped(address) else address):
-        return []
-    return [] if address[0] == 0xFE and address[1] & 0xC0 == 0x80 else [address]
-
-
-def _is_mapped(address: bytes) -> bool:
-    return address.startswith(b"\0" * 10 + b"\xff\xff")
+    return [] if is_unspecified(address) or is_link_local(address) else [address]
 
 
 def _port(packed: bytes) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, bound_to, gather
+from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, bound_to, find_sorted, gather
 
 COMM_LENGTH = 15
 """Longest name that the kernel keeps of a task: TASK_COMM_LEN, less the zero byte."""
@@ -49,14 +49,12 @@ class Held:
 
     def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of these keys have an owner."""
-        if not len(self.keys):
-            return np.zeros(len(keys), np.bool_)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.equal(self.keys[at], keys)
+        return find_sorted(self.keys, keys)[1]
 
-    def of(self, keys: NDArray[np.uint64]) -> Records:
-        """Return the OWNED rows of these keys, all of which must be known (``knows``)."""
-        return gather(self.owned, np.searchsorted(self.keys, keys))
+    def of(self, keys: NDArray[np.uint64]) -> tuple[Records, NDArray[np.bool_]]:
+        """Return the OWNED rows of those keys that have an owner, and which these are (as ``knows``)."""
+        at, known = find_sorted(self.keys, keys)
+        return gather(self.owned, at[known]), known
 
 
 class Owners:
@@ -148,11 +146,11 @@ class Owners:
     def _assign(self, sockets: Records, events: Records) -> Records:
         cookies, inodes = sockets["cookie"], sockets["inode"]
         owned = np.zeros(len(cookies), OWNED)
-        held = self._by_cookie.knows(cookies)
-        owned[held] = self._by_cookie.of(cookies[held])
+        owners, held = self._by_cookie.of(cookies)
+        owned[held] = owners
         by_inode = ~held & (inodes != 0)
-        by_inode[by_inode] = self._by_inode.knows(inodes[by_inode])
-        owned[by_inode] = self._by_inode.of(inodes[by_inode])
+        owners, by_inode[by_inode] = self._by_inode.of(inodes[by_inode])
+        owned[by_inode] = owners
         called = (owned["pid"] == 0) & (events["pid"] != 0)
         called[called] &= ~self._are_kernel_threads(events["pid"][called], events["comm"][called])
         for target, source in (("pid", "pid"), ("name", "comm"), ("how", "owner")):
@@ -164,9 +162,7 @@ class Owners:
         waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (sockets["state"] != State.SYN_SENT)
         if not len(keys) or not waiting.any():
             return
-        wanted = bound_to(sockets)[waiting]
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        found = keys[at] == wanted
+        at, found = find_sorted(keys, bound_to(sockets)[waiting])
         rows = np.flatnonzero(waiting)[found]
         owned[rows] = listeners[at[found]]
         owned["how"][rows] = OwnerKind.LISTENER

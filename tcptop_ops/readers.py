@@ -25,8 +25,9 @@ from tcptop_ops.snapshot import (
     Timer,
     bound_to,
     device_keys,
+    find_sorted,
 )
-from tcptop_ops.tracker import Flows, Rows, rto_events
+from tcptop_ops.tracker import Flows, Rows, are_mapped, halves, rto_events
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
@@ -96,12 +97,10 @@ def syn_recv(rows: Rows, flows: Flows) -> Values:
     listens = rows.sockets["state"] == State.LISTEN
     values = np.full(len(rows), np.nan)
     ports, counts = np.unique(bound_to(flows.snapshot.half_open), return_counts=True)
-    wanted = bound_to(rows.sockets)[listens]
-    found = np.zeros(len(wanted))
-    if len(ports):
-        at = np.minimum(np.searchsorted(ports, wanted), len(ports) - 1)
-        found = np.where(ports[at] == wanted, counts[at], 0.0)
-    values[listens] = found
+    at, found = find_sorted(ports, bound_to(rows.sockets)[listens])
+    waiting = np.zeros(len(at))
+    waiting[found] = counts[at[found]]
+    values[listens] = waiting
     return values
 
 
@@ -208,10 +207,11 @@ def connect_ms(rows: Rows, _: Flows) -> Values:
 def last_rtt(rows: Rows, _: Flows) -> Values:
     """Return the newest RTT sample in microseconds; NaN before the first.
 
-    It is that of the RACK state (tcp_rack_advance()); before the first one, that of RTT_CB.
+    It is that of the RACK state (tcp_rack_advance()); before the first one, and where sock_diag listed the socket, that
+    of RTT_CB.
     """
     rack = rows.sockets["last_rtt_us"]
-    return unless(np.where(rack == 0, rows.events["last_rtt_us"], rack), 0)
+    return unless(np.where((rack == 0) | (rack == UNKNOWN_U32), rows.events["last_rtt_us"], rack), 0)
 
 
 def ssthresh(rows: Rows, flows: Flows) -> Values:
@@ -261,10 +261,8 @@ def peer(rows: Rows, flows: Flows) -> Values:
 
 def family(rows: Rows, _: Flows) -> Values:
     """Return the IP version of the packets, 4.0 or 6.0; an IPv4-mapped address counts as 4."""
-    raddr, laddr = rows.sockets["raddr"], rows.sockets["laddr"]
-    mapped = ((raddr[:, 10] == 0xFF) & (raddr[:, 11] == 0xFF)) | ((laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF))
-    high = raddr[:, :10].any(axis=1) | laddr[:, :10].any(axis=1)
-    return np.where(mapped & ~high, 4.0, 6.0)
+    here, there = (halves(rows.sockets[side]) for side in ("laddr", "raddr"))
+    return np.where(are_mapped(*here) | are_mapped(*there), 4.0, 6.0)
 
 
 def _labels(names: dict[int, str], size: int) -> NDArray[np.bytes_]:

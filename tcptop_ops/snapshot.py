@@ -7,7 +7,8 @@ BPF programs write (``bpf/records.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from enum import IntEnum
 from typing import Any
 
@@ -49,6 +50,7 @@ Both are 0 where the owner is not known from a descriptor.
 
 
 COUNTERS = _dtype(fields.COUNTERS)
+CONTROL = _dtype(fields.CONTROL)
 HAPPENING = _dtype(fields.HAPPENING)
 STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (fields.HAPPENINGS,))], align=True)
 """``fields.STORY`` with the dtype of a happening in place of its name."""
@@ -104,7 +106,7 @@ class Timer(IntEnum):
     PERSIST = 4  # zero window probes
     LOSS_PROBE = 5  # tail loss probe
     REORDER = 6  # RACK waits for segments that may only be reordered
-    DELACK = 7
+    DELACK = 7  # delayed ACK
 
 
 class Direction(IntEnum):
@@ -157,12 +159,43 @@ class Happening(IntEnum):
     ADOPTED = 9  # it was open when the program started; a: bit mask (1 << State) of the states it has been in since
 
 
+class IteratorPass(IntEnum):
+    """What a pass of the TCP iterator does to the callback flags of the sockets that it lists."""
+
+    READ = 0  # nothing
+    ADOPT = 1  # sets those that a socket lacks, and begins a row of events for it
+    CLEAR = 2  # takes off those that this program set
+    SURVEY = 3  # ADOPT, and also sockets that have all flags but no row: another program's, or an earlier monitor's
+    STRIP = 4  # takes off the per-packet ones, of sockets born before another program came
+
+
+class WritingOperator(IntEnum):
+    """The sock_ops operators (enum in include/uapi/linux/bpf.h) at which the program writes a row of EVENTS."""
+
+    TCP_CONNECT_CB = 3
+    ACTIVE_ESTABLISHED_CB = 4
+    PASSIVE_ESTABLISHED_CB = 5
+    RTO_CB = 8
+    RETRANS_CB = 9
+    STATE_CB = 10
+    TCP_LISTEN_CB = 11
+    RTT_CB = 12
+
+
+class SeenRow(IntEnum):
+    """The rows of ``Snapshot.seen``."""
+
+    HOST = 0  # the whole host
+    WATCHED = 1  # the connection whose details are shown
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """All TCP sockets at one instant. The Source owns the arrays and writes them again at its second next poll.
+    """All TCP sockets at one instant. The Source owns the arrays and may write them again at its second next poll.
 
-    ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where ``first_ns`` of events, or ``pid`` of owners, is 0
-    nothing is known. ``closed``: the connections that ended since the last snapshot.
+    What is to be kept for longer is a ``copy``. ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where
+    ``first_ns`` of events, or ``pid`` of owners, is 0 nothing is known. ``closed``: the connections that ended since
+    the last snapshot.
     """
 
     time: float  # CLOCK_REALTIME, seconds
@@ -186,11 +219,31 @@ class Snapshot:
     cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
     watched: int = 0  # cookie of the connection whose details are shown; 0: none
-    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of the watched connection, oldest first
-    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # row 0: the whole host; 1: the watched connection
+    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of ``watched``, oldest first: a new array
+    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # by SeenRow
     poll_s: float = 0.0  # how long the poll took, seconds
     program_ns: int = 0  # run time of the sock_ops program so far; counts only while it is measured: Source.measure
     program_calls: int = 0  # its calls so far, counted alike
+
+    def copy(self) -> Snapshot:
+        """Return the same in arrays and mappings of its own.
+
+        Whoever keeps a snapshot needs one: a Source lists 100,000 sockets into one of two arrays in turn, so that at
+        its second next poll those of this snapshot are overwritten; names are added to its mappings.
+        """
+        kept: dict[str, Any] = {
+            one.name: copied(np.asarray(value)) if isinstance(value, (np.ndarray, np.void)) else dict(value)
+            for one in dataclass_fields(self)
+            if isinstance(value := getattr(self, one.name), (np.ndarray, np.void, Mapping))
+        }
+        return replace(self, **kept)
+
+
+def copied(records: Records) -> Records:
+    """Return a copy of records of any shape, rows as opaque bytes as in ``gather``."""
+    flat = np.ascontiguousarray(records).reshape(-1)
+    whole: Records = flat.view(f"V{flat.itemsize}").copy().view(flat.dtype).reshape(np.shape(records))
+    return whole
 
 
 def gather(records: Records, which: NDArray[Any]) -> Records:
@@ -223,6 +276,20 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
         found.append(rest[0])
         rest = rest[rest != rest[0]]
     return np.unique(np.concatenate([np.array(found, values.dtype), rest]))
+
+
+def find_sorted(sorted_values: NDArray[Any], wanted: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return where each wanted value is among the sorted ones, and whether it is there.
+
+    Of equal sorted values the first is meant. Positions are meaningful only where the second array is True: elsewhere
+    they are any index of ``sorted_values``, or 0 if it is empty, so index with ``positions[found]`` then.
+    """
+    if not len(sorted_values):
+        return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+    positions = np.searchsorted(sorted_values, wanted)
+    np.minimum(positions, len(sorted_values) - 1, out=positions)
+    found: NDArray[np.bool_] = sorted_values[positions] == wanted
+    return positions, found
 
 
 def bound_to(sockets: Records) -> NDArray[np.uint64]:

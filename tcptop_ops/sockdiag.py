@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +26,19 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
 from tcptop_ops.processes import Users
 from tcptop_ops.reach import Helped, Reach
-from tcptop_ops.snapshot import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records, Snapshot, State, distinct
+from tcptop_ops.snapshot import (
+    COUNTERS,
+    EVENTS,
+    FINAL,
+    OWNED,
+    SOCKET,
+    UNKNOWN_U32,
+    Records,
+    Snapshot,
+    State,
+    distinct,
+    find_sorted,
+)
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # also the type of the answers
@@ -153,6 +165,10 @@ class SockDiag:
         waiting["netns"] = self._netns
         return waiting
 
+    def devices(self, _sockets: Records) -> dict[int, str]:
+        """Return no names: a netlink socket of sock_diag tells none, and may belong to another namespace."""
+        return {}
+
     def _parts(self, asked: bytes, found: Dump) -> Iterator[netlink.Messages]:
         """Send a request and yield the answer in parts, whose bytes are overwritten when the next one is asked for.
 
@@ -257,6 +273,10 @@ class Dumps(Protocol):
         """Return the request sockets as SOCKET rows, addresses and ports only."""
         ...
 
+    def devices(self, sockets: Records) -> Mapping[int, str]:
+        """Return the names of the devices that these sockets are bound to, by ``device_keys``, as far as known."""
+        ...
+
     def close(self) -> None:
         """Close the netlink sockets."""
         ...
@@ -327,6 +347,7 @@ class SockDiagSource:
             notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
             users=self._users.learn(found.sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
+            devices=self._diag.devices(found.sockets),
             poll_s=time.perf_counter() - start,
         )
 
@@ -373,10 +394,9 @@ def _cgroup_paths() -> cgroup.Paths | None:
 
 def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
     """Return the indices of the last poll's rows whose sockets are no longer there, ascending."""
-    if before is None or not len(now.sockets):
-        return np.arange(len(before.sockets) if before else 0)
-    old, new = before.cookies, now.cookies
-    there = new[np.minimum(np.searchsorted(new, old), len(new) - 1)] == old
+    if before is None:
+        return np.zeros(0, np.intp)
+    _, there = find_sorted(now.cookies, before.cookies)
     return np.sort(before.order[~there])
 
 

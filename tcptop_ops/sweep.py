@@ -46,16 +46,20 @@ class Sweep:
     def devices(self, sockets: Records) -> dict[int, str]:
         """Return the names of the devices that these sockets are bound to, by ``device_keys``; "" where unknown.
 
-        Each is looked up once, so the result may have further ones.
+        Each is looked up once, so the result may have further ones. A dict that was returned is not changed later, as
+        the snapshot that has it may be read by another thread.
         """
         bound = sockets["ifindex"] != 0
         if not bound.any():
             return self._devices
         keys = np.unique(device_keys(sockets)[bound]).tolist()
+        if all(key in self._devices for key in keys):
+            return self._devices
+        found: dict[int, str] = {}
         for inode in {key >> 32 for key in keys if key not in self._devices} & self.found:
             with suppress(OSError, Unsupported):
-                self._devices |= {inode << 32 | index: name for index, name in self.reach.devices(inode).items()}
-        self._devices |= {key: "" for key in keys if key not in self._devices}
+                found |= {inode << 32 | index: name for index, name in self.reach.devices(inode).items()}
+        self._devices = dict.fromkeys(keys, "") | self._devices | found
         return self._devices
 
 

@@ -27,6 +27,7 @@ from tcptop_ops.snapshot import (
     Records,
     Snapshot,
     State,
+    find_sorted,
     gather,
     scatter,
 )
@@ -130,6 +131,12 @@ class Flows:
         live = read(self.live, self)
         return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
 
+    def copy(self) -> Flows:
+        """Return the same with a copy of the snapshot, whose arrays the live rows share: see ``Snapshot.copy``."""
+        snapshot = self.snapshot.copy()
+        live = replace(self.live, sockets=snapshot.sockets, events=snapshot.events, owners=snapshot.owners)
+        return replace(self, snapshot=snapshot, live=live)
+
     def __len__(self) -> int:
         """Return the number of rows, live and closed."""
         return len(self.live) + len(self.closed)
@@ -166,26 +173,65 @@ def owners_from_events(events: Records) -> Records:
     return owners
 
 
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+def is_mapped(address: bytes) -> bool:
+    """Return whether a 16-byte address is an IPv4 one, which is kept as IPv4-mapped IPv6: ``::ffff:0:0/96``."""
+    return address.startswith(_MAPPED)
+
+
+def is_link_local(address: bytes) -> bool:
+    """Return whether a 16-byte address is an IPv6 link-local one (``fe80::/10``), unique only on its device's link."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def is_unspecified(address: bytes) -> bool:
+    """Return whether a 16-byte address is ``::`` or ``0.0.0.0``."""
+    return not any(address[12:] if is_mapped(address) else address)
+
+
+def halves(addresses: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the upper and the lower 64 bits of addresses (shape (n, 16)) as numbers, which ``are_*`` take."""
+    words = np.ascontiguousarray(addresses).view(">u8").astype("u8")
+    return words[:, 0], words[:, 1]
+
+
+def are_mapped(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return ``is_mapped`` of each address, given its halves."""
+    found: NDArray[np.bool_] = (high == 0) & (low >> np.uint64(32) == np.uint64(0xFFFF))
+    return found
+
+
+def are_link_local(high: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return ``is_link_local`` of each address, given its upper half."""
+    found: NDArray[np.bool_] = high >> np.uint64(54) == np.uint64(0xFE80 >> 6)
+    return found
+
+
+def are_unspecified(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return ``is_unspecified`` of each address, given its halves."""
+    found: NDArray[np.bool_] = (high == 0) & ((low == 0) | (low == np.uint64(0xFFFF << 32)))
+    return found
+
+
 def is_loopback(sockets: Records) -> NDArray[np.bool_]:
     """Return which connections have both ends on this host: equal addresses, or both in 127.0.0.0/8.
 
     NDArray[np.bool_]; False for listeners.
     """
     laddr, raddr = sockets["laddr"], sockets["raddr"]
-    connected = sockets["rport"] != 0
-    mapped = (laddr[:, 10] == 0xFF) & (laddr[:, 11] == 0xFF) & ~laddr[:, :10].any(axis=1)
-    in_127 = mapped & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
+    in_127 = are_mapped(*halves(laddr)) & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
     both = np.ascontiguousarray(laddr).view("V16") == np.ascontiguousarray(raddr).view("V16")
-    found: NDArray[np.bool_] = connected & (in_127 | both[:, 0])
+    found: NDArray[np.bool_] = (sockets["rport"] != 0) & (in_127 | both[:, 0])
     return found
 
 
 def stays_here(sockets: Records) -> NDArray[np.bool_]:
     """Return which rows are loopback connections, or listeners on a loopback address."""
-    laddr = sockets["laddr"]
-    words = np.ascontiguousarray(laddr).view(">u4")
-    six = (words[:, :3] == 0).all(axis=1) & (words[:, 3] == 1)
-    four = (words[:, :2] == 0).all(axis=1) & (words[:, 2] == 0xFFFF) & (laddr[:, 12] == 127)
+    high, low = halves(sockets["laddr"])
+    six = (high == 0) & (low == 1)
+    four = are_mapped(high, low) & (sockets["laddr"][:, 12] == 127)
     found: NDArray[np.bool_] = is_loopback(sockets) | ((sockets["rport"] == 0) & (six | four))
     return found
 
@@ -228,11 +274,8 @@ class Slots:
 
     def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """Return the slot of each cookie, and whether it has one; where it has none the slot is meaningless."""
-        if not len(self.cookies):
-            return np.zeros(len(cookies), np.intp), np.zeros(len(cookies), np.bool_)
-        at = np.searchsorted(self.cookies, cookies)
-        at[at == len(self.cookies)] = 0
-        return self.slots[at], self.cookies[at] == cookies
+        at, known = find_sorted(self.cookies, cookies)
+        return self.slots[at] if len(self.slots) else at, known
 
     def assign(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
         """Give a slot to exactly these cookies; the slots of all others become free.

@@ -22,7 +22,6 @@ from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.host_description import HostDescription
 from tcptop_ops.polling import schedule
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.snapshot import Records, Snapshot
@@ -265,7 +264,7 @@ def make(path: Path) -> None:
             with contextlib.closing(Writer(str(fresh), HOST)) as writer:
                 ticks = schedule.ticks(disguised, tracker, 1.0, threading.Event(), TICKS)
                 for number, flows in enumerate(ticks, 1):
-                    writer.write(copy_flows(flows))
+                    writer.write(flows.copy())
                     day.reach(number)
     _shut(fresh)
     fresh.replace(path)

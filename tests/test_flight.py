@@ -20,7 +20,6 @@ from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, Usage
 from tcptop_ops.filters import compile as compiled
-from tcptop_ops.polling.observers import copy_snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording import codec, flight_recorder
@@ -67,7 +66,7 @@ def test_every_bit_is_kept(seeds: list[int]) -> None:
 
 def test_a_source_may_use_its_arrays_again() -> None:
     kept, shot = FrameRing(cpu_s=free), world(3)
-    wanted = copy_snapshot(shot)
+    wanted = shot.copy()
     kept.add(shot)
     shot.sockets["bytes_acked"] = 7
     kept.add(world(4))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import DRAIN_S, Clock, Wake, next_due, ticks
 from tcptop_ops.snapshot import Snapshot
@@ -267,7 +266,7 @@ def test_what_cannot_be_opened_is_told() -> None:
 
 def test_kept_flows_do_not_change_with_the_source() -> None:
     shot = snapshot(0, [flow(1, name=b"before")])
-    kept = copy_flows(Tracker().update(shot))
+    kept = Tracker().update(shot).copy()
     shot.sockets["cookie"] = 9
     shot.owners["name"] = b"after"
     assert kept.live.sockets["cookie"].tolist() == [1]

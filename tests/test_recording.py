@@ -99,12 +99,11 @@ def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from tests.support.recordings import HOST, world
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):
-    writer.write(copy_flows(tracker.update(world(second))))
+    writer.write(tracker.update(world(second)).copy())
     print(second, flush=True)
 """
 

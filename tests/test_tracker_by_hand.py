@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from ipaddress import IPv6Address
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops import tracker as module
-from tcptop_ops.snapshot import OWNED, SOCKET, Origin, State, distinct, gather
+from tcptop_ops.snapshot import HAPPENING, OWNED, SOCKET, Origin, Snapshot, State, distinct, find_sorted, gather
 from tcptop_ops.tracker import Flows, Slots, Tracker, by_state, counts_once, is_loopback
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
@@ -284,3 +286,57 @@ def test_a_socket_that_one_snapshot_missed_tells_nothing_twice() -> None:
 @given(st.lists(st.integers(0, 3)))
 def test_distinct(values: list[int]) -> None:
     assert distinct(np.array(values, "u4")).tolist() == sorted(set(values))
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_finding_among_sorted_values(values: list[int], wanted: list[int]) -> None:
+    """A value that is there is found at its first place; a position is never beyond the end."""
+    values.sort()
+    positions, found = find_sorted(np.array(values, "u8"), np.array(wanted, "u8"))
+    assert found.tolist() == [value in values for value in wanted]
+    assert positions[found].tolist() == [values.index(value) for value in wanted if value in values]
+    assert all(0 <= place < max(1, len(values)) for place in positions.tolist())
+
+
+@pytest.mark.parametrize(
+    ("address", "mapped", "link_local", "unspecified"),
+    [
+        ("::", False, False, True),
+        ("::ffff:0.0.0.0", True, False, True),
+        ("::ffff:10.0.0.1", True, False, False),
+        ("::fffe:10.0.0.1", False, False, False),
+        ("1::ffff:10.0.0.1", False, False, False),
+        ("fe80::1", False, True, False),
+        ("febf::1", False, True, False),
+        ("fec0::1", False, False, False),
+        ("ff80::1", False, False, False),
+        ("fe7f::1", False, False, False),
+        ("::1", False, False, False),
+    ],
+)
+def test_kinds_of_addresses(address: str, mapped: bool, link_local: bool, unspecified: bool) -> None:
+    """One address and a whole array of them are judged alike."""
+    packed = IPv6Address(address).packed
+    wanted = (mapped, link_local, unspecified)
+    assert (module.is_mapped(packed), module.is_link_local(packed), module.is_unspecified(packed)) == wanted
+    high, low = module.halves(np.frombuffer(packed * 2, "u1").reshape(2, 16))
+    assert module.are_mapped(high, low).tolist() == [mapped] * 2
+    assert module.are_link_local(high).tolist() == [link_local] * 2
+    assert module.are_unspecified(high, low).tolist() == [unspecified] * 2
+
+
+def test_a_copy_shares_nothing() -> None:
+    shot = snapshot(0, [flow(1), flow(2)], story=np.ones(3, HAPPENING), users={0: "root"})
+    flows = Tracker().update(shot)
+    kept = flows.copy()
+    for one in fields(Snapshot):
+        old, new = getattr(shot, one.name), getattr(kept.snapshot, one.name)
+        if isinstance(old, np.ndarray):
+            assert (new.dtype, new.shape, new.tobytes()) == (old.dtype, old.shape, old.tobytes()), one.name
+            assert not np.shares_memory(old, new)
+        else:
+            assert old == new
+            assert old is not new or not isinstance(old, dict)
+    assert kept.live.sockets is kept.snapshot.sockets
+    assert np.array_equal(kept.live.rates, flows.live.rates)
+    assert kept.snapshot.closed_owners is None

@@ -24,7 +24,6 @@ from tcptop_ops.app.selection import Narrowing, to_process, to_remote
 from tcptop_ops.app.sizes import LEAST_HEIGHT, LEAST_WIDTH, open_over
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.columns import DEFAULT, Column, find
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.view import View
 from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
 from tcptop_ops.widgets.filter_bar import FilterBar, joined
@@ -157,7 +156,7 @@ class MainScreen(Screen[None]):
         """Stop the picture, not the world; again: catch up."""
         state = self.state
         if state.shown is not None and state.newest is not None:
-            self.state = state.resumed() if state.is_paused else state.paused(copy_flows(state.shown.flows))
+            self.state = state.resumed() if state.is_paused else state.paused(state.shown.flows.copy())
             self.draw()
 
     def action_mark(self) -> None:

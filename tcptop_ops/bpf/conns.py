@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.snapshot import EVENTS, Records
-
-WRITING = (3, 4, 5, 8, 9, 10, 11, 12)
-"""The operators at which the program writes a row: connect, established, RTO, retransmit, state, listen, RTT."""
+from tcptop_ops.snapshot import EVENTS, Records, WritingOperator
 
 
 class Conns:
@@ -27,7 +24,7 @@ class Conns:
 
     def read(self, counters: Records) -> tuple[NDArray[np.uint64], Records]:
         """Keys and values, which hold until the next read. ``counters``: read before. Raises OSError."""
-        written = counters["calls"][list(WRITING)].tobytes() + counters["adopted"].tobytes()
+        written = counters["calls"][list(WritingOperator)].tobytes() + counters["adopted"].tobytes()
         if self._written != [written, written]:
             self._count = self._read()
             self._written = [*self._written[-1:], written]

@@ -39,7 +39,11 @@ SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "p
 MAX_PROGRAMS = 64
 
 PASS_CLEAR, PASS_STRIP = 2, 4
-CONTROL = struct.Struct("=QIIQ")
+"""Of ``snapshot.IteratorPass``."""
+
+CONTROL = struct.Struct("=QIIQI4x")
+"""As ``fields.CONTROL``."""
+
 DETACHED_WITHIN_S = 2.0
 
 CLONE_NEWNET = 0x40000000
@@ -296,7 +300,7 @@ class Attached:
 
     def steer(self, what: int, born_before_ns: int = 0) -> None:
         """Set what the next passes of the iterator do. Raises OSError."""
-        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, what, 1, born_before_ns))
+        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, what, 1, born_before_ns, 0))
         addresses = (ctypes.addressof(key), ctypes.addressof(value))
         bpf(BPF_MAP_UPDATE_ELEM, bytearray(struct.pack("=IIQQQ", self._control, 0, *addresses, 0)))
 

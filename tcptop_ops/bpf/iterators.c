@@ -7,9 +7,6 @@
  */
 #if defined(TCO_HAVE_BTF_SOCKET) && defined(TCO_HAVE_ITERATORS)
 
-/* PASS_SURVEY adopts what has no row too, though its flags are all there: somebody else's, or a monitor's before us. */
-enum { PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP };
-
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
 #define MAX_CGROUP_LEVELS 32
@@ -67,8 +64,8 @@ static __always_inline void adopt(void *tp, __u64 cookie, struct socket *r, stru
 	}
 	struct events mine = {};
 	mine.first_ns = bpf_ktime_get_ns();
-	mine.direction = r->state == BPF_TCP_LISTEN ? LISTEN : 0;
-	mine.origin = ADOPTED;
+	mine.direction = r->state == BPF_TCP_LISTEN ? DIRECTION_LISTEN : DIRECTION_UNKNOWN;
+	mine.origin = ORIGIN_ADOPTED;
 	mine.found = r->cb_flags;
 	mine.states = 1 << (r->state & 15);
 	if (conns.update(&cookie, &mine)) {

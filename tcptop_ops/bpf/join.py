@@ -8,16 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, gather
+from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, WritingOperator, find_sorted, gather
 
-CONNECT_CB, PASSIVE_CB = 3, 5
 _NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us")
 
 
 def births(counters: Records) -> int:
     """Return how many were born: connects and accepts on full sockets, less those that the map turned away."""
     full = counters["calls"] - counters["requests"]
-    return int(full[CONNECT_CB] + full[PASSIVE_CB])
+    return int(full[WritingOperator.TCP_CONNECT_CB] + full[WritingOperator.PASSIVE_ESTABLISHED_CB])
 
 
 class Join:
@@ -48,9 +47,8 @@ class Join:
         self._lonely = np.ones(len(keys), np.bool_)
         if len(keys):
             order = np.argsort(keys)
-            ordered = keys[order]
-            at = np.minimum(np.searchsorted(ordered, cookies), len(keys) - 1)
-            self._at, self._found = order[at], ordered[at] == cookies
+            at, self._found = find_sorted(keys[order], cookies)
+            self._at = order[at]
             self._lonely[self._at[self._found]] = False
 
 
@@ -78,8 +76,7 @@ def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:
         found[name] = UNKNOWN_U32
     if len(before) and len(keys):
         order = np.argsort(before["cookie"])
-        at = np.minimum(np.searchsorted(before["cookie"], keys, sorter=order), len(before) - 1)
-        there = before["cookie"][order[at]] == keys
+        at, there = find_sorted(before["cookie"][order], keys)
         found[there] = gather(before, order[at[there]])
     found["cookie"] = keys
     found["state"] = State.CLOSE

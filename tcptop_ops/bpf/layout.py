@@ -92,6 +92,7 @@ WANTED: tuple[Wanted, ...] = (
     Wanted("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
     Wanted("ICSK_TIMEOUT", _RETRANSMIT),
     Wanted("ICSK_LRCVTIME", ("inet_connection_sock.icsk_ack.lrcvtime",), feeds=("idle_s",)),
+    Wanted("ICSK_RCV_MSS", ("inet_connection_sock.icsk_ack.rcv_mss",)),
     Wanted("ICSK_CA_STATE", ("inet_connection_sock.icsk_ca_state",), bits=True),
     *_plain(
         "inet_connection_sock",
@@ -129,6 +130,7 @@ WANTED: tuple[Wanted, ...] = (
             "rcv_ooopack": "ooo_in",
             "total_rto": "",  # 6.7; before, and without the next, events count alone
             "total_rto_time": "",
+            "rto_stamp": "",
             "snd_cwnd": "cwnd",
             "snd_ssthresh": "ssthresh",
             "mss_cache": "mss delivery_bytes_per_s",
@@ -152,6 +154,7 @@ WANTED: tuple[Wanted, ...] = (
     Wanted("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
     Wanted("TP_CHRONO_START", ("tcp_sock.chrono_start",), feeds=_CHRONO),
     Wanted("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
+    Wanted("TP_SYN_DATA_ACKED", ("tcp_sock.syn_data_acked",), bits=True),
     Wanted("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
     Wanted("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
     Wanted("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),

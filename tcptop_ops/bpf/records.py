@@ -1,11 +1,23 @@
-"""The C structs of the kernel's side, written from the tables of ``fields``: one truth for both."""
+"""The C structs and enums of the kernel's side, written from ``fields`` and the enums of ``snapshot``: defined once."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from math import prod
 
 from tcptop_ops import fields
 from tcptop_ops.fields import Field, Fields
+from tcptop_ops.snapshot import (
+    Direction,
+    Happening,
+    IteratorPass,
+    Origin,
+    OwnerKind,
+    RetransClass,
+    SeenRow,
+    Timer,
+    WritingOperator,
+)
 
 _TYPES = {"u1": "__u8", "u2": "__u16", "u4": "__u32", "u8": "__u64"}
 
@@ -58,9 +70,39 @@ RECORDS: dict[str, Fields] = {
     "happening": fields.HAPPENING,
     "story": fields.STORY,
     "seen": fields.SEEN,
+    "control": fields.CONTROL,
 }
+
+ENUMS: dict[str, type[IntEnum]] = {
+    "DIRECTION": Direction,
+    "ORIGIN": Origin,
+    "OWNER": OwnerKind,
+    "CLASS": RetransClass,
+    "TIMER": Timer,
+    "HAPPENING": Happening,
+    "PASS": IteratorPass,
+    "SEEN": SeenRow,
+}
+"""By the prefix that their names have in C."""
+
+
+def c_enum(prefix: str, members: type[IntEnum]) -> str:
+    """Return a C enum without a name, whose constants are the members' names behind a prefix."""
+    listed = ", ".join(f"{prefix}_{member.name} = {member.value}" for member in members)
+    return f"enum {{ {listed} }};\n"
+
+
+def c_operators() -> str:
+    """Return assertions that the operators have the numbers of the kernel's header."""
+    return "".join(
+        f'_Static_assert(BPF_SOCK_OPS_{operator.name} == {operator.value}, "number of {operator.name}");\n'
+        for operator in WritingOperator
+    )
 
 
 def header() -> str:
-    """Return the header that both C files need."""
-    return "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())
+    """Return the header that all C files need."""
+    sizes_of = f"enum {{ LAST_OPERATOR = {fields.OPERATORS - 1}, HAPPENINGS = {fields.HAPPENINGS} }};\n"
+    enums = "".join(c_enum(prefix, members) for prefix, members in ENUMS.items())
+    structs = "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())
+    return "\n".join([sizes_of + enums, c_operators(), structs])

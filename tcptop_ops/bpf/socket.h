@@ -15,7 +15,6 @@
 #define READ_BITS(base, member) (HAS(member) ? READ(__u8, base, member) >> member##_SHIFT & member##_MASK : 0)
 
 enum { CHRONO_BUSY = 1, CHRONO_RWND_LIMITED, CHRONO_SNDBUF_LIMITED };
-enum { TIMER_KEEPALIVE = 2, TIMER_PERSIST = 4, TIMER_DELACK = 7 };
 enum { ICSK_ACK_TIMER = 2 };
 
 static __always_inline __u16 swap16(__u16 v)
@@ -177,6 +176,10 @@ static __always_inline void fill_loss(struct socket *r, void *tp)
 	r->drops = READ_OR(__u32, tp, TCO_SK_DROPS, UNKNOWN);
 	r->total_rto = READ_OR(__u16, tp, TCO_TP_TOTAL_RTO, UNKNOWN);
 	r->total_rto_ms = READ_OR(__u32, tp, TCO_TP_TOTAL_RTO_TIME, UNKNOWN);
+	/* tcp_get_info() adds the recovery that goes on */
+	__u32 since = HAS(TCO_TP_TOTAL_RTO_TIME) ? READ_OR(__u32, tp, TCO_TP_RTO_STAMP, 0) : 0;
+	if (since)
+		r->total_rto_ms += (__u32)(bpf_ktime_get_ns() / 1000000) - since;
 }
 
 static __always_inline void fill_window(struct socket *r, void *tp)
@@ -184,6 +187,7 @@ static __always_inline void fill_window(struct socket *r, void *tp)
 	r->cwnd = READ_OR(__u32, tp, TCO_TP_SND_CWND, 0);
 	r->ssthresh = READ_OR(__u32, tp, TCO_TP_SND_SSTHRESH, 0);
 	r->mss = READ_OR(__u32, tp, TCO_TP_MSS_CACHE, 0);
+	r->rcv_mss = READ_OR(__u16, tp, TCO_ICSK_RCV_MSS, 0);
 	r->snd_wnd = READ_OR(__u32, tp, TCO_TP_SND_WND, 0);
 	r->rcv_wnd = READ_OR(__u32, tp, TCO_TP_RCV_WND, UNKNOWN);
 	r->app_limited = READ_OR(__u32, tp, TCO_TP_APP_LIMITED, 0) != 0;
@@ -211,7 +215,7 @@ static __always_inline void fill_traffic(struct socket *r, void *tp)
 }
 
 /*
- * tcpi_options: TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, ECN_SEEN 16 (include/uapi/linux/tcp.h). ecn_flags:
+ * tcpi_options: TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, ECN_SEEN 16, SYN_DATA 32 (include/uapi/linux/tcp.h). ecn_flags:
  * TCP_ECN_MODE_RFC3168 1, TCP_ECN_SEEN 8, TCP_ECN_MODE_ACCECN 16, from 7.0 on (include/net/tcp.h); both modes while the
  * handshake asks for the latter, which tcp_get_info() calls ECN too.
  */
@@ -221,7 +225,7 @@ static __always_inline void fill_options(struct socket *r, void *tp)
 	__u8 ecn = READ_OR(__u8, tp, TCO_TP_ECN_FLAGS, 0);
 	bool wscale = bits & 8;
 	r->options = (bits & 2 ? 1 : 0) | (bits & 0x70 ? 2 : 0) | (wscale ? 4 : 0) | (ecn & (1 | 16) ? 8 : 0) |
-		     (ecn & 8 ? 16 : 0);
+		     (ecn & 8 ? 16 : 0) | (READ_BITS(tp, TCO_TP_SYN_DATA_ACKED) ? 32 : 0);
 	r->wscale = wscale ? bits >> 8 : 0;
 	r->cb_flags = READ_OR(__u8, tp, TCO_TP_CB_FLAGS, 0);
 	r->mptcp = READ_BITS(tp, TCO_TP_IS_MPTCP);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What happened in a socket's life. Compiled together with iterators.c; the structs are written by records.py.
+ * What happened in a socket's life. Compiled together with iterators.c; structs and enums are written by records.py.
  * Never writes ctx->reply (shared by all attached programs, and a union with args), never reserves header space.
  *
  * Defined by the loader, all with the prefix TCO_, which no header uses: HZ, MAP_SIZE, RING_PAGES, BIRTH_FLAGS,
@@ -18,29 +18,11 @@
 #define UNKNOWN 0xFFFFFFFFu
 #define JIFFIES_US(j) ((__u32)((__u64)(j) * 1000000 / TCO_HZ))
 
-enum { OUT = 1, IN, LISTEN };
-enum { NEW = 1, ADOPTED };
-enum { CALLER = 2, CLOSER };
-enum { CLASS_RTO, CLASS_RECOVERY, CLASS_PROBE, CLASS_OTHER };
-enum { LAST_OPERATOR = 21 };
-
-/* Written by the monitor, read here and by the iterators. */
-struct control {
-	__u64 watched; /* cookie of the connection that is being looked at: its flags do not retire */
-	__u32 pass;    /* what the TCP iterator does to flags: PASS_* of iterators.c */
-	__u32 beside;  /* another program has come: nothing is asked for that it would notice more than it must */
-	__u64 born_before_ns; /* PASS_STRIP: only sockets that the other program had no chance to ask for */
-	__u32 light;   /* so many connections come that new ones are asked for events alone */
-	__u32 unused;
-};
-
 BPF_F_TABLE("hash", __u64, struct events, conns, TCO_MAP_SIZE, BPF_F_NO_PREALLOC);
 BPF_RINGBUF_OUTPUT(done, TCO_RING_PAGES);
 BPF_PERCPU_ARRAY(counters, struct counters, 1);
 BPF_ARRAY(control, struct control, 1);
 BPF_PERCPU_ARRAY(seen, struct seen, 2);
-
-enum { ON_THE_HOST, ON_THE_WATCHED };
 
 /* clang merges neighbouring loads from the context into one of 64 bits, which the verifier refuses. */
 #define CTX(field) (*(volatile typeof(ctx->field) *)&ctx->field)
@@ -129,7 +111,7 @@ static __always_inline struct events newborn(struct bpf_sock_ops *ctx, __u8 dire
 	struct events e = {};
 	e.first_ns = bpf_ktime_get_ns();
 	e.direction = direction;
-	e.origin = NEW;
+	e.origin = ORIGIN_NEW;
 	e.found = CTX(bpf_sock_ops_cb_flags);
 	e.states = 1 << state;
 	return e;
@@ -148,23 +130,23 @@ static __always_inline void born(struct bpf_sock_ops *ctx, struct counters *c, s
 
 static __always_inline void on_connect(struct bpf_sock_ops *ctx, struct counters *c)
 {
-	struct events e = newborn(ctx, OUT, BPF_TCP_SYN_SENT);
-	believe_caller(&e, CALLER);
+	struct events e = newborn(ctx, DIRECTION_OUT, BPF_TCP_SYN_SENT);
+	believe_caller(&e, OWNER_CALLER);
 	born(ctx, c, &e, birth_flags());
 }
 
 /* Children inherit a listener's flags: it never gets the per-packet ones. */
 static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct counters *c)
 {
-	struct events e = newborn(ctx, LISTEN, BPF_TCP_LISTEN);
-	believe_caller(&e, CALLER);
+	struct events e = newborn(ctx, DIRECTION_LISTEN, BPF_TCP_LISTEN);
+	believe_caller(&e, OWNER_CALLER);
 	born(ctx, c, &e, EVENT_FLAGS);
 }
 
 /* In softirq: "current" is whoever was interrupted. The event flags found are ours, inherited from the listener. */
 static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters *c)
 {
-	struct events e = newborn(ctx, IN, BPF_TCP_SYN_RECV);
+	struct events e = newborn(ctx, DIRECTION_IN, BPF_TCP_SYN_RECV);
 	e.found &= ~EVENT_FLAGS;
 	born(ctx, c, &e, birth_flags());
 }
@@ -189,13 +171,13 @@ static __always_inline struct story *story_of(__u64 cookie, struct events *e)
 static __always_inline void on_active(__u64 cookie)
 {
 	struct events *e = conns.lookup(&cookie);
-	if (!e || e->direction != OUT || e->connect_us)
+	if (!e || e->direction != DIRECTION_OUT || e->connect_us)
 		return;
 	__u64 now = bpf_ktime_get_ns();
 	e->connect_us = (now - e->first_ns) / 1000;
 	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
 	if (s)
-		tell(s, now, ESTABLISHED, 0, 0);
+		tell(s, now, HAPPENING_ESTABLISHED, 0, 0);
 }
 
 static __always_inline void on_rto(struct bpf_sock_ops *ctx)
@@ -211,7 +193,7 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	e->gave_up |= CTX(args[2]);
 	struct story *s = story_of(cookie, e);
 	if (s)
-		tell(s, bpf_ktime_get_ns(), RTO, e->backoff + 1, e->rto_us);
+		tell(s, bpf_ktime_get_ns(), HAPPENING_RTO, e->backoff + 1, e->rto_us);
 	if (CTX(state) == BPF_TCP_SYN_SENT || is_beside_others())
 		return;
 	e->waiting = 1; /* the next sample of the round trip tells that it is over */
@@ -270,7 +252,7 @@ static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
 	if (!s)
 		return;
 	if (e->waiting)
-		tell(s, bpf_ktime_get_ns(), RECOVERED, srtt_us, 0);
+		tell(s, bpf_ktime_get_ns(), HAPPENING_RECOVERED, srtt_us, 0);
 	e->waiting = 0;
 	tell_srtt(s, srtt_us);
 }
@@ -325,7 +307,7 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx, struct counters *
 	fill_ending(ctx, f, from);
 	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
 	if (s)
-		tell(s, f->ending.end_ns, CLOSE, f->ending.error, from);
+		tell(s, f->ending.end_ns, HAPPENING_CLOSE, f->ending.error, from);
 	done.ringbuf_submit(f, BPF_RB_NO_WAKEUP);
 	conns.delete(&cookie);
 }
@@ -350,10 +332,10 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *
 	e->state_changes++;
 	e->states |= 1 << (to & 15);
 	if (!e->pid && closed_by_caller(from, to))
-		believe_caller(e, CLOSER);
+		believe_caller(e, OWNER_CLOSER);
 	struct story *s = e->told && to != BPF_TCP_CLOSE ? stories.lookup(&cookie) : NULL;
 	if (s)
-		tell(s, bpf_ktime_get_ns(), STATE, from, to);
+		tell(s, bpf_ktime_get_ns(), HAPPENING_STATE, from, to);
 	if (to == BPF_TCP_CLOSE)
 		on_close(ctx, c, cookie, e, from);
 }
@@ -374,7 +356,7 @@ static __always_inline void see(struct bpf_sock_ops *ctx, int where, __u32 known
 	__u32 op = known & 31;
 	if (op > LAST_OPERATOR)
 		return;
-	if (where == ON_THE_WATCHED) /* those of the host are in counters */
+	if (where == SEEN_WATCHED) /* those of the host are in counters */
 		add(&s->calls[op]);
 	s->last_ns[op] = bpf_ktime_get_coarse_ns();
 	s->args[op][0] = CTX(args[0]);
@@ -388,9 +370,9 @@ static __always_inline void see_everywhere(struct bpf_sock_ops *ctx, __u32 known
 {
 	int zero = 0;
 	struct control *now = control.lookup(&zero);
-	see(ctx, ON_THE_HOST, known);
+	see(ctx, SEEN_HOST, known);
 	if (now && now->watched && CTX(is_fullsock) && now->watched == bpf_get_socket_cookie(ctx))
-		see(ctx, ON_THE_WATCHED, known);
+		see(ctx, SEEN_WATCHED, known);
 }
 
 int sockops(struct bpf_sock_ops *ctx)

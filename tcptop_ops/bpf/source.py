@@ -23,10 +23,12 @@ from tcptop_ops.owners import Owners
 from tcptop_ops.processes import Users, full_name, is_kernel_thread
 from tcptop_ops.reach import Alone, Reach, of_child
 from tcptop_ops.snapshot import (
+    CONTROL,
     COUNTERS,
     FINAL,
     HAPPENING,
     OWNER,
+    IteratorPass,
     Records,
     Snapshot,
     State,
@@ -35,10 +37,6 @@ from tcptop_ops.snapshot import (
 )
 from tcptop_ops.sockdiag import close_connection
 
-PASS_READ, PASS_ADOPT, PASS_CLEAR, PASS_SURVEY, PASS_STRIP = range(5)
-CONTROL = np.dtype(
-    [("watched", "u8"), ("pass", "u4"), ("beside", "u4"), ("born_before_ns", "u8"), ("light", "u4"), ("", "u4")]
-)
 DESCRIPTOR_SWEEP_S = 10.0
 SWEEP_REST = 10
 """So many times as long as it took is the least between two looks at all descriptors."""
@@ -81,7 +79,7 @@ class SockOpsSource:
         self._quiet = False
         self._light = Light()
         self._statistics: int | None = None
-        self._pass = PASS_SURVEY if options.adopt else PASS_READ
+        self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
         self._control(self._pass)
 
     def _cgroup_to_watch(self) -> str | None:
@@ -171,7 +169,7 @@ class SockOpsSource:
         if quiet != self._quiet or (quiet and came):
             self._quiet = quiet
             self._strip_before_ns = min((program["loaded_ns"] for program in came), default=0)
-            self._pass = PASS_STRIP if came else self._pass
+            self._pass = IteratorPass.STRIP if came else self._pass
             self._control(self._pass)
 
     def _spare(self, opened: int, pass_ns: int) -> None:
@@ -267,13 +265,13 @@ class SockOpsSource:
         """
         if not self._adopt:
             return
-        self._hopeless = rowless if self._pass == PASS_SURVEY else min(self._hopeless, rowless)
-        wanted = PASS_SURVEY if rowless > self._hopeless else PASS_ADOPT
+        self._hopeless = rowless if self._pass == IteratorPass.SURVEY else min(self._hopeless, rowless)
+        wanted = IteratorPass.SURVEY if rowless > self._hopeless else IteratorPass.ADOPT
         if wanted != self._pass:
             self._pass = wanted
             self._control(wanted)
 
-    def _control(self, flags_pass: int) -> None:
+    def _control(self, flags_pass: IteratorPass) -> None:
         value = np.zeros(1, CONTROL)
         value["pass"], value["watched"] = flags_pass, self._watched
         value["beside"], value["born_before_ns"] = self._quiet, self._strip_before_ns
@@ -293,7 +291,7 @@ class SockOpsSource:
             os.close(self._attached.fds.pop(name))
         try:
             if self._iterates and self._attached.helper is None and not self._beside_others():
-                self._control(PASS_CLEAR)
+                self._control(IteratorPass.CLEAR)
                 run_pass(self._attached.fds["bpf_iter__tcp"], self._reach)
         finally:
             self._reach.close()

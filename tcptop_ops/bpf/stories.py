@@ -7,9 +7,7 @@ import numpy as np
 from tcptop_ops.bpf import syscall
 from tcptop_ops.bpf.present import possible_cpus
 from tcptop_ops.fields import HAPPENINGS
-from tcptop_ops.snapshot import HAPPENING, SEEN, STORY, Records
-
-ON_THE_HOST, ON_THE_WATCHED = range(2)
+from tcptop_ops.snapshot import HAPPENING, SEEN, STORY, Records, SeenRow
 
 
 class Stories:
@@ -47,7 +45,7 @@ class Seen:
 
     def read(self) -> Records:
         """Two SEEN rows: of the whole host, of the connection that is looked at. Raises OSError."""
-        return np.stack([self._read(where) for where in (ON_THE_HOST, ON_THE_WATCHED)])
+        return np.stack([self._read(where) for where in SeenRow])
 
     def _read(self, where: int) -> Records:
         syscall.lookup(self._fd, np.array([where], "u4"), self._values)
@@ -56,7 +54,7 @@ class Seen:
     def forget(self) -> None:
         """Begin anew with another connection. Raises OSError."""
         self._values[:] = np.zeros((), SEEN)
-        syscall.update(self._fd, np.array([ON_THE_WATCHED], "u4"), self._values)
+        syscall.update(self._fd, np.array([SeenRow.WATCHED], "u4"), self._values)
 
 
 def merged(values: Records) -> Records:

@@ -6,11 +6,8 @@
  */
 
 #define STORIES 4096
-#define HAPPENINGS 64
 #define BURST_NS 1000000000ull
 #define JUMP_US 20000
-
-enum { CONNECT = 1, ESTABLISHED, STATE, RTO, RETRANS, RECOVERED, SRTT, CLOSE, ADOPTED_AT };
 
 static __always_inline struct happening *tell(struct story *s, __u64 ns, __u8 kind, __u32 a, __u32 b)
 {
@@ -28,27 +25,27 @@ static __always_inline struct happening *tell(struct story *s, __u64 ns, __u8 ki
 /* What came before the first bad event is known from the connection's row. */
 static __always_inline void tell_the_past(struct story *s, struct events *e)
 {
-	if (e->origin == ADOPTED) {
-		tell(s, e->first_ns, ADOPTED_AT, e->states, 0);
+	if (e->origin == ORIGIN_ADOPTED) {
+		tell(s, e->first_ns, HAPPENING_ADOPTED, e->states, 0);
 		return;
 	}
-	if (e->direction == OUT)
-		tell(s, e->first_ns, CONNECT, 0, 0);
-	if (e->direction == IN || e->connect_us)
-		tell(s, e->first_ns + e->connect_us * 1000ull, ESTABLISHED, 0, 0);
+	if (e->direction == DIRECTION_OUT)
+		tell(s, e->first_ns, HAPPENING_CONNECT, 0, 0);
+	if (e->direction == DIRECTION_IN || e->connect_us)
+		tell(s, e->first_ns + e->connect_us * 1000ull, HAPPENING_ESTABLISHED, 0, 0);
 }
 
 /* A burst is told as one: of one class, with less than a second between two. */
 static __always_inline void tell_retrans(struct story *s, __u64 ns, __u32 segments, __u8 class)
 {
 	struct happening *last = &s->happenings[(s->told - 1) & (HAPPENINGS - 1)];
-	if (s->told && last->kind == RETRANS && last->detail == class && ns - last->last_ns < BURST_NS) {
+	if (s->told && last->kind == HAPPENING_RETRANS && last->detail == class && ns - last->last_ns < BURST_NS) {
 		last->last_ns = ns;
 		last->a += segments;
 		last->times++;
 		return;
 	}
-	tell(s, ns, RETRANS, segments, 0)->detail = class;
+	tell(s, ns, HAPPENING_RETRANS, segments, 0)->detail = class;
 }
 
 /* Half as much again, or a third less: and not the jitter of a short way. */
@@ -59,5 +56,5 @@ static __always_inline void tell_srtt(struct story *s, __u32 srtt_us)
 		return;
 	s->srtt_us = srtt_us;
 	if (before)
-		tell(s, bpf_ktime_get_ns(), SRTT, before, srtt_us);
+		tell(s, bpf_ktime_get_ns(), HAPPENING_SRTT, before, srtt_us);
 }

@@ -19,7 +19,7 @@ from tcptop_ops import format as text
 from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.groups import put_together
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
-from tcptop_ops.snapshot import State
+from tcptop_ops.snapshot import State, find_sorted
 from tcptop_ops.tracker import Flows, Rows
 
 Floats = NDArray[np.float64]
@@ -213,9 +213,7 @@ class Dimension:
     def _places(self, identities: NDArray[np.int64], order: NDArray[np.intp], worth: Floats) -> dict[int, int]:
         """Return where in this tick each kept group is, and bring its worth up to date."""
         held = np.fromiter(self._kept, np.int64, len(self._kept))
-        at = np.searchsorted(identities, held, sorter=order)
-        there = at < len(order)
-        there[there] = identities[order[at[there]]] == held[there]
+        at, there = find_sorted(identities[order], held)
         places = {int(one): int(order[where]) for one, where in zip(held[there], at[there], strict=True)}
         for identity, place in places.items():
             self._kept[identity].worth = max(self._kept[identity].worth, float(worth[place]))

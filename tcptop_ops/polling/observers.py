@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from tcptop_ops.fate import findings
-from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.tracker import Flows
 
 
@@ -45,30 +42,3 @@ def complete(flows: Flows, observers: Sequence[TickObserver] = ()) -> Flows:
 def with_notes(flows: Flows, notes: Sequence[str]) -> Flows:
     """Return the tick with these notes after its own."""
     return replace(flows, snapshot=replace(flows.snapshot, notes=(*flows.snapshot.notes, *notes)))
-
-
-# --- keeping a tick
-
-
-def copy_flows(flows: Flows) -> Flows:
-    """Return the same tick in arrays of its own: a Source uses its arrays again at its second next poll."""
-    snapshot = copy_snapshot(flows.snapshot)
-    live = replace(flows.live, sockets=snapshot.sockets, events=snapshot.events, owners=snapshot.owners)
-    return replace(flows, snapshot=snapshot, live=live)
-
-
-def copy_snapshot(snapshot: Snapshot) -> Snapshot:
-    """Return the same snapshot in arrays and dictionaries of its own."""
-    values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
-    arrays = {
-        name: _copy(np.asarray(value)) for name, value in values.items() if isinstance(value, np.ndarray | np.void)
-    }
-    names = {name: dict(value) for name, value in values.items() if isinstance(value, Mapping)}
-    return Snapshot(**values | arrays | names)
-
-
-def _copy(records: Records) -> Records:
-    """Copy whole rows at once: numpy would copy a record field by field."""
-    flat = np.ascontiguousarray(records).reshape(-1)
-    whole: Records = flat.view(f"V{flat.itemsize}").copy().view(flat.dtype).reshape(np.shape(records))
-    return whole

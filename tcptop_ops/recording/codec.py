@@ -32,6 +32,7 @@ from tcptop_ops.snapshot import (
     UNKNOWN_U32,
     Records,
     Snapshot,
+    find_sorted,
 )
 
 ALIGNED = (("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED))
@@ -208,14 +209,11 @@ def align(cookies: NDArray[np.uint64], before: NDArray[np.uint64]) -> Indices:
     """Return where each of these cookies was before; -1 where it was not."""
     if np.array_equal(cookies, before):
         return np.arange(len(cookies))
-    if not len(before):
-        return np.full(len(cookies), -1)
     order = np.argsort(before, kind="stable")
-    at = np.searchsorted(before, cookies, sorter=order)
-    at[at == len(before)] = 0
-    found = order[at]
-    found[before[found] != cookies] = -1
-    return found
+    at, found = find_sorted(before[order], cookies)
+    where = np.full(len(cookies), -1)
+    where[found] = order[at[found]]
+    return where
 
 
 def _base(old: Records | None, where: Indices, dtype: np.dtype[Any]) -> Matrix:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tcptop_ops.errors import Failed
 from tcptop_ops.host_description import HostDescription
-from tcptop_ops.polling.observers import copy_snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KeyFramePolicy
 from tcptop_ops.snapshot import Snapshot
@@ -99,7 +98,7 @@ class FrameRing:
         started = self._cpu_s()
         is_key = self._key_frames.is_due
         data = codec.encode(snapshot, None if is_key else self._before)
-        self._before = copy_snapshot(snapshot)
+        self._before = snapshot.copy()
         self._key_frames.add(len(data), is_key)
         with self._lock:
             self._frames.append(Frame(at_s, is_key, data))

@@ -10,7 +10,6 @@ from queue import Full, Queue
 
 from tcptop_ops.filters import Filter
 from tcptop_ops.host_description import HostDescription
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.tracker import Flows
 
@@ -63,7 +62,7 @@ class Recorder:
         """Hand the tick to the thread, if it is to be recorded."""
         try:
             if self._thread is not None and not self._has_ended and self._is_wanted(flows):
-                self._queue.put_nowait(copy_flows(flows))
+                self._queue.put_nowait(flows.copy())
         except Full:
             self._left_out += 1
         except Exception as error:  # it must not end the monitor, nor end in silence

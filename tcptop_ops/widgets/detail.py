@@ -88,7 +88,7 @@ class Detail(Page):
         elif self._row is not None:
             self._gone_s = (snapshot.now_ns - self._row.flows.snapshot.now_ns) / 1e9
         if snapshot.watched == self._cookie and len(snapshot.story):
-            self._story = snapshot.story.copy()
+            self._story = snapshot.story
         self._story_ns = snapshot.now_ns
         self._is_watched = snapshot.watched == self._cookie
         self.redraw()

@@ -14,6 +14,7 @@ from textual.message import Message
 from tcptop_ops import facts
 from tcptop_ops import format as text
 from tcptop_ops.operators import OPERATORS, Operator, decoded, is_partial
+from tcptop_ops.snapshot import SeenRow
 from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
@@ -87,7 +88,7 @@ class OperatorList(Lines):
         told, per_s = text.si(calls) + partial, "-" if self._per_s is None else text.si(float(self._per_s[number]))
         if not snapshot.callbacks_mode:
             told = per_s = text.UNKNOWN
-        here = text.si(int(snapshot.seen[1]["calls"][number])) if snapshot.watched else text.DASH
+        here = text.si(int(snapshot.seen[SeenRow.WATCHED]["calls"][number])) if snapshot.watched else text.DASH
         figures = f" {told:>{CALLS}} {per_s:>{RATE}} {here:>{HERE}}  "
         flag = FLAGS.get(number, operator.flag) or "-"
         last = _last(operator, flows)
@@ -134,7 +135,7 @@ def _header(width: int) -> Spans:
 
 def _last(operator: Operator, flows: Flows) -> str:
     """Format when an operator was last called and its arguments; "never" if it was not."""
-    seen, number = flows.snapshot.seen[0], operator.number
+    seen, number = flows.snapshot.seen[SeenRow.HOST], operator.number
     last_ns = int(seen["last_ns"][number])
     if not last_ns:
         return NEVER if not int(flows.snapshot.counters["calls"][number]) else ""
@@ -146,7 +147,10 @@ def _last(operator: Operator, flows: Flows) -> str:
 def _spoken(operator: Operator, flows: Flows) -> list[str]:
     """Return the last call's arguments in full, of the whole host and of the watched connection."""
     found = []
-    for who, seen in (("host", flows.snapshot.seen[0]), ("this connection", flows.snapshot.seen[1])):
+    for who, seen in (
+        ("host", flows.snapshot.seen[SeenRow.HOST]),
+        ("this connection", flows.snapshot.seen[SeenRow.WATCHED]),
+    ):
         words = decoded(operator, seen["args"][operator.number].tolist())
         if words and int(seen["last_ns"][operator.number]) and (who == "host" or flows.snapshot.watched):
             found.append(f"last on the {who}: {words}" if who == "host" else f"last on this connection: {words}")

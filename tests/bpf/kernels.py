@@ -34,6 +34,7 @@ _TCP = dict.fromkeys(
         *("snd_ssthresh", "mss_cache", "snd_wnd", "rcv_wnd", "app_limited", "bytes_sent", "bytes_acked"),
         *("bytes_received", "segs_in", "segs_out", "data_segs_in", "data_segs_out", "delivered", "delivered_ce"),
         *("rate_delivered", "rate_interval_us", "ecn_flags", "is_mptcp", "bpf_sock_ops_cb_flags"),
+        "rto_stamp",
     ),
     None,
 )
@@ -73,7 +74,7 @@ V6_18: Kernel = {
         **_ICSK,
         "icsk_ca_ops": "*tcp_congestion_ops",
         "icsk_ca_state": 5,
-        "icsk_ack": {"pending": None, "quick": None, "lrcvtime": None},
+        "icsk_ack": {"pending": None, "quick": None, "lrcvtime": None, "rcv_mss": None},
     },
     "tcp_options_received": {"ts_recent": None, "saw_tstamp": 3},
     "tcp_rack": {"mstamp": None, "rtt_us": None},
@@ -81,6 +82,7 @@ V6_18: Kernel = {
         "inet_conn": "inet_connection_sock",
         **_TCP,
         "chrono_type": 2,
+        "syn_data_acked": 1,
         "rack": "tcp_rack",
         "rx_opt": "tcp_options_received",
     },
@@ -102,7 +104,7 @@ def _changed(kernel: Kernel, without: Mapping[str, tuple[str, ...]], added: Kern
 
 V6_1 = _changed(
     V6_18,
-    {"sock": ("sk_timer", "sk_ino"), "tcp_sock": ("total_rto", "total_rto_time"), "tcp_rack": ()},
+    {"sock": ("sk_timer", "sk_ino"), "tcp_sock": ("total_rto", "total_rto_time", "rto_stamp"), "tcp_rack": ()},
     {
         "sock": {"*timers": {"*union": {"sk_timer": "timer_list", "mptcp_retransmit_timer": "timer_list"}}},
         "inet_connection_sock": {"icsk_timeout": None},

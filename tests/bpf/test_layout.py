@@ -20,7 +20,7 @@ from tests.bpf.kernels import KERNELS, V6_18, V7_2, Kernel, btf, place
 
 BY_MACRO = {want.macro: want for want in layout.WANTED}
 NOT_THERE = {
-    "6.1": {"SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME"},
+    "6.1": {"SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_RTO_STAMP"},
     "6.12.117": {"SK_INO"},
     "6.12.118": {"SK_INO"},
     "6.18": set(),

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops import snapshot
-from tcptop_ops.bpf.records import c_struct, header
+from tcptop_ops.bpf import helper
+from tcptop_ops.bpf.child import HERE
+from tcptop_ops.bpf.records import ENUMS, c_enum, c_struct, header
+from tcptop_ops.snapshot import IteratorPass, OwnerKind, WritingOperator
 
 SIZES: dict[str, Any] = {
     "__u8": ctypes.c_uint8,
@@ -31,6 +34,7 @@ DTYPES = {
     "happening": snapshot.HAPPENING,
     "story": snapshot.STORY,
     "seen": snapshot.SEEN,
+    "control": snapshot.CONTROL,
 }
 MEMBER = re.compile(r"\t(struct )?(\w+) (\w+)((?:\[\d+\])*);")
 
@@ -96,3 +100,43 @@ def test_by_hand() -> None:
         "struct x {\n\t__u8 a;\n\t__u64 b;\n\t__u16 c[2][3];\n\tchar d[4];\n};\n"
         '_Static_assert(sizeof(struct x) == 32, "layout of x");\n'
     )
+
+
+def test_an_enum_by_hand() -> None:
+    wanted = "enum { OWNER_UNKNOWN = 0, OWNER_HOLDER = 1, OWNER_CALLER = 2, OWNER_CLOSER = 3, OWNER_LISTENER = 4 };\n"
+    assert c_enum("OWNER", OwnerKind) == wanted
+    assert wanted in header()
+
+
+C = {path.name: re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL) for path in HERE.glob("*.[ch]")}
+
+
+@pytest.mark.parametrize("name", C)
+def test_c_has_no_enum_of_its_own(name: str) -> None:
+    """But for those of the kernel that no header tells: what Python has too is written by ``header``."""
+    own = {word for body in re.findall(r"enum {(.*?)}", C[name], re.DOTALL) for word in re.findall(r"[A-Z]\w+", body)}
+    assert all(word.startswith(("CHRONO_", "ICSK_")) for word in own)
+
+
+def test_c_uses_names_that_there_are() -> None:
+    made = {f"{prefix}_{member.name}" for prefix, members in ENUMS.items() for member in members}
+    used = {word for text in C.values() for word in re.findall(rf"\b(?:{'|'.join(ENUMS)})_[A-Z]\w+", text)}
+    assert used <= made
+    assert {f"PASS_{each.name}" for each in IteratorPass if each != IteratorPass.READ} <= used
+
+
+def test_what_the_helper_has_of_its_own() -> None:
+    """It is run as a script that imports nothing of this package."""
+    assert (helper.PASS_CLEAR, helper.PASS_STRIP) == (IteratorPass.CLEAR, IteratorPass.STRIP)
+    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5), snapshot.CONTROL)[0]
+    assert told.tolist() == (1, 2, 3, 4, 5)
+    assert helper.CONTROL.size == snapshot.CONTROL.itemsize
+    assert helper.OWNER.size == snapshot.OWNER.itemsize
+
+
+def test_the_operators_that_write() -> None:
+    """Every operator that the program does more with than to look whether a flag is still needed."""
+    body = C["sockops.c"].partition("int sockops(")[2]
+    handled = set(re.findall(r"case BPF_SOCK_OPS_(\w+):", body))
+    only_retire = {"PARSE_HDR_OPT_CB", "HDR_OPT_LEN_CB", "WRITE_HDR_OPT_CB"}
+    assert handled == {operator.name for operator in WritingOperator} | only_retire

@@ -17,7 +17,6 @@ from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
-from tcptop_ops.polling.observers import copy_flows
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
@@ -63,7 +62,7 @@ def test_lossy_traffic_is_played_as_it_was(load: list[Traffic], cgroup: Path, tm
     with recorded(tmp_path / "r", cgroup) as (recorder, schedule):
 
         def lost() -> bool:
-            flows = copy_flows(schedule.tick())
+            flows = schedule.tick().copy()
             live.append(told(flows))
             orders.append(make(flows, Spec()).order.tolist())
             wait_until(lambda: recorder._queue.qsize() < 2, what="the writer")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.fate import findings
-from tcptop_ops.polling.observers import complete, copy_flows, copy_snapshot
+from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
 from tcptop_ops.snapshot import Snapshot, State
@@ -103,7 +103,7 @@ def test_an_error_of_an_observer_is_an_error_of_the_tick() -> None:
 
 def test_a_copy_shares_nothing_that_a_source_uses_again() -> None:
     shot = scrambled(20, 7, 1.0)
-    copied = copy_snapshot(shot)
+    copied = shot.copy()
     for field in fields(Snapshot):
         one, other = getattr(shot, field.name), getattr(copied, field.name)
         if isinstance(one, (np.ndarray, np.void)):
@@ -116,7 +116,7 @@ def test_a_copy_shares_nothing_that_a_source_uses_again() -> None:
 
 def test_a_copied_tick_has_the_rows_of_its_snapshot() -> None:
     flows = Tracker().update(snapshot(0, [flow(1), flow(2)]))
-    copied = copy_flows(flows)
+    copied = flows.copy()
     assert copied.live.sockets is copied.snapshot.sockets
     assert copied.live.sockets is not flows.live.sockets
     assert copied.live.sockets["cookie"].tolist() == [1, 2]

@@ -9,7 +9,6 @@ import pytest
 
 from tcptop_ops.host_description import HostDescription
 from tcptop_ops.polling.schedule import Clock, PollSchedule
-from tcptop_ops.recording import recorder as module
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.tracker import Flows, Tracker
@@ -42,7 +41,7 @@ def test_an_error_in_the_pollers_thread_ends_the_recording_alone(
     with closing(recorder):
         schedule = schedule_of(recorder)
         assert schedule.tick().snapshot.notes == ()
-        monkeypatch.setattr(module, "copy_flows", fail)
+        monkeypatch.setattr(Flows, "copy", fail)
         told = note.format(path=path)
         assert [schedule.tick().snapshot.notes for _ in range(3)] == [(told,)] * 3
     with closing(Reader(str(path))) as reader:

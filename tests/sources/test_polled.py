@@ -64,6 +64,9 @@ class Script:
     def dump(self, **_rows: object) -> Dump:
         return self.dumps.popleft()
 
+    def devices(self, _sockets: Records) -> dict[int, str]:
+        return {}
+
     def close(self) -> None:
         pass
 
