@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.snapshot import COUNTERS, HAPPENING, SEEN, Direction, Happening, Origin, Records, Snapshot, State, Timer
+from tcptop_ops.model.enums import Direction, Happening, Origin, State, Timer
+from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tests.fakes import BOOT_NS, flow, snapshot
 
 SECONDS = 40

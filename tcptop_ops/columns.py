@@ -14,27 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tcptop_ops import format as text
 from tcptop_ops import readers as read
+from tcptop_ops import text
 from tcptop_ops.errors import Usage
+from tcptop_ops.model.addresses import are_link_local, halves, is_link_local, is_mapped
+from tcptop_ops.model.arrays import bound_to, gather
+from tcptop_ops.model.enums import SHORT_STATES
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.readers import Reader, Values
-from tcptop_ops.snapshot import UNKNOWN_U32, bound_to, gather
-from tcptop_ops.tracker import Flows, Rows, are_link_local, halves, is_link_local, is_mapped
-
-SHORT_STATES = {
-    "ESTAB": "ESTAB",
-    "SYN-SENT": "SYN-S",
-    "SYN-RECV": "SYN-R",
-    "FIN-WAIT-1": "FIN-1",
-    "FIN-WAIT-2": "FIN-2",
-    "TIME-WAIT": "TIM-W",
-    "UNCONN": "CLOSD",
-    "CLOSE-WAIT": "CLS-W",
-    "LAST-ACK": "LST-A",
-    "LISTEN": "LISTN",
-    "CLOSING": "CLSNG",
-}
-"""State names of ss, and their form in a cell: at most five characters."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +48,8 @@ class Rule:
 
 
 SUM, MEAN, LEAST, GREATEST = Rule("sum"), Rule("mean"), Rule("least"), Rule("greatest")
+
+
 SAME, WORST = Rule("same"), Rule("worst")
 
 
@@ -694,11 +684,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 
+
 OUTPUT: tuple[Column, ...] = tuple(column for column in COLUMNS if not column.screen_only)
 """The columns of --json, --csv and --batch: all but those that only the screen has."""
 
+
 GROUP: Column = replace(COLUMNS[-1], id="group", title="GROUP", width=20, right=False, help="what is put together")
 """The first column of a table of groups: their titles. Its value is the number of connections."""
+
 
 BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
 """Columns by id and by alias."""
@@ -706,6 +699,7 @@ BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alia
 
 DEFAULT = ("score", "cause", "process", "peer", "state", "srtt_us", "retrans_win", "retrans_pct", "rto_win")
 """Ids of the columns that fit into 80 characters; wider screens add those of ``WIDER`` in order while there is room."""
+
 
 WIDER = (
     "pid",
@@ -725,6 +719,7 @@ WIDER = (
     "local",
 )
 
+
 SINCE_MARK = (
     "score",
     "cause",
@@ -738,6 +733,7 @@ SINCE_MARK = (
     "mark_srtt_us",
 )
 """Ids of the columns that replace the default set while there is a mark."""
+
 
 DEFAULT_SORT = "score"
 

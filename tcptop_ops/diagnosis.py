@@ -14,34 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import endings as ends
-from tcptop_ops.snapshot import UNKNOWN_U32, Origin, Records, RetransClass, State, Timer, gather
+from tcptop_ops.model import endings as ends
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.enums import Origin, RetransClass, State, Timer
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 Mask = NDArray[np.bool_]
+
+
 Floats = NDArray[np.float64]
 
-COUNTED = np.dtype(
-    [
-        ("retrans_segs", "u4"),
-        ("rto_events", "u4"),
-        ("data_segs_out", "u4"),
-        ("busy_us", "u4"),
-        ("rwnd_limited_us", "u4"),
-        ("sndbuf_limited_us", "u4"),
-        ("data_segs_in", "u4"),
-        ("dsack_dups", "u4"),
-        ("reord_seen", "u4"),
-        ("ooo_in", "u4"),
-        ("drops", "u4"),
-        ("rto_wait_us", "u4"),
-        ("probe_segs", "u4"),
-        ("retrans_calls", "u4"),
-    ]
-)
-"""Counters whose growth within W the rules compare.
-
-All are u4 (``window.words`` relies on it), so that they and their differences wrap as the kernel's own counters do.
-"""
 
 MEMORY = np.dtype(
     [
@@ -58,14 +40,18 @@ MEMORY = np.dtype(
 )
 """What is remembered of a socket from one tick to the next."""
 
+
 HALVED_IN_S = 10.0
 """Half-life of a score whose cause no longer matches."""
+
 
 LINGERING_SCORE = 30.0
 """Score from which a closed row stays listed for longer (``tracker.BAD_CLOSED_S``)."""
 
+
 PATIENCE_S = 60.0
 """Time in CLOSE-WAIT after which the process is taken to have forgotten to close its socket."""
+
 
 SECOND_S = 0.9
 """Shortest window, seconds, in which the inbound loss of a live flow is judged: about one tick of a second.
@@ -73,11 +59,14 @@ SECOND_S = 0.9
 In a shorter one, a single packet that was overtaken can be most of what came.
 """
 
+
 BLOAT_US = 50_000
 """Queueing delay from which a flow may suffer from bufferbloat."""
 
+
 FADED = 5.0
 """Score below which a cause that no longer matches is dropped."""
+
 
 TWO_PACKETS = 90
 """Segments of 1460 bytes in two packets of 64 KB, the largest that segmentation offload makes."""
@@ -466,6 +455,7 @@ RULES: tuple[Cause, ...] = (
 )
 """The faults in order of precedence: the first that matches a row names its cause."""
 
+
 CAUSES: tuple[Cause, ...] = (
     Cause("unknown", "not enough was seen yet to say anything", "a row's first tick", "wait a tick", ""),
     *RULES,
@@ -474,17 +464,22 @@ CAUSES: tuple[Cause, ...] = (
 )
 """All verdicts; rows hold indices into them (``cause``)."""
 
+
 UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
 """Indices into CAUSES of the verdicts that are no faults."""
+
 
 NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
 """Names of CAUSES, to be indexed by an array of causes."""
 
+
 NETWORK = np.array([cause.network for cause in CAUSES])
 """Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""
 
+
 LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
 """What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
+
 
 LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import find
-from tcptop_ops.snapshot import Records, State
-from tcptop_ops.tracker import Flows, Rows, is_link_local, is_unspecified
+from tcptop_ops.model.addresses import is_link_local, is_unspecified
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.records import Records
 
 IN_NAMESPACE = "nsenter --net=/proc/{pid}/ns/net "
 """A prefix that runs a command in the network namespace of a process (nsenter of util-linux).

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tcptop_ops import diagnosis, endings
-from tcptop_ops import format as text
+from tcptop_ops import diagnosis, text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.model import endings
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows, Rows
 
 
 class Row:

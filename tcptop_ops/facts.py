@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import endings, timeline
-from tcptop_ops import format as text
+from tcptop_ops import text, timeline
 from tcptop_ops.diagnosis import CAUSES, HEALTHY, IDLE, UNKNOWN, waited_us
-from tcptop_ops.snapshot import UNKNOWN_U32, Direction, Origin, Records, RetransClass, SeenRow, State, bound_to
-from tcptop_ops.tracker import Flows, Rows, is_mapped
+from tcptop_ops.model import endings
+from tcptop_ops.model.addresses import is_mapped
+from tcptop_ops.model.arrays import bound_to
+from tcptop_ops.model.enums import Direction, Origin, RetransClass, SeenRow, State
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 TIMESTAMPS, SACK, WSCALE, ECN, ECN_SEEN, SYN_DATA = 1, 2, 4, 8, 16, 32
 """TCPI_OPT_* of include/uapi/linux/tcp.h."""

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import diagnosis
-from tcptop_ops import format as text
+from tcptop_ops import diagnosis, text
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, Origin, Records, State, find_sorted
-from tcptop_ops.tracker import Finding, Flows, Rows, are_mapped, halves
+from tcptop_ops.model.addresses import are_mapped, halves
+from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.enums import Direction, Origin, State
+from tcptop_ops.model.flows import Finding, Flows, Rows
+from tcptop_ops.model.records import Records
 
 BAD_FLOWS = 5
 """Fewest bad flows of a group that is reported."""

@@ -7,10 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.tracker import are_mapped, are_unspecified, halves
-
-Mask = NDArray[np.bool_]
-"""One bool per row."""
+from tcptop_ops.model.addresses import are_mapped, are_unspecified, halves
+from tcptop_ops.model.filter import Mask
 
 
 def each(found: NDArray[np.bytes_], test: Callable[[bytes], bool]) -> Mask:

@@ -29,7 +29,6 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache, reduce
 from typing import Any
@@ -38,19 +37,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import filter_values as values
-from tcptop_ops.columns import BY_NAME, SHORT_STATES, Column, find
-from tcptop_ops.endings import ENDS
-from tcptop_ops.filter_arrays import Ends, Mask, each
+from tcptop_ops.columns import BY_NAME, Column, find
+from tcptop_ops.filter_arrays import Ends, each
 from tcptop_ops.filter_grammar import Comparison, FilterError, Join, Node, Not, Text, Word, parse
 from tcptop_ops.filter_patterns import LONGEST_VALUE
 from tcptop_ops.filter_values import Misread, Place
-from tcptop_ops.snapshot import STATE_NAMES
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.model.endings import ENDS
+from tcptop_ops.model.enums import SHORT_STATES, STATE_NAMES
+from tcptop_ops.model.filter import Filter, Mask, Test
+from tcptop_ops.model.flows import Flows, Rows
 
-__all__ = ["FIELDS", "Filter", "FilterError", "both", "compile", "of_pids"]
-
-Test = Callable[[Rows, Flows], Mask]
 Compare = Callable[[Any, Any], Any]
+
 
 ORDERED: dict[str, Compare] = {
     "=": operator.eq,
@@ -61,7 +59,10 @@ ORDERED: dict[str, Compare] = {
     ">=": operator.ge,
 }
 
+
 STATES = tuple(STATE_NAMES.values())
+
+
 STATE_SYNONYMS = {short.lower(): name for name, short in SHORT_STATES.items()} | {
     "established": "ESTAB",
     "listening": "LISTEN",
@@ -69,6 +70,8 @@ STATE_SYNONYMS = {short.lower(): name for name, short in SHORT_STATES.items()} |
     "fin-wait1": "FIN-WAIT-1",
     "fin-wait2": "FIN-WAIT-2",
 }
+
+
 NAMES: dict[str, tuple[str, ...]] = {
     "state": STATES,
     "direction": ("out", "in", "listen"),
@@ -78,25 +81,24 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Columns that hold one of a few names, and those names."""
 
+
 ADDRESSES = ("laddr", "raddr")
+
+
 ENDPOINTS = ("local", "peer")
+
+
 IDENTITIES = ("cookie", "netns", "inode")
+
+
 EITHER = {"port": ("lport", "rport"), "host": ADDRESSES}
+
+
 SIZES = ("bytes_acked", "bytes_received", "mss", "snd_wnd", "rcv_wnd", "notsent", "recv_q", "send_q")
+
+
 FIELDS = (*BY_NAME, *EITHER)
 """Every name that may stand before an operator."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A compiled filter. ``text`` is its source; two filters with the same text are equal."""
-
-    text: str
-    _test: Test = field(compare=False, repr=False)
-
-    def mask(self, rows: Rows, flows: Flows) -> Mask:
-        """Return whether each row matches, as ``NDArray[np.bool_]``, one element per row."""
-        return self._test(rows, flows) if len(rows) else np.zeros(0, np.bool_)
 
 
 def compile(text: str) -> Filter:

@@ -18,20 +18,28 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import Column, Rule, find
 from tcptop_ops.diagnosis import CAUSES
 from tcptop_ops.fate import BAD_SCORE
+from tcptop_ops.model.addresses import are_link_local, are_mapped, halves, is_link_local, is_mapped
+from tcptop_ops.model.arrays import bound_to, device_keys, distinct, find_sorted
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.flows import Flows, Rows, row_of
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.services import service_of
 from tcptop_ops.readers import Reader, Values, cgroup_ids
-from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import Direction, Records, State, bound_to, device_keys, distinct, find_sorted
-from tcptop_ops.tracker import Flows, Rows, are_link_local, are_mapped, halves, is_link_local, is_mapped
 
 Words = NDArray[np.uint64]
 """The keys of rows: uint64, shape (rows, words per key)."""
 
+
 NOT_KNOWN = "(not known)"
+
+
 LISTENERS = "(listeners)"
+
+
 LABEL_WORDS = 4
 """Words of a cgroup's label that keys are sorted by: 32 bytes."""
 
@@ -362,6 +370,7 @@ _RULES: dict[str, Callable[[Groups, Column, Rule], Values]] = {
     "worst": Groups._worst,
 }
 
+
 _TELLING = np.array([len(CAUSES) * 2 - n if one.rule is not None else n for n, one in enumerate(CAUSES)])
 """Precedence of causes among rows with equal scores: rules in their order, then healthy, then idle, then unknown."""
 
@@ -423,13 +432,6 @@ def _hashed(words: Words) -> Words:
         found = (found ^ column) * np.uint64(0x9E3779B97F4A7C15)
         found ^= found >> np.uint64(32)
     return found
-
-
-def row_of(flows: Flows, row: int) -> Rows:
-    """Return one row, given as an index into all rows, as arrays of length 1."""
-    edge = len(flows.live)
-    rows, at = (flows.live, row) if row < edge else (flows.closed, row - edge)
-    return rows.take(np.arange(at, at + 1))
 
 
 # Figures about one group

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import Records, find_sorted
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.records import Records
 
 SAMPLE = np.dtype([("cookie", "u8"), ("srtt_us", "u4"), ("cwnd", "u4"), ("tx", "f4"), ("rx", "f4"), ("retrans", "f4")])
 """One connection in one tick: ``tx`` and ``rx`` in bytes a second, ``retrans`` in segments a second."""

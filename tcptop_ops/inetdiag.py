@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import netlink
-from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, Records, State, Timer
+from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, Records
 
 AF_INET = 2
 

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import Origin, Records, State, find_sorted
-from tcptop_ops.tracker import Flows, Rows, rto_events
-
-COUNTERS = ("retrans_segs", "rto_events", "bytes_acked", "bytes_received")
-"""The values of a mark that only grow."""
-
-MARKED = np.dtype([*((name, "f8") for name in COUNTERS), ("srtt_us", "f8")])
-"""What a mark holds of a connection; ``srtt_us`` is NaN where it was not measured yet."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """The connections of one moment."""
-
-    at_ns: int  # CLOCK_MONOTONIC
-    cookies: NDArray[np.uint64]  # sorted
-    values: Records  # MARKED, aligned with cookies
+from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.enums import Origin, State
+from tcptop_ops.model.flows import MARK_COUNTERS, MARKED, Flows, Mark, Rows, rto_events
+from tcptop_ops.model.records import Records
 
 
 def _values(rows: Rows) -> Records:
@@ -52,7 +37,7 @@ def since(mark: Mark | None, rows: Rows, name: str) -> NDArray[np.float64]:
     if mark is None:
         return np.full(len(sockets), np.nan)
     before, known = _before(mark, sockets["cookie"], name)
-    if name in COUNTERS:
+    if name in MARK_COUNTERS:
         born = born_since(mark, rows)
         before[born], known = 0.0, known | born
     grown = _values(rows)[name] - before

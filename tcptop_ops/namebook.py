@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import Column, find
-from tcptop_ops.tracker import is_link_local, is_unspecified
+from tcptop_ops.model.addresses import is_link_local, is_unspecified
 
 Key = bytes | int
 """What a name belongs to: the 16 bytes of an address (IPv4-mapped), or a TCP port."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.errors import Failed
-from tcptop_ops.snapshot import Records
+from tcptop_ops.model.records import Records
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tcptop_ops import format as text
-from tcptop_ops.snapshot import STATE_NAMES
+from tcptop_ops import text
+from tcptop_ops.model.enums import STATE_NAMES
 
 
 @dataclass(frozen=True)

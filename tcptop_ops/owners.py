@@ -12,7 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import OWNED, OwnerKind, Records, State, bound_to, find_sorted, gather
+from tcptop_ops.model.arrays import bound_to, find_sorted, gather
+from tcptop_ops.model.enums import OwnerKind, State
+from tcptop_ops.model.records import OWNED, Records
 
 COMM_LENGTH = 15
 """Longest name that the kernel keeps of a task: TASK_COMM_LEN, less the zero byte."""

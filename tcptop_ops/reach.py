@@ -22,7 +22,7 @@ from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.child import HELPER, Child, end, interpreters, is_privileged, start
 from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
-from tcptop_ops.snapshot import OWNER, Records
+from tcptop_ops.model.records import OWNER, Records
 
 STACK_BYTES = 256 << 10
 """Stack of a thread in a namespace: there may be many."""

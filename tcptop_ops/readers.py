@@ -13,21 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import diagnosis, mark
-from tcptop_ops.endings import end_names
-from tcptop_ops.services import service_of
-from tcptop_ops.snapshot import (
-    INFINITE_SSTHRESH,
-    STATE_NAMES,
-    UNKNOWN_U32,
-    Direction,
-    Origin,
-    State,
-    Timer,
-    bound_to,
-    device_keys,
-    find_sorted,
-)
-from tcptop_ops.tracker import Flows, Rows, are_mapped, halves, rto_events
+from tcptop_ops.model.addresses import are_mapped, halves
+from tcptop_ops.model.arrays import bound_to, device_keys, find_sorted
+from tcptop_ops.model.endings import end_names
+from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, State, Timer
+from tcptop_ops.model.flows import Flows, Rows, rto_events
+from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
+from tcptop_ops.model.services import service_of
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""

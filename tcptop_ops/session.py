@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import psutil
 
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
 
 SSHD = ("sshd", "sshd-session")
 """Names of the process that holds a session's connection; the second since OpenSSH 9.8."""

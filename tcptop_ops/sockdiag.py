@@ -24,21 +24,12 @@ from tcptop_ops.bpf import cgroup
 from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
+from tcptop_ops.model.arrays import distinct, find_sorted
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.processes import Users
 from tcptop_ops.reach import Helped, Reach
-from tcptop_ops.snapshot import (
-    COUNTERS,
-    EVENTS,
-    FINAL,
-    OWNED,
-    SOCKET,
-    UNKNOWN_U32,
-    Records,
-    Snapshot,
-    State,
-    distinct,
-    find_sorted,
-)
 
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # also the type of the answers

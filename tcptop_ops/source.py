@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from tcptop_ops.errors import Unsupported
-from tcptop_ops.snapshot import Records, Snapshot
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tcptop_ops.bpf.launch import Options, Pending

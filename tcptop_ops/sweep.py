@@ -9,8 +9,9 @@ import numpy as np
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.inetdiag import Dump, Rows
+from tcptop_ops.model.arrays import device_keys
+from tcptop_ops.model.records import Records
 from tcptop_ops.reach import Reach
-from tcptop_ops.snapshot import Records, device_keys
 from tcptop_ops.sockdiag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
 
 COUNT_REST = 10

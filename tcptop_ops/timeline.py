@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tcptop_ops import format as text
-from tcptop_ops.columns import SHORT_STATES
-from tcptop_ops.snapshot import STATE_NAMES, UNKNOWN_U32, Happening, Records, RetransClass
+from tcptop_ops import text
+from tcptop_ops.model.enums import SHORT_STATES, STATE_NAMES, Happening, RetransClass
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 TIME_WIDTH = 9
 """Width of a time such as ``-192.114``, in characters."""

@@ -8,149 +8,30 @@ slot, an index into the tracker's arrays, for as long as it lives.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import diagnosis
-from tcptop_ops.diagnosis import COUNTED, LINGERING_SCORE, MEMORY, Case
-from tcptop_ops.endings import end_codes
-from tcptop_ops.snapshot import (
-    FINAL,
-    OWNED,
-    STATE_NAMES,
-    UNKNOWN_U32,
-    Origin,
-    Records,
-    Snapshot,
-    State,
-    find_sorted,
-    gather,
-    scatter,
-)
+from tcptop_ops.diagnosis import LINGERING_SCORE, MEMORY, Case
+from tcptop_ops.model.addresses import is_loopback
+from tcptop_ops.model.arrays import find_sorted, gather, scatter
+from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.endings import end_codes
+from tcptop_ops.model.enums import STATE_NAMES, Origin, State
+from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
+from tcptop_ops.model.records import FINAL, OWNED, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.window import Window, words
-
-if TYPE_CHECKING:
-    from tcptop_ops.mark import Mark
 
 BAD_CLOSED_S = 60.0
 """How long a closed row stays listed whose score is LINGERING_SCORE or more."""
 
+
 MAX_LINGERING = 200_000
 """Most closed rows that are kept; the oldest are dropped first."""
-
-RATES = np.dtype(
-    [
-        ("tx_bytes_per_s", "f8"),  # acknowledged payload; the four rates are those since the last snapshot
-        ("rx_bytes_per_s", "f8"),
-        ("retrans_per_s", "f8"),
-        ("rto_per_s", "f8"),
-        ("win", COUNTED),  # growth within W
-        ("win_s", "f4"),  # length of W for this row, seconds: less than W for a younger one
-        ("fresh", "u1"),  # ticks since it was first seen, 255 at most; 0: in this one
-        ("cause", "u1"),  # index into diagnosis.CAUSES
-        ("limit", "u1"),  # index into diagnosis.LIMITS
-        ("score", "f4"),  # 0 to 100; NaN: not known yet
-        ("stall_us", "u8"),  # time lost so far: diagnosis.stall_us
-        ("state_s", "f8"),  # seconds in its state, or that a listener's queue is full, as far as seen
-    ]
-)
-"""What the tracker works out for each row."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Live rows, or closed ones. The arrays are aligned: element i of each belongs to the same socket."""
-
-    sockets: Records  # SOCKET
-    events: Records  # EVENTS
-    owners: Records  # OWNED
-    rates: Records  # RATES
-    endings: Records | None = None  # ENDING; None for live rows
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.sockets)
-
-    def take(self, which: NDArray[Any]) -> Rows:
-        """Return the rows at these indices, or where this mask is true."""
-        endings = None if self.endings is None else gather(self.endings, which)
-        sockets, events, owners, rates = (
-            gather(part, which) for part in (self.sockets, self.events, self.owners, self.rates)
-        )
-        return Rows(sockets, events, owners, rates, endings)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over all rows of a tick. In throughput, one side of each loopback connection is left out."""
-
-    connections: int = 0  # live rows
-    by_state: dict[str, int] = field(default_factory=dict)  # names as in STATE_NAMES; states without sockets left out
-    opened: int = 0  # since the last snapshot, as are the following counts
-    closed: int = 0  # listeners left out
-    retrans_segs: int = 0
-    rto_events: int = 0
-    retrans_per_s: float = 0.0
-    rto_per_s: float = 0.0
-    retrans_pct: float = float("nan")  # of the data segments sent in W; NaN where none were
-    tx_bytes_per_s: float = 0.0
-    rx_bytes_per_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fault that several rows share."""
-
-    text: str  # in words
-    filter: str  # filter expression that shows the rows
-    rows: int  # how many they are
-
-
-@dataclass(frozen=True)
-class Flows:
-    """All rows of a tick. Where an array has one value per row of all, the live ones come first, then the closed."""
-
-    snapshot: Snapshot
-    live: Rows
-    closed: Rows  # those that closed lately and are still listed
-    by_cookie: NDArray[np.intp]  # indices that sort the live rows by cookie
-    seconds: float  # since the last tick; 0 at the first
-    window_s: float  # W
-    tick: int  # number of the tick, from 0
-    totals: Totals
-    findings: tuple[Finding, ...] = ()  # the most telling first
-    mark: Mark | None = None  # the moment with which the user compares
-    session: int = 0  # cookie of the connection over which this program is used; 0: not known
-
-    def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
-        """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""
-        live = read(self.live, self)
-        return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
-
-    def copy(self) -> Flows:
-        """Return the same with a copy of the snapshot, whose arrays the live rows share: see ``Snapshot.copy``."""
-        snapshot = self.snapshot.copy()
-        live = replace(self.live, sockets=snapshot.sockets, events=snapshot.events, owners=snapshot.owners)
-        return replace(self, snapshot=snapshot, live=live)
-
-    def __len__(self) -> int:
-        """Return the number of rows, live and closed."""
-        return len(self.live) + len(self.closed)
-
-
-def empty(dtype: np.dtype[np.void], count: int = 0) -> Records:
-    """Return ``count`` rows of zeros."""
-    return np.zeros(count, dtype)
-
-
-def rto_events(sockets: Records, events: Records) -> NDArray[np.uint32]:
-    """Return the retransmission timeouts so far: tcpi_total_rto (6.7), or the calls of RTO_CB where it is unknown."""
-    total: NDArray[np.uint32] = sockets["total_rto"]
-    return np.where(total == UNKNOWN_U32, events["rto_events"], total)
 
 
 def counted(sockets: Records, events: Records) -> Records:
@@ -164,76 +45,6 @@ def counted(sockets: Records, events: Records) -> Records:
     now["probe_segs"] = diagnosis.probe_segments(events)
     now["retrans_calls"] = events["retrans_calls"]
     return now
-
-
-def owners_from_events(events: Records) -> Records:
-    """Return OWNED rows with the callers that the sock_ops program recorded."""
-    owners = np.zeros(len(events), OWNED)
-    owners["pid"], owners["name"], owners["how"] = events["pid"], events["comm"], events["owner"]
-    return owners
-
-
-_MAPPED = b"\0" * 10 + b"\xff\xff"
-
-
-def is_mapped(address: bytes) -> bool:
-    """Return whether a 16-byte address is an IPv4 one, which is kept as IPv4-mapped IPv6: ``::ffff:0:0/96``."""
-    return address.startswith(_MAPPED)
-
-
-def is_link_local(address: bytes) -> bool:
-    """Return whether a 16-byte address is an IPv6 link-local one (``fe80::/10``), unique only on its device's link."""
-    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
-
-
-def is_unspecified(address: bytes) -> bool:
-    """Return whether a 16-byte address is ``::`` or ``0.0.0.0``."""
-    return not any(address[12:] if is_mapped(address) else address)
-
-
-def halves(addresses: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the upper and the lower 64 bits of addresses (shape (n, 16)) as numbers, which ``are_*`` take."""
-    words = np.ascontiguousarray(addresses).view(">u8").astype("u8")
-    return words[:, 0], words[:, 1]
-
-
-def are_mapped(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return ``is_mapped`` of each address, given its halves."""
-    found: NDArray[np.bool_] = (high == 0) & (low >> np.uint64(32) == np.uint64(0xFFFF))
-    return found
-
-
-def are_link_local(high: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return ``is_link_local`` of each address, given its upper half."""
-    found: NDArray[np.bool_] = high >> np.uint64(54) == np.uint64(0xFE80 >> 6)
-    return found
-
-
-def are_unspecified(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return ``is_unspecified`` of each address, given its halves."""
-    found: NDArray[np.bool_] = (high == 0) & ((low == 0) | (low == np.uint64(0xFFFF << 32)))
-    return found
-
-
-def is_loopback(sockets: Records) -> NDArray[np.bool_]:
-    """Return which connections have both ends on this host: equal addresses, or both in 127.0.0.0/8.
-
-    NDArray[np.bool_]; False for listeners.
-    """
-    laddr, raddr = sockets["laddr"], sockets["raddr"]
-    in_127 = are_mapped(*halves(laddr)) & (laddr[:, 12] == 127) & (raddr[:, 12] == 127)
-    both = np.ascontiguousarray(laddr).view("V16") == np.ascontiguousarray(raddr).view("V16")
-    found: NDArray[np.bool_] = (sockets["rport"] != 0) & (in_127 | both[:, 0])
-    return found
-
-
-def stays_here(sockets: Records) -> NDArray[np.bool_]:
-    """Return which rows are loopback connections, or listeners on a loopback address."""
-    high, low = halves(sockets["laddr"])
-    six = (high == 0) & (low == 1)
-    four = are_mapped(high, low) & (sockets["laddr"][:, 12] == 127)
-    found: NDArray[np.bool_] = is_loopback(sockets) | ((sockets["rport"] == 0) & (six | four))
-    return found
 
 
 def counts_once(sockets: Records) -> NDArray[np.bool_]:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
-from tcptop_ops.groups import Groups, put_together, row_of
+from tcptop_ops.groups import Groups, put_together
+from tcptop_ops.model.addresses import stays_here
+from tcptop_ops.model.arrays import bound_to
+from tcptop_ops.model.flows import Flows, Rows, row_of
 from tcptop_ops.readers import Values
-from tcptop_ops.snapshot import bound_to
-from tcptop_ops.tracker import Flows, Rows, stays_here
 
 if TYPE_CHECKING:
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
 
 
 @dataclass(frozen=True)

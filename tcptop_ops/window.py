@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import COUNTED
-from tcptop_ops.snapshot import Records, gather
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.records import Records
 
 SAMPLES = 11
 """Most samples inside W: both ends, and nine between them."""

@@ -8,20 +8,9 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.snapshot import (
-    COUNTERS,
-    EVENTS,
-    FINAL,
-    OWNED,
-    SOCKET,
-    UNKNOWN_U32,
-    Direction,
-    Origin,
-    OwnerKind,
-    Records,
-    Snapshot,
-    State,
-)
+from tcptop_ops.model.enums import Direction, Origin, OwnerKind, State
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
 
 BOOT_NS = 1_000_000_000_000
 

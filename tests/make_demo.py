@@ -20,14 +20,16 @@ import numpy as np
 
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling import schedule
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Noted
 from tcptop_ops.tracker import Tracker
-from tests.lab import End, Lab, Link, Traffic, run
+from tests.lab import End, Lab, Link, Traffic
+from tests.support.netns import run
 
 TICKS = 90
 HOST = HostDescription(host="shop-1.example", kernel="6.18.0", program="demo")

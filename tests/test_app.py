@@ -13,8 +13,10 @@ from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.keymap import APP, TABLE
+from tcptop_ops.model.enums import Direction, OwnerKind, State
+from tcptop_ops.model.records import COUNTERS, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.snapshot import COUNTERS, Direction, OwnerKind, Records, Snapshot, State
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.flow_table import FlowTable

@@ -14,19 +14,7 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import load, peers
-from tests.bench.figures import (
-    Figure,
-    Line,
-    Nonsense,
-    Note,
-    as_data,
-    figure,
-    markdown,
-    nonsense,
-    number,
-    ratios,
-    row,
-)
+from tests.bench.figures import Figure, Line, Nonsense, Note, as_data, figure, markdown, nonsense, number, ratios, row
 from tests.bench.setting import Setting
 from tests.bench.tick import whole
 

@@ -12,15 +12,16 @@ from textual.pilot import Pilot
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import Poller
-from tcptop_ops.snapshot import Snapshot, State
 from tcptop_ops.sockdiag import close_connection, sockid
 from tcptop_ops.source import Noted
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.box import ElsewhereBox, Question
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 from tests.screens import next_tick, text_of, until
 from tests.support.running_app import NEVER_S, app_of, running, top_is
 

@@ -29,7 +29,7 @@ from tcptop_ops.columns import OUTPUT
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.own_cost import Meter
 from tests.fakes import FakeSource, flow, snapshot
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 from tests.support.error_output import assert_told
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "tcptop_ops"]

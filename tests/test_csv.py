@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from tcptop_ops.cli import front_ends, main
 from tcptop_ops.columns import DEFAULT, OUTPUT, find, parse_list
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.csv_rows import header, rows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.outputs.text_table import WIDEST
 from tcptop_ops.signals import Stop
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests.fakes import HOSTILE, FakeSource, flow, scrambled, snapshot
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.index import worst_moments
 from tcptop_ops.recording.reader import Reader

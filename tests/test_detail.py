@@ -12,13 +12,10 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.model.enums import Origin, State
+from tcptop_ops.model.records import HAPPENING
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.snapshot import (
-    HAPPENING,
-    Origin,
-    Snapshot,
-    State,
-)
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.detail import DetailScreen

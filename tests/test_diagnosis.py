@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import diagnosis, endings
-from tcptop_ops.diagnosis import CAUSES, COUNTED, HEALTHY, IDLE, LIMITS, MEMORY, RULES, UNKNOWN, Case
-from tcptop_ops.snapshot import EVENTS, SOCKET, UNKNOWN_U32, Origin, Records, RetransClass, State, Timer
-from tcptop_ops.tracker import Flows, Tracker, counted
+from tcptop_ops import diagnosis
+from tcptop_ops.diagnosis import CAUSES, HEALTHY, IDLE, LIMITS, MEMORY, RULES, UNKNOWN, Case
+from tcptop_ops.model import endings
+from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.enums import Origin, RetransClass, State, Timer
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import EVENTS, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.tracker import Tracker, counted
 from tests.fakes import BOOT_NS, finals, flow, scramble, scrambled, snapshot
 from tests.live.faults import FAULTS
 

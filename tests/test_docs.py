@@ -14,7 +14,7 @@ import pytest
 from tcptop_ops import explain
 from tcptop_ops.cli.arguments import parser, read, resolve
 from tcptop_ops.errors import Usage
-from tcptop_ops.filters import FilterError
+from tcptop_ops.filter_grammar import FilterError
 from tests.support.documents import FENCED, PAGES, ROOT, commands
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -11,8 +11,9 @@ import pytest
 
 from tcptop_ops import filters
 from tcptop_ops.elsewhere import Elsewhere, commands
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.support.rows import row_of
 

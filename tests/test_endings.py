@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.endings import ENDS, end_codes, end_names
-from tcptop_ops.snapshot import UNKNOWN_U32, State
+from tcptop_ops.model.endings import ENDS, end_codes, end_names
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import UNKNOWN_U32
 from tests.fakes import finals, flow, scrambled
 
 OK, UNKNOWN = 0, UNKNOWN_U32

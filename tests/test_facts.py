@@ -8,19 +8,10 @@ import numpy as np
 
 from tcptop_ops import facts
 from tcptop_ops.facts import Kin, Stalls
-from tcptop_ops.snapshot import (
-    COUNTERS,
-    HAPPENING,
-    SEEN,
-    UNKNOWN_U32,
-    Direction,
-    Happening,
-    Origin,
-    OwnerKind,
-    Records,
-    State,
-)
-from tcptop_ops.tracker import Flows, Rows, Tracker
+from tcptop_ops.model.enums import Direction, Happening, Origin, OwnerKind, State
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, UNKNOWN_U32, Records
+from tcptop_ops.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
 NO_STORY = np.zeros(0, HAPPENING)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tcptop_ops import fate, filters
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.snapshot import Direction, State
-from tcptop_ops.tracker import Finding, Flows, Tracker
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.flows import Finding, Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import finals, flow, scrambled, snapshot
 
 NUMBER = {cause.name: number for number, cause in enumerate(CAUSES)}

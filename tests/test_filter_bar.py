@@ -11,7 +11,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from tcptop_ops import filters
-from tcptop_ops.snapshot import State
+from tcptop_ops.model.enums import State
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.filter_bar import FilterInput, pointed
 from tcptop_ops.widgets.flow_table import FlowTable

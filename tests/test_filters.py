@@ -11,7 +11,7 @@ import pytest
 from tcptop_ops import filter_arrays, filters
 from tcptop_ops.columns import BY_NAME, COLUMNS, find
 from tcptop_ops.filters import NAMES, SIZES, both, compile, of_pids
-from tcptop_ops.snapshot import STATE_NAMES
+from tcptop_ops.model.enums import STATE_NAMES
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import flow, scrambled, snapshot

@@ -11,8 +11,9 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tcptop_ops.widgets.cells import SHORT_ENDS, lines
 from tcptop_ops.widgets.fit import fit

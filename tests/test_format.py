@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 
 NAN = float("nan")
 ANY = st.floats(allow_nan=True, allow_infinity=True)

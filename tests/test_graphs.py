@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS, Pencil, graph, pencil, rows, spark, time_axis
 from tcptop_ops.widgets.lines import Spans, width_of
 

@@ -12,8 +12,9 @@ from tcptop_ops.cli.arguments import parse, read, resolve
 from tcptop_ops.columns import find
 from tcptop_ops.errors import Usage
 from tcptop_ops.groups import KEYS
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.settings import Settings
-from tcptop_ops.snapshot import Direction, Snapshot, State
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.flow_table import FlowTable

@@ -13,12 +13,12 @@ import pytest
 from tcptop_ops import groups
 from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.groups import KEYS
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import GROUPS
-from tcptop_ops.snapshot import Direction, State
-from tcptop_ops.tracker import Flows
 from tcptop_ops.view import Spec, make
 from tests.fakes import flow
 from tests.support.grouping import LISTENER, UNTOLD, flows_of, grouped, members, value

@@ -20,16 +20,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.__main__ import forget_working_directory
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find, parse_list
 from tcptop_ops.filters import compile
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import WIDEST, table
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
 from tests.fakes import FakeSource, flow, snapshot

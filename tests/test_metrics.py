@@ -18,16 +18,17 @@ from hypothesis import strategies as st
 
 from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import COUNTERS
 from tcptop_ops.outputs import metrics_server
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram, count_series
 from tcptop_ops.outputs.metric_groups import DIMENSIONS, LONGEST_LABEL, OTHER, TOP
 from tcptop_ops.outputs.metrics_server import MetricsServer
 from tcptop_ops.outputs.openmetrics import MOST_SERIES, Metrics, Own
 from tcptop_ops.signals import Stop
-from tcptop_ops.snapshot import COUNTERS, State
 from tcptop_ops.tracker import Tracker
 from tests.fakes import BOOT_NS, HOSTILE, FakeSource, finals, flow, scrambled, snapshot
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 
 OWN = Own(1.5, 30_000_000)
 

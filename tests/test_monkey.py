@@ -15,10 +15,10 @@ from textual.pilot import OutOfBounds, Pilot
 from tcptop_ops import keymap
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.snapshot import Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tests.fakes import FakeSource

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import SOCKET
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.index import TickIndex, seconds_into, worst_moments
 from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
-from tcptop_ops.snapshot import SOCKET
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tests.support.recordings import as_told, record, world
 
 TICKS = 3 * KEY_EVERY

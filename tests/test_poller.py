@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import DRAIN_S, Clock, Wake, next_due, ticks
-from tcptop_ops.snapshot import Snapshot
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tests.fakes import FakeSource, flow, snapshot
 
 

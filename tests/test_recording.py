@@ -26,13 +26,14 @@ from hypothesis import strategies as st
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.filters import compile as compiled
+from tcptop_ops.model.records import SOCKET
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.snapshot import SOCKET, Snapshot
 from tcptop_ops.source import Over
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make

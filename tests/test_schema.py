@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tcptop_ops.columns import OUTPUT
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.services import service_of
+from tcptop_ops.model.services import service_of
 
 ID = "3f2a90b1c4d5" + "0123456789abcdef" * 3 + "0123"
 POD = "8a6f9c2e-1b2c-4d3e-9f00-112233445566"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.terminal import Terminal
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 
 
 @pytest.fixture

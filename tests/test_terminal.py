@@ -17,7 +17,7 @@ from textual.strip import Strip
 
 from tcptop_ops.widgets.lines import Span, differing, merged
 from tcptop_ops.widgets.terminal import FULL, Cropped, Writer, cropped
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 
 RED = Style(color="red")
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tcptop_ops import timeline
-from tcptop_ops.snapshot import HAPPENING, UNKNOWN_U32, Happening, Records, RetransClass, State
+from tcptop_ops.model.enums import Happening, RetransClass, State
+from tcptop_ops.model.records import HAPPENING, UNKNOWN_U32, Records
 
 NOW_NS = 50_000_000_000_000
 

@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import tracker as module
-from tcptop_ops.snapshot import HAPPENING, OWNED, SOCKET, Origin, Snapshot, State, distinct, find_sorted, gather
-from tcptop_ops.tracker import Flows, Slots, Tracker, by_state, counts_once, is_loopback
+from tcptop_ops import tracker as tracker_module
+from tcptop_ops.model import addresses
+from tcptop_ops.model.addresses import is_loopback
+from tcptop_ops.model.arrays import distinct, find_sorted, gather
+from tcptop_ops.model.enums import Origin, State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import HAPPENING, OWNED, SOCKET
+from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.tracker import Slots, Tracker, by_state, counts_once
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
 SECOND = 1_000_000_000
@@ -156,7 +162,7 @@ def test_a_socket_that_connects_again_keeps_its_cookie() -> None:
 
 
 def test_of_too_many_closed_rows_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LINGERING", 5)
+    monkeypatch.setattr(tracker_module, "MAX_LINGERING", 5)
     tracker = Tracker()
     tracker.update(snapshot(0, [], finals([flow(c) for c in (1, 2, 3)], at(0))))
     flows = tracker.update(snapshot(1, [], finals([flow(c) for c in (4, 5, 6, 7)], at(1))))
@@ -318,11 +324,11 @@ def test_kinds_of_addresses(address: str, mapped: bool, link_local: bool, unspec
     """One address and a whole array of them are judged alike."""
     packed = IPv6Address(address).packed
     wanted = (mapped, link_local, unspecified)
-    assert (module.is_mapped(packed), module.is_link_local(packed), module.is_unspecified(packed)) == wanted
-    high, low = module.halves(np.frombuffer(packed * 2, "u1").reshape(2, 16))
-    assert module.are_mapped(high, low).tolist() == [mapped] * 2
-    assert module.are_link_local(high).tolist() == [link_local] * 2
-    assert module.are_unspecified(high, low).tolist() == [unspecified] * 2
+    assert (addresses.is_mapped(packed), addresses.is_link_local(packed), addresses.is_unspecified(packed)) == wanted
+    high, low = addresses.halves(np.frombuffer(packed * 2, "u1").reshape(2, 16))
+    assert addresses.are_mapped(high, low).tolist() == [mapped] * 2
+    assert addresses.are_link_local(high).tolist() == [link_local] * 2
+    assert addresses.are_unspecified(high, low).tolist() == [unspecified] * 2
 
 
 def test_a_copy_shares_nothing() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.filters import compile
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make, ranks, read_at, row_at, sort, worst
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 

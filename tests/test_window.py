@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.diagnosis import COUNTED
-from tcptop_ops.snapshot import Records
+from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.records import Records
 from tcptop_ops.window import SAMPLES, Window
 
 W = 10.0

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
-from tests.lab import Lab, in_netns, run, wait_until
-from tests.leftovers import tracefs
+from tests.lab import Lab
+from tests.leftovers import tracefs, wait_until
+from tests.support.netns import in_netns, run
 
 # Words that ss prints alone and that are no congestion control (iproute2, misc/ss.c, tcp_stats_print).
 FLAGS = frozenset({"ts", "usec_ts", "sack", "ecn", "ecnseen", "accecn", "fastopen", "app_limited"})

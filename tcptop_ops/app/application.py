@@ -12,8 +12,7 @@ from textual import events
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from tcptop_ops import format as text
-from tcptop_ops import keymap, settings_file
+from tcptop_ops import keymap, settings_file, text
 from tcptop_ops.app import closing
 from tcptop_ops.app.accept_limit import read_accept_limit
 from tcptop_ops.app.cost_meter import CostMeter

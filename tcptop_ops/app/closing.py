@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.widgets.box import Question
 from tcptop_ops.widgets.row import Row

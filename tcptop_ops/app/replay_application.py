@@ -19,13 +19,14 @@ from tcptop_ops.app.messages import Stopped
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.worker import Worker
 from tcptop_ops.recording.index import TickIndex, worst_moments
 from tcptop_ops.recording.player import SPEEDS, Player
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.settings import Settings
-from tcptop_ops.snapshot import Snapshot
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.keys import bindings
 from tcptop_ops.widgets.summary import Status

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tcptop_ops import mark as marks
+from tcptop_ops import mark as mark_module
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
-from tcptop_ops.mark import Mark
-from tcptop_ops.tracker import Finding, Flows
+from tcptop_ops.model.flows import Finding, Flows, Mark
 from tcptop_ops.view import Spec, View, make, worst
 
 if TYPE_CHECKING:
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ class ViewState:
         if self.newest is None:
             return self
         columns = tuple(map(find, SINCE_MARK)) if self.spec.columns == _default() else self.spec.columns
-        mark_set = MarkSet(marks.take(self.newest.flows), self.spec)
+        mark_set = MarkSet(mark_module.take(self.newest.flows), self.spec)
         return replace(self, mark_set=mark_set, spec=replace(self.spec, columns=columns))._newest_again()
 
     def unmarked(self) -> ViewState:

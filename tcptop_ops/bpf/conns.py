@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.snapshot import EVENTS, Records, WritingOperator
+from tcptop_ops.model.enums import WritingOperator
+from tcptop_ops.model.records import EVENTS, Records
 
 
 class Conns:

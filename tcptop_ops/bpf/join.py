@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, State, WritingOperator, find_sorted, gather
+from tcptop_ops.model.arrays import find_sorted, gather
+from tcptop_ops.model.enums import State, WritingOperator
+from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records
 
 _NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us")
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tcptop_ops.bpf import syscall
 from tcptop_ops.errors import TcptopError, Unsupported
 from tcptop_ops.inetdiag import Rows
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.records import COUNTERS, SOCKET, Records
 from tcptop_ops.reach import Reach
-from tcptop_ops.snapshot import COUNTERS, SOCKET, Records, gather
 from tcptop_ops.sweep import EveryNamespace, Sweep
 
 WITHOUT_ROWS = ("time_wait", "syn_recv")

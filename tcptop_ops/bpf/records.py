@@ -5,9 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from math import prod
 
-from tcptop_ops import fields
-from tcptop_ops.fields import Field, Fields
-from tcptop_ops.snapshot import (
+from tcptop_ops.model import fields
+from tcptop_ops.model.enums import (
     Direction,
     Happening,
     IteratorPass,
@@ -18,6 +17,7 @@ from tcptop_ops.snapshot import (
     Timer,
     WritingOperator,
 )
+from tcptop_ops.model.fields import Field, Fields
 
 _TYPES = {"u1": "__u8", "u2": "__u16", "u4": "__u32", "u8": "__u64"}
 

@@ -11,7 +11,7 @@ import mmap
 
 import numpy as np
 
-from tcptop_ops.snapshot import Records
+from tcptop_ops.model.records import Records
 
 _HEADER = 8
 _BUSY, _DISCARD = 1 << 31, 1 << 30

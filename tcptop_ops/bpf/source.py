@@ -19,22 +19,13 @@ from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Presen
 from tcptop_ops.bpf.ring import Ring
 from tcptop_ops.bpf.stories import Seen, Stories
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.model.arrays import distinct, gather
+from tcptop_ops.model.enums import IteratorPass, State
+from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.owners import Owners
 from tcptop_ops.processes import Users, full_name, is_kernel_thread
 from tcptop_ops.reach import Alone, Reach, of_child
-from tcptop_ops.snapshot import (
-    CONTROL,
-    COUNTERS,
-    FINAL,
-    HAPPENING,
-    OWNER,
-    IteratorPass,
-    Records,
-    Snapshot,
-    State,
-    distinct,
-    gather,
-)
 from tcptop_ops.sockdiag import close_connection
 
 DESCRIPTOR_SWEEP_S = 10.0

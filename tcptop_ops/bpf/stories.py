@@ -6,8 +6,9 @@ import numpy as np
 
 from tcptop_ops.bpf import syscall
 from tcptop_ops.bpf.present import possible_cpus
-from tcptop_ops.fields import HAPPENINGS
-from tcptop_ops.snapshot import HAPPENING, SEEN, STORY, Records, SeenRow
+from tcptop_ops.model.enums import SeenRow
+from tcptop_ops.model.fields import HAPPENINGS
+from tcptop_ops.model.records import HAPPENING, SEEN, STORY, Records
 
 
 class Stories:

@@ -14,7 +14,7 @@ from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
 if TYPE_CHECKING:
     from tcptop_ops.columns import Column
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
 
 SOURCES = ("auto", "sockops", "sockdiag")
 CALLBACKS = ("all", "every", "events")

@@ -16,7 +16,7 @@ from tcptop_ops.cli.arguments import Arguments
 from tcptop_ops.cli.standard_output import PORTION, one_line, silence_stdout, write_out
 from tcptop_ops.cli.version import program_version
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.own_cost import Meter
 from tcptop_ops.privilege import import_what_will_be_hidden
 from tcptop_ops.signals import Interrupted, Stop
@@ -24,11 +24,12 @@ from tcptop_ops.signals import Interrupted, Stop
 if TYPE_CHECKING:
     from tcptop_ops.app.application import TcptopApp
     from tcptop_ops.columns import Column
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
+    from tcptop_ops.model.flows import Flows
     from tcptop_ops.polling.observers import TickObserver
     from tcptop_ops.recording.flight_recorder import FlightConfig
     from tcptop_ops.source import Source
-    from tcptop_ops.tracker import Flows, Tracker
+    from tcptop_ops.tracker import Tracker
     from tcptop_ops.view import Spec, View
 
 MATCHED = 4

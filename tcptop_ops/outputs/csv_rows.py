@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import GROUP, Column, find
 from tcptop_ops.outputs.json_lines import moment
 from tcptop_ops.outputs.text_table import WIDEST, group_titles

@@ -7,12 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from tcptop_ops import evidence
-from tcptop_ops import format as text
+from tcptop_ops import evidence, text
 from tcptop_ops.columns import OUTPUT, find
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.flows import Flows, Totals
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.operators import OPERATORS
-from tcptop_ops.tracker import Flows, Totals
 from tcptop_ops.view import View, make, row_at
 
 SCHEMA = "tcptop-ops/1"

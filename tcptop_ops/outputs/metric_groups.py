@@ -15,12 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.groups import put_together
+from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
-from tcptop_ops.snapshot import State, find_sorted
-from tcptop_ops.tracker import Flows, Rows
 
 Floats = NDArray[np.float64]
 

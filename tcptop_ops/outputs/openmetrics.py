@@ -14,8 +14,11 @@ import numpy as np
 
 from tcptop_ops import diagnosis
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.endings import ENDS, end_codes
 from tcptop_ops.fate import BAD_SCORE
+from tcptop_ops.model.endings import ENDS, end_codes
+from tcptop_ops.model.enums import STATE_NAMES, State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.outputs.metric_family import Family
 from tcptop_ops.outputs.metric_groups import (
@@ -31,8 +34,6 @@ from tcptop_ops.outputs.metric_groups import (
     histogram,
     tick_of,
 )
-from tcptop_ops.snapshot import STATE_NAMES, Snapshot, State
-from tcptop_ops.tracker import Flows
 
 MOST_SERIES = 1000
 """Of all families: the tests hold it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import GROUP, Column, find
-from tcptop_ops.tracker import Flows
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.view import View
 
 WIDEST = 512

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tcptop_ops.fate import findings
-from tcptop_ops.tracker import Flows
+from tcptop_ops.model.flows import Flows
 
 
 class TickObserver(Protocol):

@@ -7,12 +7,13 @@ from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import Records
 from tcptop_ops.polling.observers import TickObserver
 from tcptop_ops.polling.schedule import Clock, PollSchedule, next_due
 from tcptop_ops.polling.worker import Feed, ResultCallback, WorkerThread
-from tcptop_ops.snapshot import Records
 from tcptop_ops.source import Source
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 
 
 class Poller:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver, complete
 from tcptop_ops.source import Over, Paced, Source
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 
 DRAIN_S = 0.25
 """Seconds between two calls of ``Source.drain`` at most: the size of the kernel's ring buffer is chosen for it."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tcptop_ops.errors import Failed, TcptopError
-from tcptop_ops.snapshot import Records
-from tcptop_ops.tracker import Flows
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import Records
 
 ResultCallback = Callable[[TcptopError | None], object]
 """Is called with what went wrong, or with None where nothing did."""

@@ -21,19 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import (
-    COUNTERS,
-    EVENTS,
-    FINAL,
-    HAPPENING,
-    OWNED,
-    SEEN,
-    SOCKET,
-    UNKNOWN_U32,
-    Records,
-    Snapshot,
-    find_sorted,
-)
+from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
 
 ALIGNED = (("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED))
 """Tables in which row i belongs to the socket of row i: each row is compared with that of the same cookie."""

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tcptop_ops.errors import Failed
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KeyFramePolicy
-from tcptop_ops.snapshot import Snapshot
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 
 if TYPE_CHECKING:
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
 
 MOST_BYTES = 32 << 20
 MOST_S = 600.0

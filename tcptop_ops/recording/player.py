@@ -10,14 +10,16 @@ from dataclasses import replace
 import numpy as np
 
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.schedule import Clock
 from tcptop_ops.polling.worker import ResultCallback, WorkerThread
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
-from tcptop_ops.snapshot import Records, Snapshot
-from tcptop_ops.tracker import BAD_CLOSED_S, Flows, Tracker
+from tcptop_ops.tracker import BAD_CLOSED_S, Tracker
 from tcptop_ops.window import sampled
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.format import printable
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.index import TickIndex
 from tcptop_ops.recording.schema import APPLICATION_ID, SCHEMA
-from tcptop_ops.snapshot import Snapshot
+from tcptop_ops.text import printable
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 TROUBLE = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)

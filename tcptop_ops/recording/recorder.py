@@ -8,10 +8,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Full, Queue
 
-from tcptop_ops.filters import Filter
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.filter import Filter
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.tracker import Flows
 
 QUEUED = 8
 """Ticks that may wait for the disk; those beyond are left out, and a note says so."""

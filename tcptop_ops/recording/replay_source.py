@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tcptop_ops.errors import Failed, Unsupported
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.source import Over
 
 LONGEST_PAUSE_S = 3600.0

@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.endings import ENDS, end_codes
 from tcptop_ops.errors import Failed
 from tcptop_ops.fate import BAD_SCORE
-from tcptop_ops.format import storable
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.endings import ENDS, end_codes
+from tcptop_ops.model.enums import STATE_NAMES, Origin, State
+from tcptop_ops.model.flows import RATES, Flows, Rows, owners_from_events, rto_events
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KeyFramePolicy
 from tcptop_ops.recording.schema import APPLICATION_ID, COLUMNS, PAGE, PUT_FLOW, PUT_TICK, ROW_BYTES, SCHEMA, TABLES
-from tcptop_ops.snapshot import STATE_NAMES, Origin, Records, Snapshot, State
-from tcptop_ops.tracker import RATES, Flows, Rows, owners_from_events, rto_events
+from tcptop_ops.text import storable
 
 ROWS_A_TICK, LEAST_ROWS_A_TICK = 500, 100
 """Rows of ``flow`` that are brought up to date in a tick; and those of them to which nothing happened, at least."""

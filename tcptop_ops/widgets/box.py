@@ -13,7 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tcptop_ops.elsewhere import Command, Elsewhere
-from tcptop_ops.format import shorten
+from tcptop_ops.text import shorten
 from tcptop_ops.widgets.modal import Menu, Over
 
 TITLE_WIDTH = 70

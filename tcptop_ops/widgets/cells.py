@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.columns import GROUP, Column, find
 from tcptop_ops.groups import KEYS, Groups
-from tcptop_ops.mark import Mark, born_since
+from tcptop_ops.mark import born_since
+from tcptop_ops.model.flows import Mark
 from tcptop_ops.namebook import ADDRESSES, ENDPOINTS, NAMED, NOBODY, PORTS, Key, NameBook, all_keys, shower
 from tcptop_ops.view import View, read_at, row_at
 from tcptop_ops.widgets.fit import Layout

@@ -10,13 +10,13 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from tcptop_ops import facts
-from tcptop_ops import format as text
+from tcptop_ops import facts, text
 from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.history import Series
+from tcptop_ops.model.enums import Origin, OwnerKind
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import HAPPENING, UNKNOWN_U32, Records
 from tcptop_ops.namebook import NOBODY, NameBook
-from tcptop_ops.snapshot import HAPPENING, UNKNOWN_U32, Origin, OwnerKind, Records
-from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets import timeline
 from tcptop_ops.widgets.graphs import Pencil, graph, greatest, time_axis
 from tcptop_ops.widgets.key_bar import KeyBar

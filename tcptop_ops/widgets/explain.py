@@ -12,7 +12,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tcptop_ops import explain
-from tcptop_ops.format import shorten
+from tcptop_ops.text import shorten
 from tcptop_ops.widgets.modal import Menu, Over
 
 PAGE_WIDTH = 74

@@ -13,12 +13,12 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.widgets.lines import Lines, Span, Spans
 
 if TYPE_CHECKING:
     from tcptop_ops.filter_grammar import FilterError, Node
-    from tcptop_ops.filters import Filter
+    from tcptop_ops.model.filter import Filter
 
 PROMPT = "/"
 EXAMPLE = "for instance: srtt > 20ms and not port = 443"
@@ -278,7 +278,7 @@ def _warm_up() -> None:
 
 def joined(present: Filter | None, condition: str) -> Filter:
     """Return the filter of the rows that match the present filter and a condition, which is not added twice."""
-    from tcptop_ops import filters
+    from tcptop_ops import filter_grammar, filters
     from tcptop_ops.filter_grammar import Join, parse
 
     added = filters.compile(condition)
@@ -290,7 +290,7 @@ def joined(present: Filter | None, condition: str) -> Filter:
             return present
         either = isinstance(tree, Join) and not tree.every
         return filters.compile(f"({present.text}) and {condition}" if either else f"{present.text} and {condition}")
-    except filters.FilterError:  # the joined text is too long, or its parentheses too deep
+    except filter_grammar.FilterError:  # the joined text is too long, or its parentheses too deep
         return filters.both(present, added)
 
 

@@ -11,11 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.events import Click
 from textual.message import Message
 
-from tcptop_ops import facts
-from tcptop_ops import format as text
+from tcptop_ops import facts, text
+from tcptop_ops.model.enums import SeenRow
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.operators import OPERATORS, Operator, decoded, is_partial
-from tcptop_ops.snapshot import SeenRow
-from tcptop_ops.tracker import Flows
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
 from tcptop_ops.widgets.lines import Lines, Span, Spans

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops import evidence
-from tcptop_ops import format as text
+from tcptop_ops import evidence, text
 from tcptop_ops.columns import find
 from tcptop_ops.diagnosis import CAUSES, Cause
+from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.namebook import NOBODY, Key, NameBook, keys, shower
-from tcptop_ops.tracker import Flows, Rows
 from tcptop_ops.view import View, row_at, top_sources
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
 

@@ -11,7 +11,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.columns import COLUMNS, Column, find
-from tcptop_ops.format import shorten
+from tcptop_ops.text import shorten
 from tcptop_ops.widgets.modal import Menu, Over
 
 HELP_WIDTH = 60

@@ -5,7 +5,7 @@ Groups are described by ``group_story``.
 
 from __future__ import annotations
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.history import Series
 from tcptop_ops.namebook import NOBODY, NameBook
 from tcptop_ops.view import View

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tcptop_ops import format as text
-from tcptop_ops.columns import SHORT_STATES
-from tcptop_ops.own_cost import OwnCost
-from tcptop_ops.tracker import Flows
+from tcptop_ops import text
+from tcptop_ops.model.enums import SHORT_STATES
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece, width_of
 
 BAR = Span(" | ", "dim")

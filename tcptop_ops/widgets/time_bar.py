@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import format as text
+from tcptop_ops import text
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
 from tcptop_ops.widgets.graphs import Pencil
 from tcptop_ops.widgets.lines import Lines, Span, Spans

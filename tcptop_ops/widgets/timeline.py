@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tcptop_ops import format as text
-from tcptop_ops import timeline
-from tcptop_ops.snapshot import Records
+from tcptop_ops import text, timeline
+from tcptop_ops.model.records import Records
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans
 
 NOTHING = "nothing bad happened since it is looked at"

@@ -16,7 +16,8 @@ from tcptop_ops.app.cost_meter import SELDOM_S, CostMeter
 from tcptop_ops.app.selection import Narrowing, to_process, to_remote, value_at
 from tcptop_ops.app.slow_terminal import MOST_SPARED_S, SlowTerminal
 from tcptop_ops.errors import Failed
-from tcptop_ops.snapshot import Direction, Snapshot, State
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tcptop_ops.widgets.row import Row

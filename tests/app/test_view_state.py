@@ -10,8 +10,9 @@ import pytest
 from tcptop_ops import filters
 from tcptop_ops.app.view_state import FindingShown, ViewState
 from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, find, parse_list
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Finding, Flows, Tracker
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Finding, Flows
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 

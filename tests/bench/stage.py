@@ -14,8 +14,9 @@ import numpy as np
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
+from tcptop_ops.model.records import Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.snapshot import Records, Snapshot
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tests.fakes import flow, snapshot

@@ -18,7 +18,8 @@ from tcptop_ops import view
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.fate import findings
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 
 T = TypeVar("T")
 Cost = dict[str, float]

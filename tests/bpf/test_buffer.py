@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf.present import Buffer
-from tcptop_ops.snapshot import OWNER, Records
+from tcptop_ops.model.records import OWNER, Records
 
 
 def said(rows: Records) -> int:

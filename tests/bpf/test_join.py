@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops.bpf.join import Join, Unseen, last_known, still_open, without_record
 from tcptop_ops.bpf.present import Buffer
-from tcptop_ops.snapshot import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records, State
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records
 
 COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import snapshot
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.child import HERE
 from tcptop_ops.bpf.records import ENUMS, c_enum, c_struct, header
-from tcptop_ops.snapshot import IteratorPass, OwnerKind, WritingOperator
+from tcptop_ops.model import records
+from tcptop_ops.model.enums import IteratorPass, OwnerKind, WritingOperator
 
 SIZES: dict[str, Any] = {
     "__u8": ctypes.c_uint8,
@@ -25,16 +25,16 @@ SIZES: dict[str, Any] = {
     "char": ctypes.c_char,
 }
 DTYPES = {
-    "socket": snapshot.SOCKET,
-    "events": snapshot.EVENTS,
-    "ending": snapshot.ENDING,
-    "final": snapshot.FINAL,
-    "owner": snapshot.OWNER,
-    "counters": snapshot.COUNTERS,
-    "happening": snapshot.HAPPENING,
-    "story": snapshot.STORY,
-    "seen": snapshot.SEEN,
-    "control": snapshot.CONTROL,
+    "socket": records.SOCKET,
+    "events": records.EVENTS,
+    "ending": records.ENDING,
+    "final": records.FINAL,
+    "owner": records.OWNER,
+    "counters": records.COUNTERS,
+    "happening": records.HAPPENING,
+    "story": records.STORY,
+    "seen": records.SEEN,
+    "control": records.CONTROL,
 }
 MEMBER = re.compile(r"\t(struct )?(\w+) (\w+)((?:\[\d+\])*);")
 
@@ -79,7 +79,7 @@ def test_bytes_written_by_c_are_read_by_numpy() -> None:
     made = parse(header())["final"]()
     made.socket.cookie, made.socket.cc, made.socket.drops = 2**63, b"bbr", 77
     made.socket.raddr[15], made.events.retrans[3], made.ending.from_state = 9, 5, 8
-    read = np.frombuffer(bytes(made), snapshot.FINAL)[0]
+    read = np.frombuffer(bytes(made), records.FINAL)[0]
     assert (read["socket"]["cookie"], read["socket"]["cc"], read["socket"]["drops"]) == (2**63, b"bbr", 77)
     assert (read["socket"]["raddr"][15], read["events"]["retrans"][3], read["ending"]["from_state"]) == (9, 5, 8)
 
@@ -128,10 +128,10 @@ def test_c_uses_names_that_there_are() -> None:
 def test_what_the_helper_has_of_its_own() -> None:
     """It is run as a script that imports nothing of this package."""
     assert (helper.PASS_CLEAR, helper.PASS_STRIP) == (IteratorPass.CLEAR, IteratorPass.STRIP)
-    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5), snapshot.CONTROL)[0]
+    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5), records.CONTROL)[0]
     assert told.tolist() == (1, 2, 3, 4, 5)
-    assert helper.CONTROL.size == snapshot.CONTROL.itemsize
-    assert helper.OWNER.size == snapshot.OWNER.itemsize
+    assert helper.CONTROL.size == records.CONTROL.itemsize
+    assert helper.OWNER.size == records.OWNER.itemsize
 
 
 def test_the_operators_that_write() -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from tcptop_ops.bpf import stories, syscall
 from tcptop_ops.bpf.conns import Conns
-from tcptop_ops.fields import HAPPENINGS
+from tcptop_ops.model.enums import WritingOperator
+from tcptop_ops.model.fields import HAPPENINGS
+from tcptop_ops.model.records import COUNTERS, EVENTS, SEEN, STORY, Records
 from tcptop_ops.operators import OPERATORS
-from tcptop_ops.snapshot import COUNTERS, EVENTS, SEEN, STORY, Records, WritingOperator
 
 
 @pytest.mark.parametrize("told", [0, 1, HAPPENINGS - 1, HAPPENINGS, HAPPENINGS + 1, 3 * HAPPENINGS + 5])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tcptop_ops import filters
 from tcptop_ops.columns import BY_NAME, COLUMNS
 from tcptop_ops.filters import NAMES, SIZES
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import scrambled
 from tests.support.filter_fleet import FLEET, mask
 

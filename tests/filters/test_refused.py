@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops import filters
 from tcptop_ops.errors import Usage
-from tcptop_ops.filter_grammar import DEEPEST, LONGEST
-from tcptop_ops.filters import FilterError, compile
+from tcptop_ops.filter_grammar import DEEPEST, LONGEST, FilterError
+from tcptop_ops.filters import compile
 from tests.support.filter_fleet import cookies, refused
 
 NESTED = "(" * (DEEPEST + 1) + "nginx" + ")" * (DEEPEST + 1)

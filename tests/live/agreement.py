@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lab import in_netns
 from tests.leftovers import NETNS
+from tests.support.netns import in_netns
 from tests.witness import SsSocket, ss_sockets
 
 Row = dict[str, Any]

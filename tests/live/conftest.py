@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests import leftovers
-from tests.lab import Lab, LabError
+from tests.lab import Lab
 from tests.live.watch import Watch
+from tests.support.netns import LabError
 
 BCC_PYTHON = "/usr/bin/python3"  # the distribution's: PyPI's bcc is something else
 TOOLS = ("ip", "nft", "nsenter", "ss", "tc")

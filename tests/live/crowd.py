@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import End, Lab, Link, in_netns, run, wait_until
+from tests.lab import End, Lab, Link
+from tests.leftovers import wait_until
+from tests.support.netns import in_netns, run
 from tests.witness import SsSocket, ss_sockets
 
 CONTROLS = (b"cubic", b"reno", b"bbr")

@@ -17,9 +17,9 @@ from typing import Any
 from unittest.mock import patch
 
 from tcptop_ops import diagnosis, view
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.polling import schedule
-from tcptop_ops.tracker import Flows
 from tests.lab import Lab, Link, Traffic
 from tests.live.watch import Watch
 

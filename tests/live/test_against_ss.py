@@ -12,14 +12,16 @@ import pytest
 
 from tcptop_ops import view
 from tcptop_ops.bpf import launch
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
-from tcptop_ops.tracker import Flows, Tracker
-from tests.lab import Lab, in_netns
+from tcptop_ops.tracker import Tracker
+from tests.lab import Lab
 from tests.leftovers import NETNS
 from tests.live.agreement import CLOCKS, COUNTS, TIMES, Key, Row, Said, differences, ss_says
 from tests.live.crowd import Crowd, crowded
 from tests.live.watch import Watch
+from tests.support.netns import in_netns
 
 STEADY = 0.95
 """The share of sockets that have to be the same for ss before and after our tick: timers of the others ran out."""

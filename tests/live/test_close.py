@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.model.records import Records
 from tcptop_ops.reach import widest
-from tcptop_ops.snapshot import Records
 from tcptop_ops.sockdiag import SockDiagSource
 from tcptop_ops.source import Source
 from tcptop_ops.sweep import EveryNamespace
-from tests.lab import Lab, Link, in_netns, wait_until
+from tests.lab import Lab, Link
+from tests.leftovers import wait_until
 from tests.live.terminal import terminal
 from tests.live.watch import Watch
+from tests.support.netns import in_netns
 
 PATIENCE_S = 20
 SO_COOKIE = 57  # asm-generic/socket.h

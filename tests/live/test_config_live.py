@@ -13,7 +13,7 @@ import pytest
 
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import parse
-from tests.lab import wait_until
+from tests.leftovers import wait_until
 from tests.live.started import ROOT, started
 
 UID = 12345

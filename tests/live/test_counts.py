@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf import launch, source, syscall
-from tcptop_ops.endings import end_names
+from tcptop_ops.model.endings import end_names
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import EVENTS, FINAL
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.polling.schedule import ticks
-from tcptop_ops.snapshot import EVENTS, FINAL
-from tcptop_ops.tracker import Flows, Tracker
-from tests.lab import Lab, LabError, Link, run, wait_until
-from tests.leftovers import NETNS
+from tcptop_ops.tracker import Tracker
+from tests.lab import Lab, Link
+from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program
+from tests.support.netns import LabError, run
 from tests.witness import snmp
 
 CLIENTS = 2

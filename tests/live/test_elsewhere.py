@@ -13,10 +13,12 @@ import pytest
 
 from tcptop_ops import filters
 from tcptop_ops.elsewhere import Elsewhere, commands
-from tcptop_ops.snapshot import State
-from tcptop_ops.tracker import Flows
-from tests.lab import Lab, Link, Traffic, in_netns, run, wait_until
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import wait_until
 from tests.live.watch import Watch, program
+from tests.support.netns import in_netns, run
 from tests.support.rows import row_of
 
 OWN = os.stat("/proc/self/ns/net").st_ino

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcptop_ops.tracker import Finding
-from tests.lab import Link, Traffic, run
+from tcptop_ops.model.flows import Finding
+from tests.lab import Link, Traffic
 from tests.live import faults
 from tests.live.faults import HARMLESS, Stage
 from tests.live.watch import program
+from tests.support.netns import run
 
 QUIET_S = int(os.environ.get("TCPTOP_QUIET_S", "30"))
 """How long nothing may be said of healthy flows; two minutes prove more."""

@@ -11,7 +11,8 @@ import pytest
 
 from tcptop_ops.bpf import light
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS
-from tests.lab import Lab, Link, Traffic, wait_until
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON
 from tests.live.watch import Watch
 

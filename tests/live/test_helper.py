@@ -18,12 +18,13 @@ import pytest
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.child import HELPER, INTERPRETERS, end, start
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.model.enums import State
 from tcptop_ops.reach import Alone, Helped, scan_descriptors, widest
-from tcptop_ops.snapshot import State
 from tcptop_ops.sockdiag import SockDiag
-from tests.lab import Lab, Link, in_netns, run
+from tests.lab import Lab, Link
 from tests.leftovers import NETNS
 from tests.live.watch import Watch
+from tests.support.netns import in_netns, run
 
 SOON_S = 20
 ANY_COOKIE = 2**64 - 1  # INET_DIAG_NOCOOKIE

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find, parse_list
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.polling.poller import polled
@@ -23,7 +23,8 @@ from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests import hostile
 from tests.fakes import FakeSource
-from tests.lab import Lab, Traffic, wait_until
+from tests.lab import Lab, Traffic
+from tests.leftovers import wait_until
 from tests.live.watch import Watch
 from tests.screens import next_tick, shown_tick
 

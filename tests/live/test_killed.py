@@ -16,7 +16,8 @@ import pytest
 
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.launch import ALL_FLAGS, Options, begin
-from tests.lab import Lab, Link, Traffic, wait_until
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import wait_until
 from tests.live.conftest import accepted
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
 from tests.live.watch import Watch, program

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import leftovers
-from tests.lab import Lab, LabError, Link, Traffic, in_netns, sweep_leftovers, wait_until
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import sweep_leftovers, wait_until
+from tests.support.netns import LabError, in_netns
 from tests.witness import RetransmitTracepoint, SsSocket, snmp, ss_socket, ss_sockets, wait_quiet
 
 ODD = 3_000_001  # bytes

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from tcptop_ops.outputs.openmetrics import MOST_SERIES
-from tests.lab import Lab, Link, wait_until
+from tests.lab import Lab, Link
+from tests.leftovers import wait_until
 from tests.live.started import ITERATES, ROOT, started, status
 from tests.support.scraping import answers, fetch, free_port, samples, value
 

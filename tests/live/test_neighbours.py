@@ -22,9 +22,11 @@ import pytest
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, RETIRE_AFTER
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.operators import OPERATORS
-from tests.lab import START_LIMIT, End, Lab, LabError, Link, Traffic, in_netns, wait_until
+from tests.lab import START_LIMIT, End, Lab, Link, Traffic
+from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON
 from tests.live.watch import Watch
+from tests.support.netns import LabError, in_netns
 from tests.witness import ss_socket
 
 TUNER = Path(__file__).with_name("tuner.py")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import unsafe
-from tests.lab import Lab, Link, wait_until
+from tests.lab import Lab, Link
+from tests.leftovers import wait_until
 from tests.live.watch import Watch
 
 SENT = 1_234_567

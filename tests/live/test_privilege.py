@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import helper
-from tests.lab import Lab, Link, wait_until
+from tests.lab import Lab, Link
+from tests.leftovers import wait_until
 from tests.live.started import ROOT, children, helper_of, started, status, threads
 
 CALLER = {"SUDO_UID": "12345", "SUDO_GID": "12345"}

@@ -15,16 +15,19 @@ import pytest
 
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.recording.replay_source import ReplaySource
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
-from tests.lab import Lab, Traffic, run, wait_until
+from tests.lab import Lab, Traffic
+from tests.leftovers import wait_until
 from tests.live.started import ROOT
+from tests.support.netns import run
 
 HOST = HostDescription("here", "a kernel", "0")
 COUNT = 400_009  # bytes

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf import layout
-from tcptop_ops.snapshot import UNKNOWN_U32, Records
-from tests.lab import Lab, Link, Traffic, in_netns, wait_until
-from tests.leftovers import NETNS
+from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch
+from tests.support.netns import in_netns
 from tests.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
 
 COUNT = 400_009  # bytes

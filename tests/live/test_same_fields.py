@@ -12,16 +12,19 @@ import numpy as np
 
 from tcptop_ops.columns import find
 from tcptop_ops.facts import SYN_DATA
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.processes import polled_owners
 from tcptop_ops.reach import widest
-from tcptop_ops.snapshot import UNKNOWN_U32, Records, Snapshot
 from tcptop_ops.sockdiag import SockDiagSource
 from tcptop_ops.sweep import EveryNamespace
-from tcptop_ops.tracker import Flows, Tracker
-from tests.lab import Lab, Link, in_netns, run, wait_until
-from tests.leftovers import NETNS
+from tcptop_ops.tracker import Tracker
+from tests.lab import Lab, Link
+from tests.leftovers import NETNS, wait_until
 from tests.live.crowd import crowded, listener
 from tests.live.watch import Watch
+from tests.support.netns import in_netns, run
 from tests.test_same_fields import OF_A_PROGRAM, is_filled, null
 
 NOT_IN_SOCK_DIAG = {"last_rtt_us", "cb_flags"}

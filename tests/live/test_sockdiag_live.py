@@ -10,12 +10,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from tcptop_ops.model.enums import Origin, State, Timer
+from tcptop_ops.model.records import INFINITE_SSTHRESH
 from tcptop_ops.reach import widest
-from tcptop_ops.snapshot import INFINITE_SSTHRESH, Origin, State, Timer
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
 from tcptop_ops.sweep import EveryNamespace
-from tests.lab import Lab, in_netns, run, wait_until
+from tests.lab import Lab
+from tests.leftovers import wait_until
 from tests.support.against_ss import as_ss, row_of_port
+from tests.support.netns import in_netns, run
 from tests.witness import ss_sockets, wait_quiet
 
 ODD = 1_000_003  # bytes

@@ -17,11 +17,12 @@ import pytest
 from tcptop_ops import view
 from tcptop_ops.bpf import helper, launch, layout
 from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
-from tcptop_ops.format import address
+from tcptop_ops.model.enums import RetransClass, State
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.operators import OPERATORS
-from tcptop_ops.snapshot import RetransClass, State
-from tcptop_ops.tracker import Flows
-from tests.lab import Lab, Link, Traffic, wait_until
+from tcptop_ops.text import address
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import wait_until
 from tests.live.watch import Watch
 from tests.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
 

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.snapshot import Happening, Records, RetransClass, State
-from tests.lab import Lab, Link, in_netns, wait_until
+from tcptop_ops.model.enums import Happening, RetransClass, State
+from tcptop_ops.model.records import Records
+from tests.lab import Lab, Link
+from tests.leftovers import wait_until
 from tests.live.watch import Watch
+from tests.support.netns import in_netns
 
 NEAR_S = 0.010
 SO_TIMESTAMPNS_NEW = 64  # include/uapi/asm-generic/socket.h

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tcptop_ops.bpf import helper, launch
-from tests.lab import Lab, Link, Traffic, run, wait_until
-from tests.leftovers import NETNS
+from tests.lab import Lab, Link, Traffic
+from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program
+from tests.support.netns import run
 
 CONTAINER = "docker-" + "5eed" * 16 + ".scope"
 Row = dict[str, Any]

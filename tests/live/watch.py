@@ -12,10 +12,12 @@ import numpy as np
 from tcptop_ops import view
 from tcptop_ops.bpf.launch import Options
 from tcptop_ops.bpf.source import SockOpsSource
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import connections
-from tcptop_ops.snapshot import Records
-from tcptop_ops.tracker import Flows, Tracker
-from tests.lab import Lab, Traffic, wait_until
+from tcptop_ops.tracker import Tracker
+from tests.lab import Lab, Traffic
+from tests.leftovers import wait_until
 
 WORKERS = Path(__file__).with_name("workers.py")
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from tcptop_ops.fate import findings
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
-from tcptop_ops.snapshot import Snapshot, State
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tests.fakes import FakeSource, finals, flow, scrambled, snapshot
 
 

@@ -6,11 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import Lab, Traffic, run
+from tests.lab import Lab, Traffic
 from tests.live.watch import WORKERS
-from tests.soak.judge import (
-    Made,
-)
+from tests.soak.judge import Made
 from tests.soak.plan import (
     GROUP,
     HALF_OPEN,
@@ -23,6 +21,7 @@ from tests.soak.plan import (
     TALKERS,
     Plan,
 )
+from tests.support.netns import run
 from tests.witness import ss_sockets
 
 MAKER = Path(__file__).with_name("traffic.py")

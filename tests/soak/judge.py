@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tcptop_ops.bpf import unsafe
-from tests.soak.plan import (
-    GROWTH_PERCENT,
-    Plan,
-)
+from tests.soak.plan import GROWTH_PERCENT, Plan
 
 
 @dataclass(frozen=True)

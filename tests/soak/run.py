@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcptop_ops.bpf import helper
-from tests.lab import Lab, wait_until
+from tests.lab import Lab
+from tests.leftovers import wait_until
 from tests.soak.crowd import Crowd
 from tests.soak.judge import (
     Made,
@@ -31,11 +32,7 @@ from tests.soak.judge import (
     row_violations,
 )
 from tests.soak.monitors import JsonMonitor, Monitor, ScreenMonitor, helper_of, sample
-from tests.soak.plan import (
-    AT_REST,
-    PATIENCE_S,
-    Plan,
-)
+from tests.soak.plan import AT_REST, PATIENCE_S, Plan
 
 
 class Soak:

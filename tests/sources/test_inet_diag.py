@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.inetdiag import INFO, info_end
-from tcptop_ops.snapshot import SOCKET, UNKNOWN_U32, State, Timer
+from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.records import SOCKET, UNKNOWN_U32
 from tests.support.sock_diag import DONE, diag, is_same, rate_of, split
 
 

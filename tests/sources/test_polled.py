@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops.errors import Failed
 from tcptop_ops.inetdiag import INFO, Dump
-from tcptop_ops.snapshot import OWNED, SOCKET, UNKNOWN_U32, Records, State
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import OWNED, SOCKET, UNKNOWN_U32, Records
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource
 from tests.support.sock_diag import FakeNetlink, Opened, failure, is_same, split
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.snapshot import UNKNOWN_U32, Records, State
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tests.witness import SsSocket
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from tcptop_ops import filters
 from tcptop_ops.columns import BY_NAME
 from tcptop_ops.filter_grammar import FilterError, parse
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import scrambled, snapshot
 from tests.support.fuzz_run import Try
 

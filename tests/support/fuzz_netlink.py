@@ -15,10 +15,10 @@ import numpy as np
 from tcptop_ops import netlink, view
 from tcptop_ops.columns import parse_list
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
-from tcptop_ops.snapshot import Records
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, request
 from tcptop_ops.tracker import Tracker
 from tests.support.fuzz_run import Try

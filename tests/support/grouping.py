@@ -8,8 +8,9 @@ import numpy as np
 
 from tcptop_ops.columns import find
 from tcptop_ops.groups import Groups, put_together
-from tcptop_ops.snapshot import Direction, Origin, State
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.enums import Direction, Origin, State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, snapshot
 
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "direction": Direction.LISTEN, "peer": ("0.0.0.0", 0)}

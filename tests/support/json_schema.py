@@ -17,9 +17,9 @@ from tcptop_ops import readers
 from tcptop_ops.columns import OUTPUT, Column
 from tcptop_ops.diagnosis import CAUSES, LIMITS
 from tcptop_ops.filters import NAMES
+from tcptop_ops.model.enums import STATE_NAMES
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.outputs.json_lines import SCHEMA, totals
-from tcptop_ops.snapshot import STATE_NAMES
 from tcptop_ops.tracker import Tracker
 from tests.fakes import snapshot
 

@@ -7,17 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.snapshot import (
-    COUNTERS,
-    HAPPENING,
-    SEEN,
-    Direction,
-    Happening,
-    OwnerKind,
-    RetransClass,
-    Snapshot,
-    State,
-)
+from tcptop_ops.model.enums import Direction, Happening, OwnerKind, RetransClass, State
+from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN
+from tcptop_ops.model.snapshot import Snapshot
 from tests.fakes import BOOT_NS, FakeSource, flow, snapshot
 
 BAD, GOOD = range(1, 7), range(11, 31)

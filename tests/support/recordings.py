@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.host_description import HostDescription
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.records import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
-from tcptop_ops.snapshot import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET, Snapshot, State
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
 

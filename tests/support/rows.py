@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_ops.tracker import Flows, Rows
+from tcptop_ops.model.flows import Flows, Rows
 
 
 def row_of(flows: Flows, cookie: int) -> Rows:

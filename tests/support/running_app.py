@@ -11,8 +11,9 @@ from textual.screen import Screen
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.columns import find
+from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.snapshot import Direction, Snapshot, State
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tests.fakes import FakeSource, flow, snapshot

@@ -13,7 +13,8 @@ import numpy as np
 
 from tcptop_ops import netlink
 from tcptop_ops.inetdiag import Dump
-from tcptop_ops.snapshot import SOCKET, Records, State
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import SOCKET, Records
 from tcptop_ops.sockdiag import ALL_STATES, SockDiag, open_socket, request
 
 DONE = struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, 1, 0, 0)

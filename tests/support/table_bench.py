@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from tcptop_ops.columns import Column, find
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tcptop_ops.widgets.fit import GUTTER
 from tcptop_ops.widgets.flow_table import FlowTable

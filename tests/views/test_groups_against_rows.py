@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tcptop_ops import filters
 from tcptop_ops.columns import COLUMNS, Column
 from tcptop_ops.groups import KEYS, census, put_together
-from tcptop_ops.tracker import Flows, Tracker
+from tcptop_ops.model.flows import Flows
+from tcptop_ops.tracker import Tracker
 from tests.fakes import flow, scrambled
 from tests.support.grouping import LISTENER, cookies, flows_of, grouped
 

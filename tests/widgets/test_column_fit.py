@@ -7,10 +7,7 @@ import pytest
 from tcptop_ops.columns import COLUMNS, DEFAULT, OUTPUT, Column, find, parse_list
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.fit import fit, total_width
-from tests.support.table_bench import (
-    BY_RETRANSMITS,
-    BY_SCORE,
-)
+from tests.support.table_bench import BY_RETRANSMITS, BY_SCORE
 
 
 def ids(width: int, spec: Spec = BY_RETRANSMITS) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops.snapshot import Snapshot
+from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.widgets.graphs import BLOCKS
 from tcptop_ops.widgets.help import HelpScreen
 from tcptop_ops.widgets.sort_menu import SortMenu

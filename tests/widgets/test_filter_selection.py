@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcptop_ops import filters
-from tcptop_ops.snapshot import State
+from tcptop_ops.model.enums import State
 from tcptop_ops.widgets.filter_bar import joined
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.key_bar import KeyBar

@@ -8,20 +8,14 @@ from typing import Any
 import pytest
 
 from tcptop_ops.columns import COLUMNS, GROUP, Column, find, parse_list
-from tcptop_ops.snapshot import State
+from tcptop_ops.model.enums import State
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tcptop_ops.widgets.cells import lines
 from tcptop_ops.widgets.fit import fit, total_width
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.screens import text_of
-from tests.support.table_bench import (
-    BY_RETRANSMITS,
-    Bench,
-    named,
-    shown,
-    ticked,
-)
+from tests.support.table_bench import BY_RETRANSMITS, Bench, named, shown, ticked
 
 GROUPED = Spec(sort=find("retrans_win"), group="process")
 

@@ -7,7 +7,8 @@ import errno
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.snapshot import UNKNOWN_U32, Records, State
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned", "unseen")
 """How a connection may have ended; "": null. ``abandoned``: closed by its own process before it was established."""

@@ -1,0 +1,1 @@
+"""What the data is: dtypes, enums, snapshots and flows. Imports numpy and nothing else of this package."""

@@ -1,0 +1,152 @@
+"""The numbered kinds that records hold: states, timers, directions, origins and what happened to a connection."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class State(IntEnum):
+    """TCP states by the numbers of include/net/tcp_states.h; UNSEEN alone is this program's own."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+    UNSEEN = 15  # only as ``from_state``: the socket is gone, and no event reported how it ended
+
+
+STATE_NAMES: dict[int, str] = {
+    State.ESTABLISHED: "ESTAB",
+    State.SYN_SENT: "SYN-SENT",
+    State.SYN_RECV: "SYN-RECV",
+    State.FIN_WAIT1: "FIN-WAIT-1",
+    State.FIN_WAIT2: "FIN-WAIT-2",
+    State.TIME_WAIT: "TIME-WAIT",
+    State.CLOSE: "UNCONN",
+    State.CLOSE_WAIT: "CLOSE-WAIT",
+    State.LAST_ACK: "LAST-ACK",
+    State.LISTEN: "LISTEN",
+    State.CLOSING: "CLOSING",
+}
+"""State names as ss prints them (``sstate_name`` of iproute2's misc/ss.c)."""
+
+
+class Timer(IntEnum):
+    """The timer that ``timer_us`` counts down: idiag_timer of struct inet_diag_msg up to PERSIST.
+
+    inet_diag reports ICSK_TIME_LOSS_PROBE and ICSK_TIME_REO_TIMEOUT as RETRANSMIT too (``inet_sk_diag_fill()``); the
+    BPF iterator tells them apart. idiag_timer 5, a delayed ACK since Linux 7.1, is DELACK here.
+    """
+
+    NONE = 0
+    RETRANSMIT = 1
+    KEEPALIVE = 2
+    TIME_WAIT = 3
+    PERSIST = 4  # zero window probes
+    LOSS_PROBE = 5  # tail loss probe
+    REORDER = 6  # RACK waits for segments that may only be reordered
+    DELACK = 7  # delayed ACK
+
+
+class Direction(IntEnum):
+    """Which side opened the connection; LISTEN: a listener."""
+
+    UNKNOWN = 0
+    OUT = 1
+    IN = 2
+    LISTEN = 3
+
+
+class Origin(IntEnum):
+    """How much of a socket's life the sock_ops program has seen."""
+
+    LISTED = 0  # nothing: it is only polled
+    NEW = 1  # all, from its birth
+    ADOPTED = 2  # all since the program started, when it was open already
+
+
+class OwnerKind(IntEnum):
+    """How the owner of a socket is known. The sock_ops program itself reports CALLER and CLOSER only."""
+
+    UNKNOWN = 0
+    HOLDER = 1  # has a descriptor of the socket
+    CALLER = 2  # called connect() or listen()
+    CLOSER = 3  # closed the accepted socket
+    LISTENER = 4  # owns the listener that the connection came in through, and has not accepted it yet
+
+
+class RetransClass(IntEnum):
+    """Why a segment was retransmitted, as ``retrans_class()`` of bpf/sockops.c concludes from the socket's state."""
+
+    RTO = 0  # after a retransmission timeout
+    RECOVERY = 1  # loss recovery: later segments were SACKed, or segments are marked lost
+    PROBE = 2  # tail loss probe (RFC 8985 7): sent before anything is known to be lost
+    OTHER = 3  # in a state that sends no data, such as a SYN
+
+
+class Happening(IntEnum):
+    """What happened to a connection; the comments say what ``a``, ``b``, ``detail`` and ``times`` of HAPPENING hold."""
+
+    CONNECT = 1
+    ESTABLISHED = 2
+    STATE = 3  # a: from, b: to (State)
+    RTO = 4  # a: its number among consecutive timeouts, from 1; b: the timeout that expired, us
+    RETRANS = 5  # a: segments in total; detail: RetransClass; times: calls of RETRANS_CB
+    RECOVERED = 6  # acknowledged again after timeouts; a: srtt, us
+    SRTT = 7  # the smoothed RTT grew by half or fell by a third, and by 20 ms at least; a: before, b: after, us
+    CLOSE = 8  # a: error (errno, UNKNOWN_U32 where not told); b: from (State)
+    ADOPTED = 9  # it was open when the program started; a: bit mask (1 << State) of the states it has been in since
+
+
+class IteratorPass(IntEnum):
+    """What a pass of the TCP iterator does to the callback flags of the sockets that it lists."""
+
+    READ = 0  # nothing
+    ADOPT = 1  # sets those that a socket lacks, and begins a row of events for it
+    CLEAR = 2  # takes off those that this program set
+    SURVEY = 3  # ADOPT, and also sockets that have all flags but no row: another program's, or an earlier monitor's
+    STRIP = 4  # takes off the per-packet ones, of sockets born before another program came
+
+
+class WritingOperator(IntEnum):
+    """The sock_ops operators (enum in include/uapi/linux/bpf.h) at which the program writes a row of EVENTS."""
+
+    TCP_CONNECT_CB = 3
+    ACTIVE_ESTABLISHED_CB = 4
+    PASSIVE_ESTABLISHED_CB = 5
+    RTO_CB = 8
+    RETRANS_CB = 9
+    STATE_CB = 10
+    TCP_LISTEN_CB = 11
+    RTT_CB = 12
+
+
+class SeenRow(IntEnum):
+    """The rows of ``Snapshot.seen``."""
+
+    HOST = 0  # the whole host
+    WATCHED = 1  # the connection whose details are shown
+
+
+SHORT_STATES = {
+    "ESTAB": "ESTAB",
+    "SYN-SENT": "SYN-S",
+    "SYN-RECV": "SYN-R",
+    "FIN-WAIT-1": "FIN-1",
+    "FIN-WAIT-2": "FIN-2",
+    "TIME-WAIT": "TIM-W",
+    "UNCONN": "CLOSD",
+    "CLOSE-WAIT": "CLS-W",
+    "LAST-ACK": "LST-A",
+    "LISTEN": "LISTN",
+    "CLOSING": "CLSNG",
+}
+"""State names of ss, and their form in a cell: at most five characters."""

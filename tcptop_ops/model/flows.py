@@ -1,0 +1,156 @@
+"""A tick: rows with their rates and verdicts, totals, findings, and the mark that later ticks are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.records import OWNED, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
+
+RATES = np.dtype(
+    [
+        ("tx_bytes_per_s", "f8"),  # acknowledged payload; the four rates are those since the last snapshot
+        ("rx_bytes_per_s", "f8"),
+        ("retrans_per_s", "f8"),
+        ("rto_per_s", "f8"),
+        ("win", COUNTED),  # growth within W
+        ("win_s", "f4"),  # length of W for this row, seconds: less than W for a younger one
+        ("fresh", "u1"),  # ticks since it was first seen, 255 at most; 0: in this one
+        ("cause", "u1"),  # index into diagnosis.CAUSES
+        ("limit", "u1"),  # index into diagnosis.LIMITS
+        ("score", "f4"),  # 0 to 100; NaN: not known yet
+        ("stall_us", "u8"),  # time lost so far: diagnosis.stall_us
+        ("state_s", "f8"),  # seconds in its state, or that a listener's queue is full, as far as seen
+    ]
+)
+"""What the tracker works out for each row."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Live rows, or closed ones. The arrays are aligned: element i of each belongs to the same socket."""
+
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    owners: Records  # OWNED
+    rates: Records  # RATES
+    endings: Records | None = None  # ENDING; None for live rows
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.sockets)
+
+    def take(self, which: NDArray[Any]) -> Rows:
+        """Return the rows at these indices, or where this mask is true."""
+        endings = None if self.endings is None else gather(self.endings, which)
+        sockets, events, owners, rates = (
+            gather(part, which) for part in (self.sockets, self.events, self.owners, self.rates)
+        )
+        return Rows(sockets, events, owners, rates, endings)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all rows of a tick. In throughput, one side of each loopback connection is left out."""
+
+    connections: int = 0  # live rows
+    by_state: dict[str, int] = field(default_factory=dict)  # names as in STATE_NAMES; states without sockets left out
+    opened: int = 0  # since the last snapshot, as are the following counts
+    closed: int = 0  # listeners left out
+    retrans_segs: int = 0
+    rto_events: int = 0
+    retrans_per_s: float = 0.0
+    rto_per_s: float = 0.0
+    retrans_pct: float = float("nan")  # of the data segments sent in W; NaN where none were
+    tx_bytes_per_s: float = 0.0
+    rx_bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault that several rows share."""
+
+    text: str  # in words
+    filter: str  # filter expression that shows the rows
+    rows: int  # how many they are
+
+
+@dataclass(frozen=True)
+class Flows:
+    """All rows of a tick. Where an array has one value per row of all, the live ones come first, then the closed."""
+
+    snapshot: Snapshot
+    live: Rows
+    closed: Rows  # those that closed lately and are still listed
+    by_cookie: NDArray[np.intp]  # indices that sort the live rows by cookie
+    seconds: float  # since the last tick; 0 at the first
+    window_s: float  # W
+    tick: int  # number of the tick, from 0
+    totals: Totals
+    findings: tuple[Finding, ...] = ()  # the most telling first
+    mark: Mark | None = None  # the moment with which the user compares
+    session: int = 0  # cookie of the connection over which this program is used; 0: not known
+
+    def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
+        """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""
+        live = read(self.live, self)
+        return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
+
+    def copy(self) -> Flows:
+        """Return the same with a copy of the snapshot, whose arrays the live rows share: see ``Snapshot.copy``."""
+        snapshot = self.snapshot.copy()
+        live = replace(self.live, sockets=snapshot.sockets, events=snapshot.events, owners=snapshot.owners)
+        return replace(self, snapshot=snapshot, live=live)
+
+    def __len__(self) -> int:
+        """Return the number of rows, live and closed."""
+        return len(self.live) + len(self.closed)
+
+
+def empty(dtype: np.dtype[np.void], count: int = 0) -> Records:
+    """Return ``count`` rows of zeros."""
+    return np.zeros(count, dtype)
+
+
+def rto_events(sockets: Records, events: Records) -> NDArray[np.uint32]:
+    """Return the retransmission timeouts so far: tcpi_total_rto (6.7), or the calls of RTO_CB where it is unknown."""
+    total: NDArray[np.uint32] = sockets["total_rto"]
+    return np.where(total == UNKNOWN_U32, events["rto_events"], total)
+
+
+def owners_from_events(events: Records) -> Records:
+    """Return OWNED rows with the callers that the sock_ops program recorded."""
+    owners = np.zeros(len(events), OWNED)
+    owners["pid"], owners["name"], owners["how"] = events["pid"], events["comm"], events["owner"]
+    return owners
+
+
+MARK_COUNTERS = ("retrans_segs", "rto_events", "bytes_acked", "bytes_received")
+"""The values of a mark that only grow."""
+
+
+MARKED = np.dtype([*((name, "f8") for name in MARK_COUNTERS), ("srtt_us", "f8")])
+"""What a mark holds of a connection; ``srtt_us`` is NaN where it was not measured yet."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The connections of one moment."""
+
+    at_ns: int  # CLOCK_MONOTONIC
+    cookies: NDArray[np.uint64]  # sorted
+    values: Records  # MARKED, aligned with cookies
+
+
+def row_of(flows: Flows, row: int) -> Rows:
+    """Return one row, given as an index into all rows, as arrays of length 1."""
+    edge = len(flows.live)
+    rows, at = (flows.live, row) if row < edge else (flows.closed, row - edge)
+    return rows.take(np.arange(at, at + 1))

@@ -1,0 +1,68 @@
+"""The dtypes of records that the kernel's side writes and rows are made of: one definition, for numpy and C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.model import fields
+
+Records = NDArray[Any]
+"""A structured array, a row per element; its dtype is one of this module's, or of ``tracker`` and ``diagnosis``."""
+
+
+UNKNOWN_U32 = 0xFFFFFFFF
+"""Value of a 32-bit field that the kernel did not report: shown as null.
+
+The kernel's own convention for a minimum RTT that was never measured (``tcp_min_rtt()``).
+"""
+
+
+INFINITE_SSTHRESH = 0x7FFFFFFF
+"""``ssthresh`` of a connection that never left slow start: TCP_INFINITE_SSTHRESH of include/net/tcp.h."""
+
+
+def _dtype(listed: fields.Fields) -> np.dtype[np.void]:
+    return np.dtype(list(listed), align=True)
+
+
+SOCKET = _dtype(fields.SOCKET)
+
+
+EVENTS = _dtype(fields.EVENTS)
+
+
+ENDING = _dtype(fields.ENDING)
+
+
+FINAL = np.dtype([("socket", SOCKET), ("events", EVENTS), ("ending", ENDING)], align=True)
+"""A connection that ended: its socket at the close, its events, and how it ended (``fields.FINAL``)."""
+
+
+OWNER = _dtype(fields.OWNER)
+
+
+OWNED = np.dtype([("pid", "u4"), ("holders", "u4"), ("start_ns", "u8"), ("name", "S32"), ("how", "u1")])
+"""The process that owns a socket. ``pid`` 0: unknown; ``how``: OwnerKind.
+
+``holders``: number of processes with a descriptor of it; ``start_ns``: CLOCK_BOOTTIME at which the process started.
+Both are 0 where the owner is not known from a descriptor.
+"""
+
+
+COUNTERS = _dtype(fields.COUNTERS)
+
+
+CONTROL = _dtype(fields.CONTROL)
+
+
+HAPPENING = _dtype(fields.HAPPENING)
+
+
+STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (fields.HAPPENINGS,))], align=True)
+"""``fields.STORY`` with the dtype of a happening in place of its name."""
+
+
+SEEN = _dtype(fields.SEEN)

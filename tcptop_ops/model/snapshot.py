@@ -1,0 +1,63 @@
+"""What a source tells at one moment: Snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops.model.arrays import copied
+from tcptop_ops.model.records import HAPPENING, SEEN, SOCKET, Records
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All TCP sockets at one instant. The Source owns the arrays and may write them again at its second next poll.
+
+    What is to be kept for longer is a ``copy``. ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where
+    ``first_ns`` of events, or ``pid`` of owners, is 0 nothing is known. ``closed``: the connections that ended since
+    the last snapshot.
+    """
+
+    time: float  # CLOCK_REALTIME, seconds
+    now_ns: int  # CLOCK_MONOTONIC
+    source: str  # name of the Source: sockops, sockdiag
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    owners: Records  # OWNED
+    closed: Records  # FINAL
+    counters: Records  # a single COUNTERS, summed over the CPUs
+    closed_owners: Records | None = None  # OWNED, aligned with closed; None: take those in closed["events"]
+    callbacks_mode: str = ""  # a key of bpf.launch.MODES, or light; "" without a sock_ops program
+    opened: int = 0  # connections since the last snapshot
+    time_wait: int = 0  # sockets in TIME-WAIT, which have no row
+    syn_recv: int = 0  # request sockets, which have no row
+    half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # request sockets: addresses and ports only
+    namespaces: int = 1  # network namespaces seen
+    missing: frozenset[str] = field(default_factory=frozenset)  # columns that this source cannot fill
+    notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
+    users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
+    cgroups: Mapping[int, str] = field(default_factory=dict)  # cgroup id -> path below the mount
+    devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
+    watched: int = 0  # cookie of the connection whose details are shown; 0: none
+    story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of ``watched``, oldest first: a new array
+    seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # by SeenRow
+    poll_s: float = 0.0  # how long the poll took, seconds
+    program_ns: int = 0  # run time of the sock_ops program so far; counts only while it is measured: Source.measure
+    program_calls: int = 0  # its calls so far, counted alike
+
+    def copy(self) -> Snapshot:
+        """Return the same in arrays and mappings of its own.
+
+        Whoever keeps a snapshot needs one: a Source lists 100,000 sockets into one of two arrays in turn, so that at
+        its second next poll those of this snapshot are overwritten; names are added to its mappings.
+        """
+        kept: dict[str, Any] = {
+            one.name: copied(np.asarray(value)) if isinstance(value, (np.ndarray, np.void)) else dict(value)
+            for one in dataclass_fields(self)
+            if isinstance(value := getattr(self, one.name), (np.ndarray, np.void, Mapping))
+        }
+        return replace(self, **kept)
