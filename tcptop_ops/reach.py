@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.child import HELPER, Child, end, interpreters, is_privileged, start
+from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, end, interpreters, is_privileged, start
 from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import OWNER, Records
@@ -288,7 +288,7 @@ class Helped:
         end(self._process, self._connection)
 
 
-def of_child(child: Child) -> Helped:
+def of_child(child: LoaderProcess) -> Helped:
     """Return the Reach through a loader that has become the helper."""
     return Helped(child.process, child.connection)
 

@@ -10,7 +10,7 @@ from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from tcptop_ops.bpf.launch import Options, Pending
+    from tcptop_ops.bpf.attach import Options, Pending
 
 
 Opened = TypeVar("Opened")

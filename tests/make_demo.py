@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli.arguments import Arguments, kernel_options, parse, parser, read
 from tcptop_ops.columns import COLUMNS, DEFAULT, DEFAULT_SORT, find
 from tcptop_ops.errors import Usage

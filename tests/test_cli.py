@@ -23,7 +23,7 @@ import pytest
 
 from tcptop_ops import doctor, source
 from tcptop_ops.bpf import probe
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli import front_ends, main, standard_output
 from tcptop_ops.columns import OUTPUT
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf import layout, probe
+from tcptop_ops.bpf import kernel_offsets, probe
 from tcptop_ops.doctor import (
     CHECKS,
     Accepted,
@@ -275,18 +275,22 @@ def test_a_python_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_btf_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> layout.Layout:
+    def refuse() -> kernel_offsets.Layout:
         raise Unsupported("no BTF", "build it")
 
-    monkeypatch.setattr(layout, "of_kernel", refuse)
+    monkeypatch.setattr(kernel_offsets, "of_kernel", refuse)
     assert probe.kernel_members() == Refusal("no BTF", "build it")
 
 
 def test_members_that_a_kernel_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    offsets = {want.macro: 8 for want in layout.WANTED} | {"TP_SRTT_US": -1, "SOCKET_SK": -1, "TP_TOTAL_RTO": -1}
-    monkeypatch.setattr(layout, "of_kernel", lambda: layout.Layout(offsets, True))
+    offsets = {want.macro: 8 for want in kernel_offsets.WANTED} | {
+        "TP_SRTT_US": -1,
+        "SOCKET_SK": -1,
+        "TP_TOTAL_RTO": -1,
+    }
+    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: kernel_offsets.Layout(offsets, True))
     costs = {"tcp_sock.srtt_us": ("srtt_us",), "socket.sk": ("iterator of descriptors",)}
-    assert probe.kernel_members() == Members(len(layout.WANTED) - 3, costs)
+    assert probe.kernel_members() == Members(len(kernel_offsets.WANTED) - 3, costs)
 
 
 def test_a_hint_is_true_where_the_kernel_is_new_enough() -> None:

@@ -225,7 +225,7 @@ def _contents(path: Path) -> bytes | mmap.mmap:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedOffset:
     """A value that the C reads, and the paths of members (first that exists wins) that lead to it.
 
     A path begins with the name of a struct: ``sock.sk_timer.expires``. Each step is a member of the struct or union
@@ -301,7 +301,7 @@ class Finder:
         return self._members[at].get(name)
 
 
-def offsets(btf: Btf, wanted: Iterable[Wanted], ways: Mapping[str, str] | None = None) -> dict[str, int]:
+def offsets(btf: Btf, wanted: Iterable[WantedOffset], ways: Mapping[str, str] | None = None) -> dict[str, int]:
     """Return each macro with its offset, bytes; LACKING where this kernel has none of its paths."""
     finder = Finder(btf, ways or {})
     found: dict[str, int] = {}

@@ -277,7 +277,7 @@ def scan() -> bytearray:
 # --- the service
 
 
-class Attached:
+class ProgramWatch:
     """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program's id, cgroups."""
 
     def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
@@ -308,7 +308,7 @@ class Attached:
 class Helper:
     """Answers requests. ``may_close``: whether CLOSE was asked for; ``attached``: None without BPF."""
 
-    def __init__(self, connection: socket.socket, may_close: bool, attached: Attached | None) -> None:
+    def __init__(self, connection: socket.socket, may_close: bool, attached: ProgramWatch | None) -> None:
         """Take ``connection``: to the monitor, from which requests come."""
         self._connection = connection
         self._may_close = may_close
@@ -367,7 +367,7 @@ class Helper:
         return b"", []
 
 
-def take_back_flags(namespaces: Namespaces, attached: Attached) -> None:
+def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
     """One pass in every namespace that takes our flags off each socket, once our program is detached.
 
     Another program may live by a flag that we set too: beside one, only those go that it would be called for at each
@@ -431,7 +431,7 @@ def main(argv: list[str]) -> int:
     give_memory_back()
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
     confine()
-    attached = Attached(*argv[2:7]) if len(argv) > 2 else None
+    attached = ProgramWatch(*argv[2:7]) if len(argv) > 2 else None
     helper = Helper(connection, may_close, attached)
     try:
         helper.serve()

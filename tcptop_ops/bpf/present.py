@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import syscall
+from tcptop_ops.bpf.cpu_counters import CpuCounters
+from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.errors import TcptopError, Unsupported
 from tcptop_ops.inetdiag import Rows
 from tcptop_ops.model.arrays import gather
-from tcptop_ops.model.records import COUNTERS, SOCKET, Records
+from tcptop_ops.model.records import SOCKET, Records
 from tcptop_ops.reach import Reach
 from tcptop_ops.sweep import EveryNamespace, Sweep
 
@@ -52,39 +53,6 @@ class PresentState(Protocol):
         ...
 
 
-class Buffer:
-    """A record array that is used again, twice as large whenever it was too small."""
-
-    def __init__(self, dtype: np.dtype[np.void], count: int = 4096) -> None:
-        """Allocate ``count`` records."""
-        self.records: Records = np.zeros(count, dtype)
-
-    def _grow(self, keep: int) -> None:
-        larger = np.zeros(len(self.records) * 2, self.records.dtype)
-        larger[:keep] = self.records[:keep]
-        self.records = larger
-
-    def filled_from(self, fd: int) -> Records:
-        """All that a descriptor has to say, which holds until the next call. Closes it."""
-        count = self.read(fd, 0)
-        return self.records[:count]
-
-    def read(self, fd: int, filled: int) -> int:
-        """Append all that a descriptor has to say to ``filled`` rows: how many there are then. Closes it."""
-        size = self.records.dtype.itemsize
-        try:
-            at = filled * size
-            while True:
-                raw = memoryview(self.records.view(np.uint8).data)
-                at = syscall.read_records(fd, raw, at)
-                if at < len(raw):
-                    return at // size
-                del raw
-                self._grow(at // size)
-        finally:
-            os.close(fd)
-
-
 class Iterated:
     """By the TCP iterator: a record a socket, straight from its tcp_sock."""
 
@@ -95,7 +63,7 @@ class Iterated:
         self._sweep = Sweep(reach)
         self._reach = reach
         self._inhabited: set[int] = set()
-        self._buffers = [Buffer(SOCKET), Buffer(SOCKET)]
+        self._buffers = [RecordBuffer(SOCKET), RecordBuffer(SOCKET)]
         self._visited: set[int] = set()
         self._last: Records = np.zeros(0, SOCKET)
         self._before = self._last
@@ -203,32 +171,9 @@ class Polled:
         self._diag.close()
 
 
-class CpuCounters:
-    """The program's per-CPU counters."""
-
-    def __init__(self, map_fd: int) -> None:
-        """Take ``map_fd``: a descriptor of the map."""
-        self._fd = map_fd
-        self._values = np.zeros(possible_cpus(), COUNTERS)
-
-    def read(self) -> Records:
-        """All CPUs together: one COUNTERS. Raises OSError."""
-        syscall.lookup(self._fd, np.zeros(1, "u4"), self._values)
-        total = np.zeros((), COUNTERS)
-        for name in COUNTERS.names or ():
-            total[name] = self._values[name].sum(axis=0)
-        return total
-
-
-def possible_cpus() -> int:
-    """How many values a per-CPU map has: the possible CPUs, not those that are on (libbpf_num_possible_cpus)."""
-    with open("/sys/devices/system/cpu/possible") as file:
-        return int(file.read().strip().replace(",", "-").split("-")[-1]) + 1
-
-
 def run_pass(link: int, reach: Reach) -> None:
     """One pass of an iterator in every namespace for its effect alone; what can't be reached is left."""
-    sink = Buffer(SOCKET)
+    sink = RecordBuffer(SOCKET)
     for inode in reach.namespaces():
         with suppress(OSError, TcptopError):
             sink.read(reach.iterator(inode, link), 0)

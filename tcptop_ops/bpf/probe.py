@@ -14,9 +14,9 @@ from array import array
 from contextlib import suppress
 from dataclasses import replace
 
-from tcptop_ops.bpf import cgroup, helper, layout, unsafe
-from tcptop_ops.bpf.child import effective_capabilities, interpreters, is_privileged
-from tcptop_ops.bpf.launch import RING_BYTES, TCP_ITERATOR, Attached, Options
+from tcptop_ops.bpf import cgroup, helper, iterator_cve, kernel_offsets
+from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options
+from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, is_privileged
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.doctor import (
     WHOLE_USER_NAMESPACE,
@@ -128,8 +128,8 @@ def bcc_of(interpreter: str) -> Interpreter:
 def kernel_members() -> Members | Refusal:
     """Return which of the members that the programs read this kernel's BTF knows."""
     try:
-        known = layout.of_kernel()
-        return Members(sum(not known.lacks(want.macro) for want in layout.WANTED), known.costs())
+        known = kernel_offsets.of_kernel()
+        return Members(sum(not known.lacks(want.macro) for want in kernel_offsets.WANTED), known.costs())
     except Unsupported as error:
         return refusal(error)
 
@@ -212,8 +212,8 @@ def accepted(attached: Attached) -> Accepted:
     """Return what the kernel took."""
     refused, advice = attached.refused, ""
     if attached.spared:
-        refused = refused | {TCP_ITERATOR: f"not used, it can harm this kernel ({unsafe.CVE})"}
-        advice = unsafe.remedy(os.uname().release)
+        refused = refused | {TCP_ITERATOR: f"not used, it can harm this kernel ({iterator_cve.CVE})"}
+        advice = iterator_cve.remedy(os.uname().release)
     return Accepted(attached.features, refused, attached.callbacks, attached.map_size, RING_BYTES, advice)
 
 

@@ -8,16 +8,18 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import cgroup, layout, syscall, unsafe
-from tcptop_ops.bpf.beside import Beside
-from tcptop_ops.bpf.conns import Conns
+from tcptop_ops.bpf import cgroup, iterator_cve, kernel_offsets, syscall
+from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options, Pending, attach
+from tcptop_ops.bpf.connection_map import ConnectionMap
+from tcptop_ops.bpf.cpu_counters import CpuCounters
 from tcptop_ops.bpf.helper import neighbours
 from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
-from tcptop_ops.bpf.launch import RING_BYTES, TCP_ITERATOR, Attached, Options, Pending, attach
-from tcptop_ops.bpf.light import Light
-from tcptop_ops.bpf.present import Buffer, CpuCounters, Iterated, Polled, Present, PresentState, run_pass
-from tcptop_ops.bpf.ring import Ring
-from tcptop_ops.bpf.stories import Seen, Stories
+from tcptop_ops.bpf.load_shedding import LoadShedding
+from tcptop_ops.bpf.other_programs import OtherPrograms
+from tcptop_ops.bpf.present import Iterated, Polled, Present, PresentState, run_pass
+from tcptop_ops.bpf.record_buffer import RecordBuffer
+from tcptop_ops.bpf.ring_buffer import RingBuffer
+from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
@@ -46,7 +48,7 @@ class SockOpsSource:
         self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds
-        self._ring = Ring(fds["done"], RING_BYTES, FINAL)
+        self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
         self._present: PresentState = (
             Iterated(fds["bpf_iter__tcp"], fds["counters"], self._reach)
@@ -56,19 +58,19 @@ class SockOpsSource:
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
-        self._descriptors = Buffer(OWNER)
-        self._rows = Conns(fds["conns"])
-        self._stories, self._seen = Stories(fds["stories"]), Seen(fds["seen"])
+        self._descriptors = RecordBuffer(OWNER)
+        self._rows = ConnectionMap(fds["conns"])
+        self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"])
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._learned = self._learning_s = 0.0
         self._passed_ns = self._passed_before_ns = 0
         self._join, self._unseen = Join(), Unseen()
         self._watched = self._hopeless = self._strip_before_ns = 0
-        self._beside = Beside(self._reach.neighbours, self._attached.neighbours)
+        self._beside = OtherPrograms(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
         self._quiet = False
-        self._light = Light()
+        self._light = LoadShedding()
         self._statistics: int | None = None
         self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
         self._control(self._pass)
@@ -307,8 +309,8 @@ def _why_polled(attached: Attached, iterate: str) -> str:
     if iterate == "never":
         return "sockets are polled, as --iterate never asks"
     if attached.spared:
-        return f"sockets are polled: an iterator could harm this kernel ({unsafe.CVE}, see --doctor)"
+        return f"sockets are polled: an iterator could harm this kernel ({iterator_cve.CVE}, see --doctor)"
     reason = attached.refused.get(TCP_ITERATOR, "")
-    if reason.startswith(layout.HAS_NO):
+    if reason.startswith(kernel_offsets.HAS_NO):
         return f"sockets are polled: {reason} (tcptop-ops --doctor)"
     return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tcptop_ops.bpf.launch import ITERATE, Options
+from tcptop_ops.bpf.attach import ITERATE, Options
 from tcptop_ops.errors import Usage
 from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.settings import GROUPS, THEMES, Settings, between

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from tcptop_ops.bpf.launch import Options, Pending, begin
+from tcptop_ops.bpf.attach import Options, Pending, begin
 from tcptop_ops.cli.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.cli.front_ends import Input, Output, recorded, run_plain, run_replay, run_screen, served, this_host
 from tcptop_ops.cli.standard_output import require_stdout, silence_stdout, tell, write_out

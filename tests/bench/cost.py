@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tests.bench import load
 from tests.bench.figures import Line, Nonsense, Note, figure

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tcptop_ops import view
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.fate import findings
 from tcptop_ops.model.flows import Flows

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf import layout
-from tcptop_ops.bpf.btf import LACKING, VMLINUX, Btf, Member, Wanted, offsets
+from tcptop_ops.bpf import kernel_offsets
+from tcptop_ops.bpf.btf import LACKING, VMLINUX, Btf, Member, WantedOffset, offsets
 from tcptop_ops.errors import Unsupported
 
 STRUCT, UNION, INT, POINTER, TYPEDEF = 4, 5, 1, 2, 8
@@ -95,13 +95,13 @@ def test_no_such_struct(btf: Btf, name: str) -> None:
 
 def test_offsets(btf: Btf) -> None:
     wanted = (
-        Wanted("ERR", ("sock.sk_err",)),
-        Wanted("FIRST", ("sock.nope", "sock.sk_timer", "sock.sk_err")),
-        Wanted("ALONE", ("sock.nope", "sock.sk_err"), since="timer_list.expires"),
-        Wanted("OLDER", ("sock.nope", "sock.sk_err"), since="timer_list.nope"),
-        Wanted("FLAG", ("odd.flag",), bits=True),
-        Wanted("PLAIN", ("odd.whole",), bits=True),
-        Wanted("LOST", ("sock.nope", "gone.x", "sock.sk_err.deeper"), bits=True),
+        WantedOffset("ERR", ("sock.sk_err",)),
+        WantedOffset("FIRST", ("sock.nope", "sock.sk_timer", "sock.sk_err")),
+        WantedOffset("ALONE", ("sock.nope", "sock.sk_err"), since="timer_list.expires"),
+        WantedOffset("OLDER", ("sock.nope", "sock.sk_err"), since="timer_list.nope"),
+        WantedOffset("FLAG", ("odd.flag",), bits=True),
+        WantedOffset("PLAIN", ("odd.whole",), bits=True),
+        WantedOffset("LOST", ("sock.nope", "gone.x", "sock.sk_err.deeper"), bits=True),
     )
     assert offsets(btf, wanted) == {
         "ERR": 4,
@@ -149,9 +149,9 @@ def test_paths_go_through_other_names_and_pointers() -> None:
     """By the type of each step; offsets add up, but not across a pointer."""
     btf = Btf(intricate().bytes())
     wanted = (
-        Wanted("EXPIRES", ("outer.sk_timer.expires",)),
-        Wanted("POINTED", ("outer.other.expires",)),
-        Wanted("NO_STRUCT", ("outer.first.expires",)),
+        WantedOffset("EXPIRES", ("outer.sk_timer.expires",)),
+        WantedOffset("POINTED", ("outer.other.expires",)),
+        WantedOffset("NO_STRUCT", ("outer.first.expires",)),
     )
     assert offsets(btf, wanted) == {"EXPIRES": 72, "POINTED": 24, "NO_STRUCT": LACKING}
 
@@ -163,12 +163,12 @@ def test_the_way_to_a_struct_beats_its_name() -> None:
     made.composite("timer", 8, ("expires", 8))
     made.composite("timer", 8, ("expires", 64))
     made.types += struct.pack("<IIIIII", made.string("sock"), STRUCT << 24 | 1, 8, made.string("sk_timer"), 3, 0)
-    btf, wanted = Btf(made.bytes()), [Wanted("EXPIRES", ("timer.expires",))]
+    btf, wanted = Btf(made.bytes()), [WantedOffset("EXPIRES", ("timer.expires",))]
     assert offsets(btf, wanted) == {"EXPIRES": 1}
     assert offsets(btf, wanted, {"timer": "sock.sk_timer"}) == {"EXPIRES": 8}
     assert offsets(btf, wanted, {"timer": "sock.nope"}) == {"EXPIRES": 1}
     assert offsets(btf, wanted, {"timer": "timer.expires"}) == {"EXPIRES": 1}
-    assert offsets(btf, [Wanted("OTHER", ("list.x",))], {"list": "sock.sk_timer"}) == {"OTHER": LACKING}
+    assert offsets(btf, [WantedOffset("OTHER", ("list.x",))], {"list": "sock.sk_timer"}) == {"OTHER": LACKING}
 
 
 def test_many_types_are_stepped_over_once() -> None:
@@ -257,7 +257,7 @@ def assert_answered_or_refused(data: bytes) -> None:
             at = btf.struct_named(name)
             if at is not None:
                 assert all(member.offset >= 0 for member in (btf.nested_at(at) | btf.members_at(at)).values())
-        layout.layout_of(btf)
+        kernel_offsets.layout_of(btf)
 
 
 def test_names_that_run_off_the_table() -> None:
@@ -336,8 +336,8 @@ class Walked:
 def test_the_kernels_own_types(kernel: bytes) -> None:
     """Searching agrees with a walk over all types, for every member that is asked for."""
     everything = Walked(kernel)
-    found = layout.layout_of(Btf(kernel)).offsets
-    for want in layout.WANTED:
+    found = kernel_offsets.layout_of(Btf(kernel)).offsets
+    for want in kernel_offsets.WANTED:
         only_first = want.since and everything.place(want.since)
         places = [everything.place(path) for path in (want.paths[:1] if only_first else want.paths)]
         there = next((place for place in places if place), None)
@@ -349,7 +349,7 @@ def test_the_kernels_own_types(kernel: bytes) -> None:
 
 def test_each_way_leads_to_the_struct_that_has_the_name(kernel: bytes) -> None:
     known = Btf(kernel)
-    with_ways, by_name = layout.layout_of(known).offsets, offsets(known, layout.WANTED)
+    with_ways, by_name = kernel_offsets.layout_of(known).offsets, offsets(known, kernel_offsets.WANTED)
     assert with_ways == by_name
 
 

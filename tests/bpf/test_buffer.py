@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf.present import Buffer
+from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.model.records import OWNER, Records
 
 
@@ -28,7 +28,7 @@ def said(rows: Records) -> int:
 def test_all_rows_are_there_however_often_it_grew(count: int) -> None:
     rows = np.zeros(count, OWNER)
     rows["cookie"] = np.arange(1, count + 1)
-    buffer = Buffer(OWNER, 8)
+    buffer = RecordBuffer(OWNER, 8)
     for _ in range(2):
         assert buffer.filled_from(said(rows))["cookie"].tolist() == rows["cookie"].tolist()
 
@@ -36,6 +36,6 @@ def test_all_rows_are_there_however_often_it_grew(count: int) -> None:
 def test_rows_are_appended() -> None:
     first, second = np.zeros(5, OWNER), np.zeros(20, OWNER)
     first["pid"], second["pid"] = 1, 2
-    buffer = Buffer(OWNER, 8)
+    buffer = RecordBuffer(OWNER, 8)
     filled = buffer.read(said(second), buffer.read(said(first), 0))
     assert buffer.records["pid"][:filled].tolist() == [1] * 5 + [2] * 20

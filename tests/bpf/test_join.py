@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops.bpf.join import Join, Unseen, last_known, still_open, without_record
-from tcptop_ops.bpf.present import Buffer
+from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records
 
@@ -120,7 +120,7 @@ def owners_of(count: int, start: int = 0) -> Records:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9, 100])
 def test_a_buffer_grows_with_what_it_reads(count: int) -> None:
-    buffer = Buffer(OWNER, 4)
+    buffer = RecordBuffer(OWNER, 4)
     fd = pipe_of(owners_of(count).tobytes())
     assert buffer.read(fd, 0) == count
     assert buffer.records["cookie"][:count].tolist() == list(range(count))
@@ -129,7 +129,7 @@ def test_a_buffer_grows_with_what_it_reads(count: int) -> None:
 
 
 def test_a_buffer_appends() -> None:
-    buffer = Buffer(OWNER, 2)
+    buffer = RecordBuffer(OWNER, 2)
     filled = buffer.read(pipe_of(owners_of(3).tobytes()), 0)
     filled = buffer.read(pipe_of(owners_of(4, 3).tobytes()), filled)
     assert filled == 7
@@ -137,12 +137,12 @@ def test_a_buffer_appends() -> None:
 
 
 def test_a_cut_record_is_none() -> None:
-    assert Buffer(OWNER, 4).read(pipe_of(owners_of(2).tobytes()[:-1]), 0) == 1
+    assert RecordBuffer(OWNER, 4).read(pipe_of(owners_of(2).tobytes()[:-1]), 0) == 1
 
 
 def test_a_buffer_closes_what_it_can_not_read(tmp_path: Any) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(OSError, match="Is a directory"):
-        Buffer(OWNER).read(fd, 0)
+        RecordBuffer(OWNER).read(fd, 0)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.bpf import cgroup, child, launch, layout
+from tcptop_ops.bpf import attach as launch
+from tcptop_ops.bpf import cgroup, kernel_offsets, loader_process
+from tcptop_ops.bpf.attach import Options, attach, attempts, default_map_size, refusal
 from tcptop_ops.bpf.helper import ancestors, words
-from tcptop_ops.bpf.launch import Options, attach, attempts, default_map_size, refusal
 from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
-KNOWN = layout.Layout({want.macro: 8 for want in layout.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True)
+KNOWN = kernel_offsets.Layout(
+    {want.macro: 8 for want in kernel_offsets.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True
+)
 TASK = {"HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"}
 PLAIN = ("no-bcc", "occupied", "attach", "system")
 """Refusals with messages of one line."""
@@ -66,8 +69,8 @@ def test_refusals(kind: str, error: type[TcptopError]) -> None:
 )
 def test_privilege(cap_sys_admin: int, others: tuple[int, ...], enough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = cap_sys_admin << 21 | sum(1 << number for number in others)
-    monkeypatch.setattr(child, "effective_capabilities", lambda: mask)
-    assert child.is_privileged() is enough
+    monkeypatch.setattr(loader_process, "effective_capabilities", lambda: mask)
+    assert loader_process.is_privileged() is enough
     if not enough:
         with pytest.raises(Unsupported, match="root"):
             attach(Options())
@@ -142,7 +145,7 @@ class Stub:
         program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I '{script}' \"$3\"\n")
         program.chmod(stat.S_IRWXU)
         self.paths.append(str(program))
-        self._monkeypatch.setattr(child, "INTERPRETERS", tuple(self.paths))
+        self._monkeypatch.setattr(loader_process, "INTERPRETERS", tuple(self.paths))
 
 
 @pytest.fixture
@@ -152,9 +155,9 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
         (tmp_path / directory / "cgroup.procs").touch()
     (tmp_path / "mountinfo").write_text(f"1 1 0:1 / {tmp_path}/cg rw - cgroup2 none rw\n")
     monkeypatch.setattr(cgroup, "MOUNTINFO", tmp_path / "mountinfo")
-    monkeypatch.setattr(child, "effective_capabilities", lambda: 1 << 21)
-    monkeypatch.setattr(layout, "of_kernel", lambda: KNOWN)
-    monkeypatch.setattr(child, "INTERPRETERS", ())
+    monkeypatch.setattr(loader_process, "effective_capabilities", lambda: 1 << 21)
+    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: KNOWN)
+    monkeypatch.setattr(loader_process, "INTERPRETERS", ())
     return Stub(tmp_path, monkeypatch)
 
 
@@ -213,10 +216,10 @@ def test_a_cgroup_of_its_own(stub: Stub) -> None:
 
 
 def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> layout.Layout:
+    def refuse() -> kernel_offsets.Layout:
         raise Unsupported("no BTF")
 
-    monkeypatch.setattr(layout, "of_kernel", refuse)
+    monkeypatch.setattr(kernel_offsets, "of_kernel", refuse)
     stub.add(ANSWER)
     asked = answered(stub)
     assert asked["attempts"] == attempts(has_btf=False)
@@ -238,7 +241,7 @@ def test_no_interpreter_has_bcc(stub: Stub) -> None:
 
 
 def test_no_interpreter() -> None:
-    assert child.interpreters() == [path for path in child.INTERPRETERS if os.access(path, os.X_OK)]
+    assert loader_process.interpreters() == [path for path in loader_process.INTERPRETERS if os.access(path, os.X_OK)]
 
 
 def test_no_interpreter_at_all(stub: Stub) -> None:
@@ -267,7 +270,7 @@ def test_a_loader_that_dies(code: str, stub: Stub) -> None:
 
 
 def test_a_loader_that_never_answers(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(loader_process, "PATIENCE_S", 0.2)
     stub.add("while sock.recv(1 << 20):\n    pass\n")
     with pytest.raises(Failed, match="loader"):
         attach(Options())
@@ -282,7 +285,7 @@ def test_a_wrong_cgroup_is_told_before_anything_starts(stub: Stub) -> None:
 
 def test_the_loader_itself_tells_what_it_can_not_do(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one, where the "cgroup" is a plain directory: whether by bcc or by the kernel, it is refused."""
-    monkeypatch.setattr(child, "INTERPRETERS", (sys.executable,))
+    monkeypatch.setattr(loader_process, "INTERPRETERS", (sys.executable,))
     assert stub.paths == []
     with pytest.raises(Unsupported) as error:
         attach(Options())

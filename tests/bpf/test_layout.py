@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.bpf import cgroup, child, launch, layout, loader
-from tcptop_ops.bpf.btf import LACKING, VMLINUX, Btf, Wanted
-from tcptop_ops.bpf.launch import FILE_ITERATOR, TCP_ITERATOR, Options
+from tcptop_ops.bpf import attach, cgroup, kernel_offsets, loader, loader_process
+from tcptop_ops.bpf.attach import FILE_ITERATOR, TCP_ITERATOR, Options
+from tcptop_ops.bpf.btf import LACKING, VMLINUX, Btf, WantedOffset
 from tcptop_ops.columns import COLUMNS
 from tests.bpf.kernels import KERNELS, V6_18, V7_2, Kernel, btf, place
 
-BY_MACRO = {want.macro: want for want in layout.WANTED}
+BY_MACRO = {want.macro: want for want in kernel_offsets.WANTED}
 NOT_THERE = {
     "6.1": {"SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_RTO_STAMP"},
     "6.12.117": {"SK_INO"},
@@ -37,8 +37,8 @@ TIMERS = {
 """Of each kernel that of keepalives, and when that of retransmits expires."""
 
 
-def known(kernel: Kernel, by_name: bool = False) -> layout.Layout:
-    return layout.layout_of(Btf(btf(kernel, by_name)))
+def known(kernel: Kernel, by_name: bool = False) -> kernel_offsets.Layout:
+    return kernel_offsets.layout_of(Btf(btf(kernel, by_name)))
 
 
 @pytest.mark.parametrize("by_name", [False, True])
@@ -47,7 +47,7 @@ def test_each_kernel(name: str, by_name: bool) -> None:
     kernel, found = KERNELS[name], known(KERNELS[name], by_name)
     assert (found.missing, found.costs(), found.has_option, found.has_ipv6) == (frozenset(), {}, True, True)
     assert {macro for macro in BY_MACRO if found.lacks(macro)} == NOT_THERE[name] | {"CGROUP_ANCESTOR_IDS"}
-    for want in layout.WANTED:
+    for want in kernel_offsets.WANTED:
         places = [place(kernel, path) for path in want.paths]
         if want.macro.startswith("KEEPALIVE"):
             places = [place(kernel, TIMERS[name][0] + ("" if "EXP" not in want.macro else ".expires"))]
@@ -86,11 +86,11 @@ COST: Mapping[str, set[str]] = {
 }
 
 
-def without(found: layout.Layout, *macros: str) -> layout.Layout:
+def without(found: kernel_offsets.Layout, *macros: str) -> kernel_offsets.Layout:
     return replace(found, offsets=dict(found.offsets) | dict.fromkeys(macros, LACKING))
 
 
-@pytest.mark.parametrize("macro", [want.macro for want in layout.WANTED if want.macro != "CGROUP_ANCESTOR_IDS"])
+@pytest.mark.parametrize("macro", [want.macro for want in kernel_offsets.WANTED if want.macro != "CGROUP_ANCESTOR_IDS"])
 def test_a_member_that_is_hidden_costs_what_it_feeds_alone(macro: str, asked: Any) -> None:
     whole = known(V6_18)
     found = without(whole, macro)
@@ -100,57 +100,62 @@ def test_a_member_that_is_hidden_costs_what_it_feeds_alone(macro: str, asked: An
     assert found.missing == feeds == COST.get(macro, feeds)
     costs = found.costs()
     assert set(costs) <= {want.member}
-    features = {feature for feature in layout.NEEDS if found.without(feature)}
+    features = {feature for feature in kernel_offsets.NEEDS if found.without(feature)}
     assert bool(costs) == bool(feeds or features)
     assert all(want.member in found.reason(feature) for feature in features)
 
     told = asked(found)
     assert told["defines"].keys() >= whole.offsets.keys(), "the C is told of every one"
-    assert set(told["missing"]) == (found.missing if layout.SOCKET not in features else set())
+    assert set(told["missing"]) == (found.missing if kernel_offsets.SOCKET not in features else set())
     iterates = any("HAVE_ITERATORS" in each for each in told["attempts"])
-    assert iterates is (layout.SOCKET not in features)
+    assert iterates is (kernel_offsets.SOCKET not in features)
     if iterates:
         assert (TCP_ITERATOR in told["iterators"], "WALKS" in told["defines"]) == (True, True)
-        assert (FILE_ITERATOR in told["iterators"]) is (layout.DESCRIPTORS not in features)
-        assert ("HAVE_ADOPTION" in told["attempts"][0]) is (layout.ADOPTION not in features)
+        assert (FILE_ITERATOR in told["iterators"]) is (kernel_offsets.DESCRIPTORS not in features)
+        assert ("HAVE_ADOPTION" in told["attempts"][0]) is (kernel_offsets.ADOPTION not in features)
         assert set(told["unable"]) == {
             name
-            for name, feature in ((FILE_ITERATOR, layout.DESCRIPTORS), (launch.ADOPTION, layout.ADOPTION))
+            for name, feature in (
+                (FILE_ITERATOR, kernel_offsets.DESCRIPTORS),
+                (attach.ADOPTION, kernel_offsets.ADOPTION),
+            )
             if feature in features
         }
     else:
         assert set(told["unable"]) >= {TCP_ITERATOR, FILE_ITERATOR}
         assert told["iterators"] == []
     ours = asked(found, "web")
-    can_tell = not features & {layout.SOCKET, layout.ONE_CGROUP}
+    can_tell = not features & {kernel_offsets.SOCKET, kernel_offsets.ONE_CGROUP}
     assert (TCP_ITERATOR in ours["iterators"], TCP_ITERATOR in ours["unable"]) == (can_tell, not can_tell)
 
 
 def test_what_a_feature_needs() -> None:
     whole = known(V6_18)
-    assert {feature: whole.without(feature) for feature in layout.NEEDS} == dict.fromkeys(layout.NEEDS, ())
-    assert without(whole, "SKC_STATE").reason(layout.SOCKET) == "the kernel's BTF has no sock_common.skc_state"
-    assert without(whole, "SKC_V6_DADDR").without(layout.SOCKET) == ("SKC_V6_DADDR",)
+    assert {feature: whole.without(feature) for feature in kernel_offsets.NEEDS} == dict.fromkeys(
+        kernel_offsets.NEEDS, ()
+    )
+    assert without(whole, "SKC_STATE").reason(kernel_offsets.SOCKET) == "the kernel's BTF has no sock_common.skc_state"
+    assert without(whole, "SKC_V6_DADDR").without(kernel_offsets.SOCKET) == ("SKC_V6_DADDR",)
     no_ipv6 = replace(without(whole, "SKC_V6_DADDR", "SKC_V6_RCV_SADDR"), has_ipv6=False)
-    assert no_ipv6.without(layout.SOCKET) == ()
+    assert no_ipv6.without(kernel_offsets.SOCKET) == ()
     older = replace(without(whole, "CGROUP_ANCESTORS"), offsets=dict(whole.offsets) | {"CGROUP_ANCESTOR_IDS": 8})
-    assert older.without(layout.ONE_CGROUP) == ()
+    assert older.without(kernel_offsets.ONE_CGROUP) == ()
     gone = without(whole, "SK_INO", "SOCKET_FILE")
     assert gone.missing == {"inode"}
     assert gone.costs()["socket.file"] == ("inode",)
-    assert layout.NOTHING.without(layout.SOCKET)
+    assert kernel_offsets.NOTHING.without(kernel_offsets.SOCKET)
 
 
 def test_every_column_that_is_fed_is_one() -> None:
     columns = {column.id for column in COLUMNS}
-    assert {column for want in layout.WANTED for column in want.feeds} <= columns
-    assert all(want.unless in {"", *BY_MACRO} for want in layout.WANTED)
-    assert {macro for sets in layout.NEEDS.values() for each in sets for macro in each} <= BY_MACRO.keys()
-    assert layout.NEEDS.keys() == layout.NAMES.keys()
+    assert {column for want in kernel_offsets.WANTED for column in want.feeds} <= columns
+    assert all(want.unless in {"", *BY_MACRO} for want in kernel_offsets.WANTED)
+    assert {macro for sets in kernel_offsets.NEEDS.values() for each in sets for macro in each} <= BY_MACRO.keys()
+    assert kernel_offsets.NEEDS.keys() == kernel_offsets.NAMES.keys()
 
 
 def test_where_a_member_is_today() -> None:
-    assert Wanted("X", ("sock.new", "sock.old")).member == "sock.new"
+    assert WantedOffset("X", ("sock.new", "sock.old")).member == "sock.new"
 
 
 @pytest.fixture
@@ -159,9 +164,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "web").mkdir()
     monkeypatch.setattr(cgroup, "is_part", lambda root: False)
 
-    def ask(found: layout.Layout, below: str = "") -> dict[str, Any]:
-        monkeypatch.setattr(layout, "of_kernel", lambda: found)
-        return launch.request(Options(iterate="always"), str(tmp_path / below), str(tmp_path))
+    def ask(found: kernel_offsets.Layout, below: str = "") -> dict[str, Any]:
+        monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: found)
+        return attach.request(Options(iterate="always"), str(tmp_path / below), str(tmp_path))
 
     return ask
 
@@ -193,7 +198,7 @@ def test_every_name_that_is_defined_is_ours(asked: Any, tmp_path: Path, monkeypa
     assert {name for name in names if not name.startswith("TCO_")} == set()
 
     own = {name.removeprefix("TCO_") for name in names}
-    for source in (*child.HERE.glob("*.c"), *child.HERE.glob("*.h")):
+    for source in (*loader_process.HERE.glob("*.c"), *loader_process.HERE.glob("*.h")):
         code = re.sub(r"/\*.*?\*/", "", source.read_text(), flags=re.DOTALL)
         words = set(re.findall(r"\w+", code))
         assert words & own == set(), f"{source.name} has a name without the prefix"
@@ -214,6 +219,6 @@ def test_the_layout_is_found_soon() -> None:
     took = []
     for _ in range(5):
         started = time.process_time()
-        layout.of_kernel()
+        kernel_offsets.of_kernel()
         took.append(time.process_time() - started)
     assert min(took) < 0.05

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.child import HERE
-from tcptop_ops.bpf.records import ENUMS, c_enum, c_struct, header
+from tcptop_ops.bpf.c_structs import ENUMS, c_enum, c_struct, header
+from tcptop_ops.bpf.loader_process import HERE
 from tcptop_ops.model import records
 from tcptop_ops.model.enums import IteratorPass, OwnerKind, WritingOperator
 

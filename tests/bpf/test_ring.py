@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf.ring import Ring
+from tcptop_ops.bpf.ring_buffer import RingBuffer
 
 PAGE = mmap.PAGESIZE
 SIZE = PAGE
@@ -70,25 +70,25 @@ def producer() -> Iterator[Producer]:
 
 
 @pytest.fixture
-def ring(producer: Producer) -> Iterator[Ring]:
-    made = Ring(producer.fd, SIZE, RECORD)
+def ring(producer: Producer) -> Iterator[RingBuffer]:
+    made = RingBuffer(producer.fd, SIZE, RECORD)
     yield made
     made.close()
 
 
-def numbers(ring: Ring) -> list[int]:
+def numbers(ring: RingBuffer) -> list[int]:
     found = ring.drain()
     assert found.dtype == RECORD
     assert found["text"].tolist() == [b"record %d" % number for number in found["number"].tolist()]
     return [int(number) for number in found["number"]]
 
 
-def test_an_empty_ring(ring: Ring, producer: Producer) -> None:
+def test_an_empty_ring(ring: RingBuffer, producer: Producer) -> None:
     assert numbers(ring) == []
     assert producer.consumed == 0
 
 
-def test_each_record_once(ring: Ring, producer: Producer) -> None:
+def test_each_record_once(ring: RingBuffer, producer: Producer) -> None:
     for number in (7, 2**40, 9):
         producer.reserve(number)
     assert numbers(ring) == [7, 2**40, 9]
@@ -98,7 +98,7 @@ def test_each_record_once(ring: Ring, producer: Producer) -> None:
     assert numbers(ring) == [10]
 
 
-def test_a_busy_record_holds_back_what_follows(ring: Ring, producer: Producer) -> None:
+def test_a_busy_record_holds_back_what_follows(ring: RingBuffer, producer: Producer) -> None:
     producer.reserve(1)
     busy = producer.reserve(2, BUSY)
     producer.reserve(3)
@@ -109,7 +109,7 @@ def test_a_busy_record_holds_back_what_follows(ring: Ring, producer: Producer) -
     assert numbers(ring) == [2, 3]
 
 
-def test_a_discarded_record_is_passed_over(ring: Ring, producer: Producer) -> None:
+def test_a_discarded_record_is_passed_over(ring: RingBuffer, producer: Producer) -> None:
     producer.reserve(1)
     producer.reserve(2, DISCARD)
     producer.reserve(3)
@@ -120,7 +120,7 @@ def test_a_discarded_record_is_passed_over(ring: Ring, producer: Producer) -> No
     assert producer.consumed == 4 * STRIDE
 
 
-def test_a_record_across_the_end(ring: Ring, producer: Producer) -> None:
+def test_a_record_across_the_end(ring: RingBuffer, producer: Producer) -> None:
     """The size is no multiple of a record: sooner or later one lies across the end, once even its header."""
     wanted, got = list(range(3 * SIZE // STRIDE)), []
     for number in wanted:
@@ -130,7 +130,7 @@ def test_a_record_across_the_end(ring: Ring, producer: Producer) -> None:
     assert got + numbers(ring) == wanted
 
 
-def test_a_full_ring(ring: Ring, producer: Producer) -> None:
+def test_a_full_ring(ring: RingBuffer, producer: Producer) -> None:
     count = producer.room
     for number in range(count):
         producer.reserve(number)
@@ -140,7 +140,7 @@ def test_a_full_ring(ring: Ring, producer: Producer) -> None:
 
 
 def test_what_was_drained_outlives_the_ring(producer: Producer) -> None:
-    ring = Ring(producer.fd, SIZE, RECORD)
+    ring = RingBuffer(producer.fd, SIZE, RECORD)
     producer.reserve(5)
     found = ring.drain()
     producer.commit(0, BUSY)
@@ -152,18 +152,18 @@ def test_what_was_drained_outlives_the_ring(producer: Producer) -> None:
 def test_a_second_consumer_goes_on_where_the_first_left(producer: Producer) -> None:
     for number in range(3):
         producer.reserve(number)
-    first = Ring(producer.fd, SIZE, RECORD)
+    first = RingBuffer(producer.fd, SIZE, RECORD)
     assert numbers(first) == [0, 1, 2]
     first.close()
     producer.reserve(3)
-    second = Ring(producer.fd, SIZE, RECORD)
+    second = RingBuffer(producer.fd, SIZE, RECORD)
     assert numbers(second) == [3]
     second.close()
 
 
 def test_no_ring() -> None:
     with open(os.devnull, "r+b") as file, pytest.raises(OSError, match="No such device"):
-        Ring(file.fileno(), SIZE, RECORD)
+        RingBuffer(file.fileno(), SIZE, RECORD)
 
 
 STEPS = st.lists(st.sampled_from(["put", "put", "put", "busy", "drop", "commit", "discard", "drain"]), max_size=300)
@@ -174,7 +174,7 @@ STEPS = st.lists(st.sampled_from(["put", "put", "put", "busy", "drop", "commit",
 def test_any_history(steps: list[str], start: int) -> None:
     """Against a list: what is ready at the front comes out, in order, wherever the positions are."""
     producer = Producer(start * 8)
-    ring = Ring(producer.fd, SIZE, RECORD)
+    ring = RingBuffer(producer.fd, SIZE, RECORD)
     queue: list[list[int | str]] = []  # number, state, position
     try:
         for number, step in enumerate(steps):

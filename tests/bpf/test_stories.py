@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import stories, syscall
-from tcptop_ops.bpf.conns import Conns
+from tcptop_ops.bpf import story_map, syscall
+from tcptop_ops.bpf.connection_map import ConnectionMap
 from tcptop_ops.model.enums import WritingOperator
 from tcptop_ops.model.fields import HAPPENINGS
 from tcptop_ops.model.records import COUNTERS, EVENTS, SEEN, STORY, Records
@@ -19,7 +19,7 @@ def test_the_newest_happenings_in_their_order(told: int) -> None:
     story["told"] = told
     for number in range(told):
         story["happenings"]["a"][number % HAPPENINGS] = number
-    assert stories.unrolled(story)["a"].tolist() == list(range(max(0, told - HAPPENINGS), told))
+    assert story_map.unrolled(story)["a"].tolist() == list(range(max(0, told - HAPPENINGS), told))
 
 
 def test_what_was_seen_on_all_cpus() -> None:
@@ -28,7 +28,7 @@ def test_what_was_seen_on_all_cpus() -> None:
     values["last_ns"][:, 8] = [10, 30, 20]
     values["args"][:, 8, 1] = [100, 300, 200]
     values["rtt"][:, 5] = [7, 0, 1]
-    total = stories.merged(values)
+    total = story_map.merged(values)
     assert (total["calls"][8], total["last_ns"][8], total["args"][8, 1], total["rtt"][5]) == (7, 30, 300, 8)
     assert not total["calls"][9]
 
@@ -61,7 +61,7 @@ def map_(monkeypatch: pytest.MonkeyPatch) -> Map:
 
 
 def test_the_map_is_read_until_two_reads_saw_the_same_calls(map_: Map) -> None:
-    rows, counters = Conns(0), np.zeros((), COUNTERS)
+    rows, counters = ConnectionMap(0), np.zeros((), COUNTERS)
     for reads in (1, 2, 2, 2):
         keys, values = rows.read(counters)
         assert (keys.tolist(), len(values), map_.reads) == ([1, 2, 3], 3, reads)
@@ -79,7 +79,7 @@ def test_the_map_is_read_until_two_reads_saw_the_same_calls(map_: Map) -> None:
 
 
 def test_after_a_deletion_the_map_is_read_again(map_: Map) -> None:
-    rows, counters = Conns(0), np.zeros((), COUNTERS)
+    rows, counters = ConnectionMap(0), np.zeros((), COUNTERS)
     for _ in range(3):
         rows.read(counters)
     rows.delete(np.zeros(0, "u8"))
@@ -92,7 +92,7 @@ def test_after_a_deletion_the_map_is_read_again(map_: Map) -> None:
 
 def test_buffers_grow(map_: Map) -> None:
     map_.rows = 10_000
-    keys, values = Conns(0).read(np.zeros((), COUNTERS))
+    keys, values = ConnectionMap(0).read(np.zeros((), COUNTERS))
     assert (len(keys), len(values), values.dtype) == (10_000, 10_000, EVENTS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops.bpf.unsafe import FIXED, harms, remedy
+from tcptop_ops.bpf.iterator_cve import FIXED, harms, remedy
 
 
 @pytest.mark.parametrize(

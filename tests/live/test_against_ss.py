@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tcptop_ops import view
-from tcptop_ops.bpf import launch
+from tcptop_ops.bpf import attach
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
@@ -104,7 +104,7 @@ def test_sock_diag_beside_the_program(laboratory: tuple[Crowd, Path], monkeypatc
     """Where there are no iterators, the present state of all namespaces comes from sock_diag."""
     crowd, cgroup = laboratory
     namespaces = {os.stat(NETNS / ns).st_ino for ns in crowd.namespaces}
-    monkeypatch.setattr(launch, "attempts", lambda *_: [["HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"]])
+    monkeypatch.setattr(attach, "attempts", lambda *_: [["HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"]])
     with Watch(cgroup) as watch:
 
         def tick() -> dict[Key, tuple[Row, Row]]:

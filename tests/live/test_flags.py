@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import light
-from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS
+from tcptop_ops.bpf import load_shedding
+from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS
 from tests.lab import Lab, Link, Traffic
 from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON
@@ -153,8 +153,8 @@ def test_where_very_many_connections_come_new_ones_are_asked_for_events_alone(
     lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Watch(cgroup) as watch:
-        monkeypatch.setattr(light, "FROM_PER_S", 0)  # one is very many
-        monkeypatch.setattr(light, "UNTIL_PER_S", -1)
+        monkeypatch.setattr(load_shedding, "FROM_PER_S", 0)  # one is very many
+        monkeypatch.setattr(load_shedding, "UNTIL_PER_S", -1)
         _, first = connected(lab, link, cgroup)
         assert watch.flags(first.port) == ALL_FLAGS
         flows = watch.tick()
@@ -162,8 +162,8 @@ def test_where_very_many_connections_come_new_ones_are_asked_for_events_alone(
         assert any(note.startswith("light: ") for note in flows.snapshot.notes)
         _, second = connected(lab, link, cgroup)
         assert watch.flags(second.port) == EVENT_FLAGS
-        monkeypatch.setattr(light, "FROM_PER_S", 1e9)
-        monkeypatch.setattr(light, "CALM_S", 0)
+        monkeypatch.setattr(load_shedding, "FROM_PER_S", 1e9)
+        monkeypatch.setattr(load_shedding, "CALM_S", 0)
         assert watch.tick().snapshot.callbacks_mode == "all"
         _, third = connected(lab, link, cgroup)
         assert watch.flags(third.port) == ALL_FLAGS
@@ -172,7 +172,7 @@ def test_where_very_many_connections_come_new_ones_are_asked_for_events_alone(
 def test_what_the_command_line_asks_for_stands(
     lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(light, "FROM_PER_S", 0)
+    monkeypatch.setattr(load_shedding, "FROM_PER_S", 0)
     with Watch(cgroup, callbacks="all") as watch:
         connected(lab, link, cgroup)
         assert watch.tick().snapshot.callbacks_mode == "all"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.child import HELPER, INTERPRETERS, end, start
+from tcptop_ops.bpf.loader_process import HELPER, INTERPRETERS, end, start
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.enums import State
 from tcptop_ops.reach import Alone, Helped, scan_descriptors, widest

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.launch import ALL_FLAGS, Options, begin
+from tcptop_ops.bpf.attach import ALL_FLAGS, Options, begin
 from tests.lab import Lab, Link, Traffic
 from tests.leftovers import wait_until
 from tests.live.conftest import accepted

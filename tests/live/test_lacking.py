@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import launch, layout
+from tcptop_ops.bpf import attach, kernel_offsets
 from tcptop_ops.bpf.btf import LACKING
 from tcptop_ops.columns import COLUMNS
 from tests.lab import Lab, Link
@@ -17,16 +17,16 @@ from tests.live.watch import Watch
 from tests.witness import wait_quiet
 
 SENT = 70_001
-REQUIRED = {macro for needed in layout.NEEDS[layout.SOCKET] for macro in needed}
+REQUIRED = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.SOCKET] for macro in needed}
 REQUIRED |= {"SKC_V6_DADDR", "SKC_V6_RCV_SADDR"}
-DESCRIPTORS = {macro for needed in layout.NEEDS[layout.DESCRIPTORS] for macro in needed}
-ONE_CGROUP = {macro for needed in layout.NEEDS[layout.ONE_CGROUP] for macro in needed}
+DESCRIPTORS = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.DESCRIPTORS] for macro in needed}
+ONE_CGROUP = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.ONE_CGROUP] for macro in needed}
 
 
-def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> layout.Layout:
-    whole = layout.of_kernel()
+def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> kernel_offsets.Layout:
+    whole = kernel_offsets.of_kernel()
     less = replace(whole, offsets=dict(whole.offsets) | dict.fromkeys(macros, LACKING))
-    monkeypatch.setattr(layout, "of_kernel", lambda: less)
+    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: less)
     return less
 
 
@@ -51,7 +51,9 @@ def exchange(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> tuple[dict[str
 def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = ("TP_SRTT_US", "TP_MSS_CACHE", "SK_UID", "ICSK_CA_OPS", "KEEPALIVE_PPREV", "TP_CHRONO_TYPE")
     less = hide(monkeypatch, *hidden)
-    null = {column for macro in hidden for want in layout.WANTED if want.macro == macro for column in want.feeds}
+    null = {
+        column for macro in hidden for want in kernel_offsets.WANTED if want.macro == macro for column in want.feeds
+    }
     with Watch(cgroup) as watch:
         assert watch.source.attached.refused == {}
         assert watch.flows.snapshot.missing == less.missing == null
@@ -68,7 +70,7 @@ def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.M
 def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every member hidden but those without which a feature would go, connections and their ends are told."""
     kept = REQUIRED | DESCRIPTORS | ONE_CGROUP | {"TP_CB_FLAGS"}
-    less = hide(monkeypatch, *(want.macro for want in layout.WANTED if want.macro not in kept))
+    less = hide(monkeypatch, *(want.macro for want in kernel_offsets.WANTED if want.macro not in kept))
     with Watch(cgroup) as watch:
         assert watch.source.attached.refused == {}
         assert "HAVE_ITERATORS" in watch.source.attached.features
@@ -83,7 +85,7 @@ def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("macro", "lost"),
-    [("TASK_TGID", launch.FILE_ITERATOR), ("TP_CB_FLAGS", launch.ADOPTION), ("CGROUP_LEVEL", launch.TCP_ITERATOR)],
+    [("TASK_TGID", attach.FILE_ITERATOR), ("TP_CB_FLAGS", attach.ADOPTION), ("CGROUP_LEVEL", attach.TCP_ITERATOR)],
 )
 def test_a_feature_goes_alone(
     macro: str, lost: str, lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,9 +94,9 @@ def test_a_feature_goes_alone(
     with Watch(cgroup) as watch:
         attached = watch.source.attached
         assert {name: reason.partition(" no ")[2] for name, reason in attached.refused.items()} == {
-            lost: next(want.member for want in layout.WANTED if want.macro == macro)
+            lost: next(want.member for want in kernel_offsets.WANTED if want.macro == macro)
         }
-        assert {launch.TCP_ITERATOR, launch.FILE_ITERATOR} - {lost} <= attached.fds.keys()
+        assert {attach.TCP_ITERATOR, attach.FILE_ITERATOR} - {lost} <= attached.fds.keys()
         assert lost not in attached.fds
         assert less.missing == set()
         alive, closed = exchange(lab, link, cgroup, watch)

@@ -19,7 +19,7 @@ from types import TracebackType
 
 import pytest
 
-from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, RETIRE_AFTER
+from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, RETIRE_AFTER
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.operators import OPERATORS
 from tests.lab import START_LIMIT, End, Lab, Link, Traffic

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.bpf import unsafe
+from tcptop_ops.bpf import iterator_cve
 from tests.lab import Lab, Link
 from tests.leftovers import wait_until
 from tests.live.watch import Watch
@@ -53,8 +53,8 @@ def test_what_was_open_before_is_listed_and_no_flag_is_set(lab: Lab, link: Link,
 
 def test_by_itself_it_is_left_alone_exactly_where_it_can_harm(cgroup: Path) -> None:
     system = os.uname()
-    harmed = unsafe.harms(system.release, system.version)
+    harmed = iterator_cve.harms(system.release, system.version)
     with Watch(cgroup, iterate="auto") as watch:
         assert watch.source.attached.spared == harmed
         assert ("bpf_iter__tcp" in watch.source.attached.fds) is not harmed
-        assert any(unsafe.CVE in note for note in watch.flows.snapshot.notes) is harmed
+        assert any(iterator_cve.CVE in note for note in watch.flows.snapshot.notes) is harmed

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import layout
+from tcptop_ops.bpf import kernel_offsets
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tests.lab import Lab, Link, Traffic
 from tests.leftovers import NETNS, wait_until
@@ -126,7 +126,7 @@ def test_a_lossy_run(lab: Lab, link: Link, cgroup: Path) -> None:
 
     # tcpi_total_rto, which the row shows, is of timeouts that sent something: one less where a connection gave up.
     # Kernels before 6.7 don't have it.
-    if not layout.of_kernel().lacks("TP_TOTAL_RTO"):
+    if not kernel_offsets.of_kernel().lacks("TP_TOTAL_RTO"):
         assert (events["rto_events"] - events["gave_up"]).tolist() == sockets["total_rto"].tolist()
     else:
         assert set(sockets["total_rto"].tolist()) == {UNKNOWN_U32}

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tcptop_ops import view
-from tcptop_ops.bpf import helper, launch, layout
-from tcptop_ops.bpf.launch import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
+from tcptop_ops.bpf import attach, helper, kernel_offsets
+from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
 from tcptop_ops.model.enums import RetransClass, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.operators import OPERATORS
@@ -307,7 +307,7 @@ def test_sockets_elsewhere_are_not_listed(lab: Lab, link: Link, cgroup: Path, wa
 def test_a_kernel_without_iterators(
     lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch, features: list[str]
 ) -> None:
-    monkeypatch.setattr(launch, "attempts", lambda *_: [features])
+    monkeypatch.setattr(attach, "attempts", lambda *_: [features])
     with Watch(cgroup) as watch:
         server, client = connected(lab, link, cgroup)
         client.tell(f"send {SENT}")
@@ -327,8 +327,8 @@ def test_a_kernel_without_iterators(
 
 def test_a_kernel_without_adoption(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the BTF lacks the option's name, as before 6.12, what has to do with it is not even compiled."""
-    older = replace(layout.of_kernel(), has_option=False)
-    monkeypatch.setattr(layout, "of_kernel", lambda: older)
+    older = replace(kernel_offsets.of_kernel(), has_option=False)
+    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: older)
     _, old = connected(lab, link, cgroup)
     with Watch(cgroup) as watch:
         assert "HAVE_ADOPTION" not in watch.source.attached.features

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.bpf import helper, launch
+from tcptop_ops.bpf import attach, helper
 from tests.lab import Lab, Link, Traffic
 from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program
@@ -90,13 +90,13 @@ def watch_that_believes(
     cgroup: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Watch]:
     """Who called is told by helpers, or read from the current task, which is the way of older kernels."""
-    made_up = launch.request
+    made_up = attach.request
 
-    def asked(options: launch.Options, target: str, root: str) -> dict[str, Any]:
+    def asked(options: attach.Options, target: str, root: str) -> dict[str, Any]:
         told = made_up(options, target, root)
         return told | {"defines": told["defines"] | request.param}
 
-    monkeypatch.setattr(launch, "request", asked)
+    monkeypatch.setattr(attach, "request", asked)
     with Watch(cgroup) as made:
         yield made
 

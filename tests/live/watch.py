@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops import view
-from tcptop_ops.bpf.launch import Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records

@@ -82,7 +82,7 @@ def end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         process.wait()
 
 
-class Child:
+class LoaderProcess:
     """A loader that imports bcc and waits for its one request. It ends by itself when the socket is closed."""
 
     def __init__(self, interpreter: str) -> None:

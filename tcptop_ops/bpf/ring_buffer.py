@@ -17,7 +17,7 @@ _HEADER = 8
 _BUSY, _DISCARD = 1 << 31, 1 << 30
 
 
-class Ring:
+class RingBuffer:
     """The consumer's side. ``record``: the dtype of every record. Raises OSError if the ring can't be mapped."""
 
     def __init__(self, fd: int, size: int, record: np.dtype[np.void]) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tcptop_ops.bpf.btf import LACKING, Btf, Wanted, offsets
+from tcptop_ops.bpf.btf import LACKING, Btf, WantedOffset, offsets
 
 
-def _plain(struct: str, prefix: str, feeds: Mapping[str, str]) -> tuple[Wanted, ...]:
+def _plain(struct: str, prefix: str, feeds: Mapping[str, str]) -> tuple[WantedOffset, ...]:
     """Members whose macro is their name: each with the columns that it feeds."""
     return tuple(
-        Wanted(
+        WantedOffset(
             prefix + name.removeprefix("sk_").removeprefix("skc_").removeprefix("icsk_").upper(),
             (f"{struct}.{name}",),
             feeds=tuple(columns.split()),
@@ -39,7 +39,7 @@ _RETRANSMIT = (
 _DELACK = "inet_connection_sock.icsk_delack_timer"
 _CHRONO = ("busy_pct", "rwnd_limited_pct", "sndbuf_limited_pct")
 
-WANTED: tuple[Wanted, ...] = (
+WANTED: tuple[WantedOffset, ...] = (
     *_plain(
         "sock_common",
         "SKC_",
@@ -69,31 +69,31 @@ WANTED: tuple[Wanted, ...] = (
             "sk_protocol": "",
         },
     ),
-    Wanted("SK_SOCKET", ("sock.sk_socket",), feeds=("inode",), unless="SK_INO"),
-    Wanted("SOCKET_FILE", ("socket.file",), feeds=("inode",), unless="SK_INO"),
-    Wanted("FILE_INODE", ("file.f_inode",), feeds=("inode",), unless="SK_INO"),
-    Wanted("INODE_INO", ("inode.i_ino",), feeds=("inode",), unless="SK_INO"),
-    Wanted("SK_CGROUP", ("sock.sk_cgrp_data.cgroup",)),
-    Wanted("KEEPALIVE_PPREV", tuple(f"{timer}.entry.pprev" for timer in _KEEPALIVE), _SHARED, feeds=("timer",)),
-    Wanted("KEEPALIVE_EXPIRES", tuple(f"{timer}.expires" for timer in _KEEPALIVE), _SHARED),
-    Wanted("DELACK_PPREV", (f"{_DELACK}.entry.pprev",)),
-    Wanted("DELACK_EXPIRES", (f"{_DELACK}.expires",)),
-    Wanted("ICSK_ACK_PENDING", ("inet_connection_sock.icsk_ack.pending",)),
-    Wanted("NET_INUM", ("net.ns.inum",), feeds=("netns",)),
-    Wanted("CGROUP_KN", ("cgroup.kn",)),
-    Wanted("CGROUP_LEVEL", ("cgroup.level",)),
-    Wanted("CGROUP_ANCESTORS", ("cgroup.ancestors",)),
-    Wanted("CGROUP_ANCESTOR_IDS", ("cgroup.ancestor_ids",)),  # up to 6.0
-    Wanted("KN_ID", ("kernfs_node.id",)),
-    Wanted("SOCKET_SK", ("socket.sk",)),
-    Wanted("TASK_TGID", ("task_struct.tgid",)),
-    Wanted("TASK_COMM", ("task_struct.comm",)),
-    Wanted("TASK_START_BOOTTIME", ("task_struct.start_boottime",)),
-    Wanted("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
-    Wanted("ICSK_TIMEOUT", _RETRANSMIT),
-    Wanted("ICSK_LRCVTIME", ("inet_connection_sock.icsk_ack.lrcvtime",), feeds=("idle_s",)),
-    Wanted("ICSK_RCV_MSS", ("inet_connection_sock.icsk_ack.rcv_mss",)),
-    Wanted("ICSK_CA_STATE", ("inet_connection_sock.icsk_ca_state",), bits=True),
+    WantedOffset("SK_SOCKET", ("sock.sk_socket",), feeds=("inode",), unless="SK_INO"),
+    WantedOffset("SOCKET_FILE", ("socket.file",), feeds=("inode",), unless="SK_INO"),
+    WantedOffset("FILE_INODE", ("file.f_inode",), feeds=("inode",), unless="SK_INO"),
+    WantedOffset("INODE_INO", ("inode.i_ino",), feeds=("inode",), unless="SK_INO"),
+    WantedOffset("SK_CGROUP", ("sock.sk_cgrp_data.cgroup",)),
+    WantedOffset("KEEPALIVE_PPREV", tuple(f"{timer}.entry.pprev" for timer in _KEEPALIVE), _SHARED, feeds=("timer",)),
+    WantedOffset("KEEPALIVE_EXPIRES", tuple(f"{timer}.expires" for timer in _KEEPALIVE), _SHARED),
+    WantedOffset("DELACK_PPREV", (f"{_DELACK}.entry.pprev",)),
+    WantedOffset("DELACK_EXPIRES", (f"{_DELACK}.expires",)),
+    WantedOffset("ICSK_ACK_PENDING", ("inet_connection_sock.icsk_ack.pending",)),
+    WantedOffset("NET_INUM", ("net.ns.inum",), feeds=("netns",)),
+    WantedOffset("CGROUP_KN", ("cgroup.kn",)),
+    WantedOffset("CGROUP_LEVEL", ("cgroup.level",)),
+    WantedOffset("CGROUP_ANCESTORS", ("cgroup.ancestors",)),
+    WantedOffset("CGROUP_ANCESTOR_IDS", ("cgroup.ancestor_ids",)),  # up to 6.0
+    WantedOffset("KN_ID", ("kernfs_node.id",)),
+    WantedOffset("SOCKET_SK", ("socket.sk",)),
+    WantedOffset("TASK_TGID", ("task_struct.tgid",)),
+    WantedOffset("TASK_COMM", ("task_struct.comm",)),
+    WantedOffset("TASK_START_BOOTTIME", ("task_struct.start_boottime",)),
+    WantedOffset("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
+    WantedOffset("ICSK_TIMEOUT", _RETRANSMIT),
+    WantedOffset("ICSK_LRCVTIME", ("inet_connection_sock.icsk_ack.lrcvtime",), feeds=("idle_s",)),
+    WantedOffset("ICSK_RCV_MSS", ("inet_connection_sock.icsk_ack.rcv_mss",)),
+    WantedOffset("ICSK_CA_STATE", ("inet_connection_sock.icsk_ca_state",), bits=True),
     *_plain(
         "inet_connection_sock",
         "ICSK_",
@@ -151,14 +151,14 @@ WANTED: tuple[Wanted, ...] = (
             "ecn_flags": "",
         },
     ),
-    Wanted("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
-    Wanted("TP_CHRONO_START", ("tcp_sock.chrono_start",), feeds=_CHRONO),
-    Wanted("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
-    Wanted("TP_SYN_DATA_ACKED", ("tcp_sock.syn_data_acked",), bits=True),
-    Wanted("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
-    Wanted("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
-    Wanted("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),
-    Wanted("TP_CB_FLAGS", ("tcp_sock.bpf_sock_ops_cb_flags",)),
+    WantedOffset("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
+    WantedOffset("TP_CHRONO_START", ("tcp_sock.chrono_start",), feeds=_CHRONO),
+    WantedOffset("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
+    WantedOffset("TP_SYN_DATA_ACKED", ("tcp_sock.syn_data_acked",), bits=True),
+    WantedOffset("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
+    WantedOffset("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
+    WantedOffset("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),
+    WantedOffset("TP_CB_FLAGS", ("tcp_sock.bpf_sock_ops_cb_flags",)),
 )
 
 WAYS = {
@@ -235,7 +235,7 @@ class Layout:
                 lost[macro].append(name)
         return {_BY_MACRO[macro].member: tuple(names) for macro, names in lost.items() if names}
 
-    def _feeds(self, want: Wanted) -> tuple[str, ...]:
+    def _feeds(self, want: WantedOffset) -> tuple[str, ...]:
         return want.feeds if not want.unless or self.lacks(want.unless) else ()
 
     @property

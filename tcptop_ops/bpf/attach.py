@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcptop_ops.bpf import cgroup, layout, records, unsafe
-from tcptop_ops.bpf.child import HERE, INTERPRETERS, Child, interpreters, is_privileged, require_privilege
+from tcptop_ops.bpf import c_structs, cgroup, iterator_cve, kernel_offsets
+from tcptop_ops.bpf.loader_process import (
+    HERE,
+    INTERPRETERS,
+    LoaderProcess,
+    interpreters,
+    is_privileged,
+    require_privilege,
+)
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 
 CLOCK_MONOTONIC_COARSE = 6
@@ -63,7 +70,7 @@ class Attached:
     program_id: int
     spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``unsafe``
     missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``layout``
-    helper: Child | None  # what the loader became
+    helper: LoaderProcess | None  # what the loader became
 
 
 def hertz() -> int:
@@ -96,7 +103,7 @@ def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
 def spares(options: Options) -> bool:
     """Whether the TCP iterator is left alone because it can harm this kernel."""
     system = os.uname()
-    return options.iterate == "auto" and unsafe.harms(system.release, system.version)
+    return options.iterate == "auto" and iterator_cve.harms(system.release, system.version)
 
 
 def wanted_iterators(options: Options) -> list[str]:
@@ -104,16 +111,16 @@ def wanted_iterators(options: Options) -> list[str]:
     return [FILE_ITERATOR] if options.iterate == "never" or spares(options) else [TCP_ITERATOR, FILE_ITERATOR]
 
 
-def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
+def unable_to(known: kernel_offsets.Layout, one_cgroup: bool) -> dict[str, str]:
     """Return what the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
 
     ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
     """
-    socket = known.reason(layout.SOCKET)
+    socket = known.reason(kernel_offsets.SOCKET)
     found = {
-        TCP_ITERATOR: socket or (known.reason(layout.ONE_CGROUP) if one_cgroup else ""),
-        FILE_ITERATOR: socket or known.reason(layout.DESCRIPTORS),
-        ADOPTION: known.reason(layout.ADOPTION) if known.has_option else "",
+        TCP_ITERATOR: socket or (known.reason(kernel_offsets.ONE_CGROUP) if one_cgroup else ""),
+        FILE_ITERATOR: socket or known.reason(kernel_offsets.DESCRIPTORS),
+        ADOPTION: known.reason(kernel_offsets.ADOPTION) if known.has_option else "",
     }
     return {name: reason for name, reason in found.items() if reason}
 
@@ -121,10 +128,10 @@ def unable_to(known: layout.Layout, one_cgroup: bool) -> dict[str, str]:
 def request(options: Options, target: str, root: str) -> dict[str, Any]:
     """Return what the loader is told: a JSON object. ``target``: the cgroup's directory; ``root``: the mount of it."""
     try:
-        known = layout.of_kernel()
+        known = kernel_offsets.of_kernel()
     except Unsupported:
-        known = layout.NOTHING
-    has_btf = bool(known.offsets) and not known.without(layout.SOCKET)
+        known = kernel_offsets.NOTHING
+    has_btf = bool(known.offsets) and not known.without(kernel_offsets.SOCKET)
     part = cgroup.is_part(root)
     unable = unable_to(known, one_cgroup=target != root or part) if known.offsets else {}
     iterators = [name for name in wanted_iterators(options) if name not in unable]
@@ -140,7 +147,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
     if target != root and not part:
         defines["OUR_CGROUP_LEVEL"] = target.removeprefix(root).count("/")
     return {
-        "text": records.header() + (HERE / "sockops.c").read_text() + (HERE / "iterators.c").read_text(),
+        "text": c_structs.header() + (HERE / "sockops.c").read_text() + (HERE / "iterators.c").read_text(),
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
@@ -174,7 +181,7 @@ def refusal(answer: dict[str, Any]) -> TcptopError:
 class Pending:
     """A loader at work on its request."""
 
-    child: Child
+    child: LoaderProcess
     asked: dict[str, Any]
 
 
@@ -188,7 +195,7 @@ def begin(options: Options, interpreter: str | None = None) -> Pending | None:
     if not found or not is_privileged():
         return None
     place = cgroup.resolve(options.cgroup)
-    child = Child(found[0])
+    child = LoaderProcess(found[0])
     asked = request(options, *place)
     child.send(asked)
     return Pending(child, asked)

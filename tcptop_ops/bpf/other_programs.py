@@ -15,7 +15,7 @@ SWEEP_S = 5.0
 Program = dict[str, Any]
 
 
-class Beside:
+class OtherPrograms:
     """Asks for them again and again. ``programs``: those of the last look, at first those that ``attach`` met."""
 
     def __init__(self, ask: Callable[[bool], list[Program]], programs: tuple[Program, ...]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.bpf.present import possible_cpus
+from tcptop_ops.bpf.cpu_counters import possible_cpus
 from tcptop_ops.model.enums import SeenRow
 from tcptop_ops.model.fields import HAPPENINGS
 from tcptop_ops.model.records import HAPPENING, SEEN, STORY, Records
 
 
-class Stories:
+class StoryMap:
     """The map ``stories``."""
 
     def __init__(self, map_fd: int) -> None:
@@ -36,7 +36,7 @@ def unrolled(story: Records) -> Records:
     return happenings
 
 
-class Seen:
+class SamplesMap:
     """The map ``seen``: two entries, each with a value a CPU."""
 
     def __init__(self, map_fd: int) -> None:

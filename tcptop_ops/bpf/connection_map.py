@@ -10,7 +10,7 @@ from tcptop_ops.model.enums import WritingOperator
 from tcptop_ops.model.records import EVENTS, Records
 
 
-class Conns:
+class ConnectionMap:
     """The map ``conns``, read in one batch; not at all while nothing that writes a row is called.
 
     A call is counted before it writes: only what two reads in a row left alone is known to rest.

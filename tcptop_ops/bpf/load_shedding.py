@@ -9,7 +9,7 @@ UNTIL_PER_S = 3_000
 CALM_S = 10.0
 
 
-class Light:
+class LoadShedding:
     """Begins at once, and ends when it has been calm for a while."""
 
     def __init__(self) -> None:
