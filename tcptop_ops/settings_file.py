@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tcptop_ops.errors import Failed, Usage
-from tcptop_ops.privilege import User, target_user
+from tcptop_ops.host.privilege import User, target_user
 from tcptop_ops.settings import FILE, HINT, Settings
 
 PLACE = f"tcptop-ops/{FILE}"

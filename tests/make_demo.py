@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling import schedule
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.source import Noted
+from tcptop_ops.sources.base import AnnotatedSource
+from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracker import Tracker
 from tests.lab import End, Lab, Link, Traffic
 from tests.support.netns import run
@@ -54,7 +54,7 @@ def _raw(address: str) -> bytes:
     return found.packed if found.version == 6 else b"\0" * 10 + b"\xff\xff" + found.packed
 
 
-class Disguised(Noted):
+class Disguised(AnnotatedSource):
     """A source of which one host is left, whose cgroups and devices have other names."""
 
     def __init__(self, source: SockOpsSource, prefix: str) -> None:

@@ -15,8 +15,8 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import Poller
-from tcptop_ops.sockdiag import close_connection, sockid
-from tcptop_ops.source import Noted
+from tcptop_ops.sources.base import AnnotatedSource
+from tcptop_ops.sources.sock_diag import close_connection, sockid
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec
 from tcptop_ops.widgets.box import ElsewhereBox, Question
@@ -231,7 +231,7 @@ def test_the_poller_closes_between_two_polls_and_tells() -> None:
 
 def test_a_source_that_stands_in_closes_too() -> None:
     fake = source()
-    Noted(fake, "why").close_connection(records([TWO])[0][0])
+    AnnotatedSource(fake, "why").close_connection(records([TWO])[0][0])
     assert fake.asked_to_close == [2]
 
 

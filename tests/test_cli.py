@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import doctor, source
+from tcptop_ops import doctor
 from tcptop_ops.bpf import probe
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli import front_ends, main, standard_output
 from tcptop_ops.columns import OUTPUT
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
-from tcptop_ops.own_cost import Meter
+from tcptop_ops.host.self_usage import Meter
+from tcptop_ops.sources import open as open_module
 from tests.fakes import FakeSource, flow, snapshot
 from tests.leftovers import wait_until
 from tests.support.error_output import assert_told
@@ -201,7 +202,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSource]]:
     """Sources that open_source() hands out, instead of real ones; the signals' handlers are put back."""
     sources: list[FakeSource] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    monkeypatch.setattr(source, "open_source", lambda *_, **__: sources[0])
+    monkeypatch.setattr(open_module, "open_source", lambda *_, **__: sources[0])
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     yield sources
     for number, handler in handlers.items():

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tcptop_ops.cli import front_ends, main
 from tcptop_ops.columns import DEFAULT, OUTPUT, find, parse_list
+from tcptop_ops.host.signals import Stop
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.csv_rows import header, rows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.outputs.text_table import WIDEST
-from tcptop_ops.signals import Stop
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, View, make
 from tests.fakes import HOSTILE, FakeSource, flow, scrambled, snapshot
@@ -102,11 +102,11 @@ def test_groups_have_their_name_and_their_number_first() -> None:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> FakeSource:
     """A source in place of the kernel: a connection that is there in every tick."""
-    from tcptop_ops import source
+    from tcptop_ops.sources import open
 
     made = FakeSource([snapshot(second, [flow(1)]) for second in range(4)])
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
-    monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
+    monkeypatch.setattr(open, "open_source", lambda *_, **__: made)
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     return made
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import source
 from tcptop_ops.cli import main
 from tcptop_ops.cli.arguments import parse
-from tcptop_ops.signals import Stop
+from tcptop_ops.host.signals import Stop
+from tcptop_ops.sources import open
 from tests.fakes import FakeSource, flow, snapshot
 
 BAD = {"rto_us": 800_000, "name": b"back\x1b[31mup", "pid": 77}
@@ -21,7 +21,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeSource]:
     """The sources that are handed out, in place of the kernel."""
     sources: list[FakeSource] = []
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
-    monkeypatch.setattr(source, "open_source", lambda *_, **__: sources[0])
+    monkeypatch.setattr(open, "open_source", lambda *_, **__: sources[0])
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     return sources
 

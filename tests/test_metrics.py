@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tcptop_ops.cli import arguments, main
 from tcptop_ops.errors import Failed, Unsupported, Usage
+from tcptop_ops.host.signals import Stop
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import COUNTERS
 from tcptop_ops.outputs import metrics_server
@@ -25,7 +26,6 @@ from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram, count_s
 from tcptop_ops.outputs.metric_groups import DIMENSIONS, LONGEST_LABEL, OTHER, TOP
 from tcptop_ops.outputs.metrics_server import MetricsServer
 from tcptop_ops.outputs.openmetrics import MOST_SERIES, Metrics, Own
-from tcptop_ops.signals import Stop
 from tcptop_ops.tracker import Tracker
 from tests.fakes import BOOT_NS, HOSTILE, FakeSource, finals, flow, scrambled, snapshot
 from tests.leftovers import wait_until
@@ -435,10 +435,10 @@ def test_a_port_that_is_taken_is_told(server: tuple[MetricsServer, int]) -> None
 def test_the_source_is_closed_where_the_port_is_taken(
     server: tuple[MetricsServer, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tcptop_ops import source
+    from tcptop_ops.sources import open
 
     made = FakeSource([snapshot(0, [flow(1)])])
-    monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
+    monkeypatch.setattr(open, "open_source", lambda *_, **__: made)
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     assert main.main(["--json", "--metrics", str(server[1])]) == 1
@@ -450,10 +450,10 @@ def test_without_a_terminal_and_an_output_it_only_serves(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("prometheus_client")
-    from tcptop_ops import source
+    from tcptop_ops.sources import open
 
     made = FakeSource([snapshot(second, [flow(1)]) for second in range(3)])
-    monkeypatch.setattr(source, "open_source", lambda *_, **__: made)
+    monkeypatch.setattr(open, "open_source", lambda *_, **__: made)
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     monkeypatch.setattr(Stop, "at_signals", lambda stop: stop)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcptop_ops.host.owners import Held, Owners
 from tcptop_ops.model.enums import OwnerKind, State
 from tcptop_ops.model.records import EVENTS, OWNER, SOCKET, Records
-from tcptop_ops.owners import Held, Owners
 
 HELD = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), max_size=25)
 CUT = b"fifteen-letters"

@@ -18,9 +18,9 @@ import pytest
 
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.helper import TICK_NS, stat_of
+from tcptop_ops.host.namespaces import scan_descriptors
+from tcptop_ops.host.processes import Users, describe, full_name, is_kernel_thread, polled_owners
 from tcptop_ops.model.records import SOCKET
-from tcptop_ops.processes import Users, describe, full_name, is_kernel_thread, polled_owners
-from tcptop_ops.reach import scan_descriptors
 
 LONG = "a-name-longer-than-fifteen"
 

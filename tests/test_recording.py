@@ -34,7 +34,7 @@ from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.source import Over
+from tcptop_ops.sources.base import EndOfSource
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.fakes import FakeSource, flow, scramble, snapshot
@@ -80,7 +80,7 @@ def test_what_is_played_is_what_was_live(tmp_path: Path) -> None:
             same(played.snapshot, shot)
             assert (make(played, Spec()).order == make(flows, Spec()).order).all()
             assert as_told(played) == as_told(flows)
-        with pytest.raises(Over):
+        with pytest.raises(EndOfSource):
             schedule.tick()
     assert Reader(str(tmp_path / "r")).index.is_key.sum() == 2
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops.columns import COLUMNS, find
-from tcptop_ops.inetdiag import INFO, Dump
 from tcptop_ops.model.arrays import device_keys
 from tcptop_ops.model.enums import Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import EVENTS, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.sockdiag import SockDiagSource
+from tcptop_ops.sources.inet_diag import INFO, Dump
+from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.tracker import Tracker
 from tests.fakes import finals, flow, records, snapshot
 

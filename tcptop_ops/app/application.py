@@ -24,11 +24,11 @@ from tcptop_ops.app.terminal_application import TerminalApp
 from tcptop_ops.app.tick_receiver import TickReceiver, calls_per_s
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.host.ssh_session import sshds
 from tcptop_ops.namebook import NOBODY, Key
 from tcptop_ops.names import Resolver
 from tcptop_ops.polling.worker import Feed
 from tcptop_ops.recording.flight_recorder import FlightConfig, FlightRecorder, with_tilde
-from tcptop_ops.session import sshds
 from tcptop_ops.settings import Settings
 from tcptop_ops.view import Spec, View
 from tcptop_ops.widgets.graphs import pencil

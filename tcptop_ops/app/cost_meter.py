@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from tcptop_ops.host.self_usage import Meter
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.own_cost import Meter
 from tcptop_ops.widgets.summary import Status
 
 SELDOM_S = 5.0

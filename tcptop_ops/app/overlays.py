@@ -15,9 +15,9 @@ from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.sizes import open_over
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.host.namespaces import own_namespace
 from tcptop_ops.namebook import Key, NameBook
 from tcptop_ops.polling.worker import Worker
-from tcptop_ops.reach import own_namespace
 from tcptop_ops.view import View
 from tcptop_ops.widgets.box import ElsewhereBox
 from tcptop_ops.widgets.detail import DetailScreen

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.history import History
+from tcptop_ops.host.ssh_session import session_of
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver
-from tcptop_ops.session import session_of
 from tcptop_ops.view import View, make
 
 

@@ -17,7 +17,6 @@ from dataclasses import replace
 from tcptop_ops.bpf import cgroup, helper, iterator_cve, kernel_offsets
 from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options
 from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, is_privileged
-from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.doctor import (
     WHOLE_USER_NAMESPACE,
     Accepted,
@@ -30,8 +29,10 @@ from tcptop_ops.doctor import (
     Sockets,
 )
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.privilege import give_up
-from tcptop_ops.source import Source, open_source
+from tcptop_ops.host.privilege import give_up
+from tcptop_ops.sources.base import Source
+from tcptop_ops.sources.open import open_source
+from tcptop_ops.sources.sockops import SockOpsSource
 
 LOCKDOWN = "/sys/kernel/security/lockdown"
 UNPRIVILEGED = "/proc/sys/kernel/unprivileged_bpf_disabled"

@@ -16,10 +16,10 @@ from tcptop_ops.cli.arguments import Arguments
 from tcptop_ops.cli.standard_output import PORTION, one_line, silence_stdout, write_out
 from tcptop_ops.cli.version import program_version
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.host.privilege import import_what_will_be_hidden
+from tcptop_ops.host.self_usage import Meter
+from tcptop_ops.host.signals import Interrupted, Stop
 from tcptop_ops.model.host_description import HostDescription
-from tcptop_ops.own_cost import Meter
-from tcptop_ops.privilege import import_what_will_be_hidden
-from tcptop_ops.signals import Interrupted, Stop
 
 if TYPE_CHECKING:
     from tcptop_ops.app.application import TcptopApp
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tcptop_ops.model.flows import Flows
     from tcptop_ops.polling.observers import TickObserver
     from tcptop_ops.recording.flight_recorder import FlightConfig
-    from tcptop_ops.source import Source
+    from tcptop_ops.sources.base import Source
     from tcptop_ops.tracker import Tracker
     from tcptop_ops.view import Spec, View
 
@@ -209,7 +209,7 @@ def usual_columns(output: str) -> tuple[Column, ...] | None:
 def run_replay(arguments: Arguments, run_output: Output) -> int:
     """Play a recording, on the screen or to an output. Raises TcptopError."""
     from tcptop_ops.recording.replay_source import ReplaySource
-    from tcptop_ops.source import without_root
+    from tcptop_ops.sources.open import without_root
 
     if arguments.output == "screen":
         return run_player(arguments)
@@ -225,7 +225,7 @@ def run_player(arguments: Arguments) -> int:
     from tcptop_ops.app.replay_application import Recording, ReplayApp
     from tcptop_ops.recording.player import lead_s
     from tcptop_ops.recording.reader import Reader
-    from tcptop_ops.source import without_root
+    from tcptop_ops.sources.open import without_root
 
     reader = Reader(str(arguments.replay))
     recording = Recording(

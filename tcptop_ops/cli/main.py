@@ -14,7 +14,7 @@ from tcptop_ops.cli.front_ends import Input, Output, recorded, run_plain, run_re
 from tcptop_ops.cli.standard_output import require_stdout, silence_stdout, tell, write_out
 from tcptop_ops.cli.version import version
 from tcptop_ops.errors import TcptopError, Unsupported
-from tcptop_ops.privilege import import_what_will_be_hidden, never_gain
+from tcptop_ops.host.privilege import import_what_will_be_hidden, never_gain
 from tcptop_ops.settings import Settings
 
 SMALLEST = (40, 10)
@@ -78,7 +78,7 @@ def run(argv: list[str]) -> int:
 
 def run_observed(arguments: Arguments, run_output: Output, options: Options, pending: Pending | None) -> int:
     """Watch this host, with the observers that were asked for. Raises TcptopError."""
-    from tcptop_ops.source import open_source
+    from tcptop_ops.sources.open import open_source
 
     source = Input(partial(open_source, arguments.source, options, pending), this_host())
     with ExitStack() as stack:

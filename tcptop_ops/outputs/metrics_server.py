@@ -18,10 +18,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.self_usage import resident_bytes
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
 from tcptop_ops.outputs.openmetrics import Metrics, Own
-from tcptop_ops.own_cost import resident_bytes
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver, complete
-from tcptop_ops.source import Over, Paced, Source
+from tcptop_ops.sources.base import EndOfSource, Paced, Source
 from tcptop_ops.tracker import Tracker
 
 DRAIN_S = 0.25
@@ -125,7 +125,7 @@ def ticks(
     started = clock.now()
     schedule = PollSchedule(source, tracker, clock, observers)
     done = 0
-    with suppress(Over):
+    with suppress(EndOfSource):
         schedule.tick()
         due = started + schedule.delay_s(delay_s)
         while (iterations is None or done < iterations) and not schedule.rest(stop, due):

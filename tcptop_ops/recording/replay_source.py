@@ -9,7 +9,7 @@ from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.source import Over
+from tcptop_ops.sources.base import EndOfSource
 
 LONGEST_PAUSE_S = 3600.0
 """Between two ticks, however far apart they were recorded."""
@@ -50,7 +50,7 @@ class ReplaySource:
     def poll(self) -> Snapshot:
         """Return the next snapshot. Raises Over at the end."""
         if self._next is None:
-            raise Over
+            raise EndOfSource
         now = self._next
         self._now, self._next = now, self._readable()
         return replace(now, notes=(*now.notes, lost(self._lost))) if self._lost else now

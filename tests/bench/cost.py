@@ -8,7 +8,7 @@ from contextlib import closing
 
 from tcptop_ops.bpf import syscall
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.bpf.source import SockOpsSource
+from tcptop_ops.sources.sockops import SockOpsSource
 from tests.bench import load
 from tests.bench.figures import Line, Nonsense, Note, figure
 from tests.bench.load import BULK, EXCHANGE, SHORT, Kind, Load

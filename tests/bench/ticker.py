@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from tcptop_ops import view
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.fate import findings
 from tcptop_ops.model.flows import Flows
+from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracker import Tracker
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf.join import Join, Unseen, last_known, still_open, without_record
 from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.sources.merge import LostSockets, RowMatcher, last_known, still_open, without_record
 
 COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
 
@@ -35,7 +35,7 @@ ROWS = st.dictionaries(COOKIE, st.integers(1, 2**64 - 1))
 @given(st.lists(st.tuples(st.lists(COOKIE, unique=True), ROWS, st.integers(1, 3)), max_size=4))
 def test_join(ticks: list[tuple[list[int], dict[int, int], int]]) -> None:
     """Tick after tick, the same sockets and rows several times, with other values in the rows."""
-    join = Join()
+    join = RowMatcher()
     for cookies, first, times in ticks:
         for more in range(times):
             rows = {cookie: ns ^ more for cookie, ns in first.items()}
@@ -47,7 +47,7 @@ def test_join(ticks: list[tuple[list[int], dict[int, int], int]]) -> None:
 
 
 def test_join_leaves_the_map_as_it_was_and_keeps_nothing_of_its_buffers() -> None:
-    join, cookies, keys, values = Join(), cookies_of([1, 2, 3]), cookies_of([3, 1, 2]), events_of([30, 10, 20])
+    join, cookies, keys, values = RowMatcher(), cookies_of([1, 2, 3]), cookies_of([3, 1, 2]), events_of([30, 10, 20])
     events, _ = join(cookies, keys, values)
     assert events["first_ns"].tolist() == [10, 20, 30]
     assert (keys.tolist(), values["first_ns"].tolist()) == ([3, 1, 2], [30, 10, 20])
@@ -89,7 +89,7 @@ def test_what_was_known_of_a_socket() -> None:
 
 def test_a_socket_that_two_passes_miss_is_unseen() -> None:
     """Passes over keys 1 (vanishes), 2 (is missed once), 3 (never found) and 4 (stays)."""
-    unseen, keys = Unseen(), cookies_of([1, 2, 3, 4])
+    unseen, keys = LostSockets(), cookies_of([1, 2, 3, 4])
     told = []
     before = sockets_of()
     for present in ((1, 2, 4), (4,), (2, 4), (2, 4)):

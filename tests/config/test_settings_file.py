@@ -11,7 +11,7 @@ import pytest
 
 from tcptop_ops import settings_file
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.privilege import User
+from tcptop_ops.host.privilege import User
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import parse
 from tests.support.settings_files import EVERYTHING, OTHER_ID, mode, placed

@@ -14,7 +14,8 @@ from tcptop_ops import view
 from tcptop_ops.bpf import attach
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
-from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
+from tcptop_ops.sources.polled import SockDiagSource
+from tcptop_ops.sources.sock_diag import SockDiag, open_socket
 from tcptop_ops.tracker import Tracker
 from tests.lab import Lab
 from tests.leftovers import NETNS

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.namespaces import widest
 from tcptop_ops.model.records import Records
-from tcptop_ops.reach import widest
-from tcptop_ops.sockdiag import SockDiagSource
-from tcptop_ops.source import Source
-from tcptop_ops.sweep import EveryNamespace
+from tcptop_ops.sources.base import Source
+from tcptop_ops.sources.namespace_dump import EveryNamespace
+from tcptop_ops.sources.polled import SockDiagSource
 from tests.lab import Lab, Link
 from tests.leftovers import wait_until
 from tests.live.terminal import terminal

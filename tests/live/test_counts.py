@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import attach, source, syscall
+from tcptop_ops.bpf import attach, syscall
 from tcptop_ops.model.endings import end_names
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import EVENTS, FINAL
 from tcptop_ops.operators import OPERATORS
 from tcptop_ops.polling.schedule import ticks
+from tcptop_ops.sources import sockops
 from tcptop_ops.tracker import Tracker
 from tests.lab import Lab, Link
 from tests.leftovers import NETNS, wait_until
@@ -168,7 +169,7 @@ def test_what_a_full_ring_turned_away_is_told_once(
     lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections = 50
-    for module in (attach, source):
+    for module in (attach, sockops):
         monkeypatch.setattr(module, "RING_BYTES", SMALL_RING)
     server = lab.server(link.b.ns, "serve-echo", cgroup=cgroup, then="close", comm="farside")
     with Watch(cgroup) as watch:

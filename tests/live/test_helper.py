@@ -18,9 +18,9 @@ import pytest
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.loader_process import HELPER, INTERPRETERS, end, start
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.namespaces import HelperAccess, InProcessAccess, scan_descriptors, widest
 from tcptop_ops.model.enums import State
-from tcptop_ops.reach import Alone, Helped, scan_descriptors, widest
-from tcptop_ops.sockdiag import SockDiag
+from tcptop_ops.sources.sock_diag import SockDiag
 from tests.lab import Lab, Link
 from tests.leftovers import NETNS
 from tests.live.watch import Watch
@@ -52,16 +52,16 @@ def asked() -> Iterator[Asked]:
 
 
 @pytest.fixture
-def reach() -> Iterator[Helped]:
+def reach() -> Iterator[HelperAccess]:
     made = widest(may_close=True)
-    assert isinstance(made, Helped)
+    assert isinstance(made, HelperAccess)
     try:
         yield made
     finally:
         made.close()
 
 
-def test_it_reaches_into_namespaces(lab: Lab, link: Link, reach: Helped) -> None:
+def test_it_reaches_into_namespaces(lab: Lab, link: Link, reach: HelperAccess) -> None:
     server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4)
     inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
     assert {inode, reach.own} <= reach.namespaces()
@@ -73,7 +73,7 @@ def test_it_reaches_into_namespaces(lab: Lab, link: Link, reach: Helped) -> None
     assert np.array_equal(still[0], still[1])
 
 
-def test_sixty_namespaces(lab: Lab, reach: Helped) -> None:
+def test_sixty_namespaces(lab: Lab, reach: HelperAccess) -> None:
     names = [f"{lab.prefix}-{n}" for n in range(60)]
     run(["ip", "-batch", "-"], text="".join(f"netns add {name}\n" for name in names))
     inodes = {(NETNS / name).stat().st_ino for name in names}
@@ -98,7 +98,7 @@ def listeners(asked: socket.socket, inode: int) -> list[int]:
         diag.close()
 
 
-def test_a_namespace_that_is_not_there(reach: Helped) -> None:
+def test_a_namespace_that_is_not_there(reach: HelperAccess) -> None:
     for ask in (reach.diag, reach.devices):
         with pytest.raises(FileNotFoundError):
             ask(1)
@@ -123,7 +123,7 @@ def connection() -> tuple[socket.socket, socket.socket, int]:
         return near, door.accept()[0], struct.unpack("=Q", near.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
 
 
-def test_it_closes_what_is_meant_and_nothing_else(reach: Helped) -> None:
+def test_it_closes_what_is_meant_and_nothing_else(reach: HelperAccess) -> None:
     near, far, cookie = connection()
     with near, far:
         for wrong, refusals in ((cookie + 1, (errno.ENOENT, errno.ESTALE)), (ANY_COOKIE, (errno.EINVAL,))):
@@ -139,7 +139,7 @@ def test_it_closes_what_is_meant_and_nothing_else(reach: Helped) -> None:
 
 def test_it_closes_nothing_unless_that_was_asked_for() -> None:
     reach = widest(may_close=False)
-    assert isinstance(reach, Helped)
+    assert isinstance(reach, HelperAccess)
     near, far, cookie = connection()
     try:
         with near, far:
@@ -151,7 +151,7 @@ def test_it_closes_nothing_unless_that_was_asked_for() -> None:
         reach.close()
 
 
-def test_statistics_run_while_the_descriptor_is_open(reach: Helped, lab: Lab, link: Link, cgroup: Path) -> None:
+def test_statistics_run_while_the_descriptor_is_open(reach: HelperAccess, lab: Lab, link: Link, cgroup: Path) -> None:
     def run_time_ns(watch: Watch) -> int:
         return int.from_bytes(helper.program_info(watch.source.attached.fds["program"])[192:200], "little")
 
@@ -222,7 +222,7 @@ def test_an_answer_that_nobody_waits_for(asked: Asked) -> None:
 
 def test_when_the_helper_is_gone_the_own_namespace_is_still_seen() -> None:
     process, ours = start(INTERPRETERS[0], HELPER, "0")
-    reach = Helped(process, ours)
+    reach = HelperAccess(process, ours)
     try:
         process.kill()
         process.wait()
@@ -238,7 +238,7 @@ def test_when_the_helper_is_gone_the_own_namespace_is_still_seen() -> None:
 
 def test_threads_stay_in_the_namespaces_of_the_start(lab: Lab, link: Link) -> None:
     inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
-    alone = Alone()
+    alone = InProcessAccess()
     try:
         assert {inode, alone.own} <= alone.namespaces()
         assert set(alone.devices(inode).values()) == {"lo", link.b.device}

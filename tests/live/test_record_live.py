@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
@@ -22,6 +21,7 @@ from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.recording.replay_source import ReplaySource
+from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracker import Tracker
 from tcptop_ops.view import Spec, make
 from tests.lab import Lab, Traffic

@@ -12,13 +12,13 @@ import numpy as np
 
 from tcptop_ops.columns import find
 from tcptop_ops.facts import SYN_DATA
+from tcptop_ops.host.namespaces import widest
+from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.processes import polled_owners
-from tcptop_ops.reach import widest
-from tcptop_ops.sockdiag import SockDiagSource
-from tcptop_ops.sweep import EveryNamespace
+from tcptop_ops.sources.namespace_dump import EveryNamespace
+from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.tracker import Tracker
 from tests.lab import Lab, Link
 from tests.leftovers import NETNS, wait_until

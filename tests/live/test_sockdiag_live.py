@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from tcptop_ops.host.namespaces import widest
 from tcptop_ops.model.enums import Origin, State, Timer
 from tcptop_ops.model.records import INFINITE_SSTHRESH
-from tcptop_ops.reach import widest
-from tcptop_ops.sockdiag import SockDiag, SockDiagSource, open_socket
-from tcptop_ops.sweep import EveryNamespace
+from tcptop_ops.sources.namespace_dump import EveryNamespace
+from tcptop_ops.sources.polled import SockDiagSource
+from tcptop_ops.sources.sock_diag import SockDiag, open_socket
 from tests.lab import Lab
 from tests.leftovers import wait_until
 from tests.support.against_ss import as_ss, row_of_port

@@ -11,10 +11,10 @@ import numpy as np
 
 from tcptop_ops import view
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.bpf.source import SockOpsSource
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import connections
+from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracker import Tracker
 from tests.lab import Lab, Traffic
 from tests.leftovers import wait_until

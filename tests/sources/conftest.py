@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tcptop_ops.sockdiag import SockDiag
+from tcptop_ops.sources.sock_diag import SockDiag
 from tests.support.sock_diag import Opened, capture
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops.errors import Failed, TcptopError
-from tcptop_ops.inetdiag import INFO, info_end
 from tcptop_ops.model.enums import State, Timer
 from tcptop_ops.model.records import SOCKET, UNKNOWN_U32
+from tcptop_ops.sources.inet_diag import INFO, info_end
 from tests.support.sock_diag import DONE, diag, is_same, rate_of, split
 
 

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops.errors import Failed
-from tcptop_ops.inetdiag import INFO, Dump
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import OWNED, SOCKET, UNKNOWN_U32, Records
-from tcptop_ops.sockdiag import SockDiag, SockDiagSource
+from tcptop_ops.sources.inet_diag import INFO, Dump
+from tcptop_ops.sources.polled import SockDiagSource
+from tcptop_ops.sources.sock_diag import SockDiag
 from tests.support.sock_diag import FakeNetlink, Opened, failure, is_same, split
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import netlink
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import UNKNOWN_U32
-from tcptop_ops.sockdiag import ALL_STATES, SockDiag, refusal, request
+from tcptop_ops.sources import netlink
+from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, refusal, request
 from tests.leftovers import wait_until
 from tests.support.against_ss import as_ss
 from tests.support.sock_diag import FULL, FakeNetlink, Opened, diag, failure, is_same, packed, rate_of, row_of

@@ -12,14 +12,16 @@ from typing import cast
 
 import numpy as np
 
-from tcptop_ops import netlink, view
+from tcptop_ops import view
 from tcptop_ops.columns import parse_list
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
-from tcptop_ops.sockdiag import ALL_STATES, SockDiag, SockDiagSource, open_socket, request
+from tcptop_ops.sources import netlink
+from tcptop_ops.sources.polled import SockDiagSource
+from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, open_socket, request
 from tcptop_ops.tracker import Tracker
 from tests.support.fuzz_run import Try
 

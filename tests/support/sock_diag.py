@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from tcptop_ops import netlink
-from tcptop_ops.inetdiag import Dump
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import SOCKET, Records
-from tcptop_ops.sockdiag import ALL_STATES, SockDiag, open_socket, request
+from tcptop_ops.sources import netlink
+from tcptop_ops.sources.inet_diag import Dump
+from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, open_socket, request
 
 DONE = struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, 1, 0, 0)
 FULL = 1 << 6 | 1 << 1 | 1 << 3  # SKMEMINFO, INFO, CONG

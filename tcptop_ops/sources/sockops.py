@@ -13,22 +13,24 @@ from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options, P
 from tcptop_ops.bpf.connection_map import ConnectionMap
 from tcptop_ops.bpf.cpu_counters import CpuCounters
 from tcptop_ops.bpf.helper import neighbours
-from tcptop_ops.bpf.join import Join, Unseen, births, last_known, still_open, without_record
 from tcptop_ops.bpf.load_shedding import LoadShedding
 from tcptop_ops.bpf.other_programs import OtherPrograms
-from tcptop_ops.bpf.present import Iterated, Polled, Present, PresentState, run_pass
 from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
+from tcptop_ops.host.owners import Owners
+from tcptop_ops.host.processes import Users, full_name, is_kernel_thread
 from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
 from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.owners import Owners
-from tcptop_ops.processes import Users, full_name, is_kernel_thread
-from tcptop_ops.reach import Alone, Reach, of_child
-from tcptop_ops.sockdiag import close_connection
+from tcptop_ops.sources.merge import LostSockets, RowMatcher, births, last_known, still_open, without_record
+from tcptop_ops.sources.sock_diag import close_connection
+from tcptop_ops.sources.socket_state import SocketState, StateReader
+from tcptop_ops.sources.state_sock_diag import SockDiagReader
+from tcptop_ops.sources.state_tcp_iterator import TcpIteratorReader, run_pass
 
 DESCRIPTOR_SWEEP_S = 10.0
 SWEEP_REST = 10
@@ -44,16 +46,16 @@ class SockOpsSource:
         """Attach, unless ``pending`` does so already. Raises Unsupported, Usage or Failed."""
         self._attached = attach(options, pending)
         helper = self._attached.helper
-        self._reach: Reach = Alone() if helper is None else of_child(helper)
+        self._reach: NamespaceAccess = InProcessAccess() if helper is None else of_child(helper)
         self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
-        self._present: PresentState = (
-            Iterated(fds["bpf_iter__tcp"], fds["counters"], self._reach)
+        self._present: StateReader = (
+            TcpIteratorReader(fds["bpf_iter__tcp"], fds["counters"], self._reach)
             if self._iterates
-            else Polled(self._reach, self._cgroup_to_watch())
+            else SockDiagReader(self._reach, self._cgroup_to_watch())
         )
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
@@ -65,7 +67,7 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._learned = self._learning_s = 0.0
         self._passed_ns = self._passed_before_ns = 0
-        self._join, self._unseen = Join(), Unseen()
+        self._join, self._unseen = RowMatcher(), LostSockets()
         self._watched = self._hopeless = self._strip_before_ns = 0
         self._beside = OtherPrograms(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
@@ -178,7 +180,7 @@ class SockOpsSource:
         return bool(((born > self._passed_ns) & (born < pass_ns) & (lonely["closed"] == 0)).any())
 
     def _closed(
-        self, present: Present, keys: NDArray[np.uint64], values: Records, lonely: NDArray[np.bool_]
+        self, present: SocketState, keys: NDArray[np.uint64], values: Records, lonely: NDArray[np.bool_]
     ) -> Records:
         """Return what ended since the last poll: from the ring; from the map where that was full, or nobody told."""
         pending, self._pending = self._pending, []

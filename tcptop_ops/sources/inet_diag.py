@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import netlink
 from tcptop_ops.model.enums import State, Timer
 from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.sources import netlink
 
 AF_INET = 2
 
@@ -111,7 +111,7 @@ class Dump:
     interrupted: bool = False  # NLM_F_DUMP_INTR: they changed meanwhile, so that some may be missing
 
 
-class Rows:
+class DumpBuffer:
     """A growing array of SOCKET that is used for one dump after the other: 100,000 sockets take 29 MB."""
 
     def __init__(self) -> None:
@@ -170,7 +170,7 @@ def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     return sockets
 
 
-def take(part: netlink.Messages, buffer: netlink.Bytes, rows: Rows, found: Dump) -> None:
+def take(part: netlink.Messages, buffer: netlink.Bytes, rows: DumpBuffer, found: Dump) -> None:
     """Append the sockets of a part of an answer to ``rows``, and count in ``found`` those that get no row."""
     told = told_by(part, buffer)
     whole = count(told, found)

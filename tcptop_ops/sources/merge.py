@@ -21,7 +21,7 @@ def births(counters: Records) -> int:
     return int(full[WritingOperator.TCP_CONNECT_CB] + full[WritingOperator.PASSIVE_ESTABLISHED_CB])
 
 
-class Join:
+class RowMatcher:
     """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ def _few_among(few: NDArray[np.uint64], many: NDArray[np.uint64]) -> NDArray[np.
     return np.isin(few, many[np.isin(many, few)])
 
 
-class Unseen:
+class LostSockets:
     """Rows of the map whose socket two passes in a row no longer found: nobody told of their end.
 
     A socket that no pass ever found may live in a namespace that nothing leads to: its row is left alone.

@@ -1,4 +1,4 @@
-"""What the monitor itself costs: CPU time and memory of its process."""
+"""What this process uses of the host: CPU time and resident memory."""
 
 from __future__ import annotations
 

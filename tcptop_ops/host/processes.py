@@ -11,9 +11,9 @@ import psutil
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf.helper import TICK_NS, stat_of
+from tcptop_ops.host.owners import Owners
 from tcptop_ops.model.arrays import distinct
 from tcptop_ops.model.records import EVENTS, Records
-from tcptop_ops.owners import Owners
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
 

@@ -1,22 +1,15 @@
-"""What a source of snapshots is, and the choice of the one that this host supports."""
+"""What a source of snapshots is, and the one that stands in for another."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from tcptop_ops.bpf.attach import Options, Pending
 
-
-Opened = TypeVar("Opened")
-
-
-class Over(Exception):
+class EndOfSource(Exception):
     """A recording has come to its end: there are no more snapshots."""
 
 
@@ -66,7 +59,7 @@ class Paced(Protocol):
         ...
 
 
-class Noted:
+class AnnotatedSource:
     """A source whose snapshots carry a further note, such as why it stands in for another one."""
 
     def __init__(self, source: Source, note: str) -> None:
@@ -99,48 +92,3 @@ class Noted:
     def close(self) -> None:
         """Pass on (see Source)."""
         self._source.close()
-
-
-def open_source(name: str, options: Options, pending: Pending | None = None) -> Source:
-    """Open the source of this name, and drop root: what still needs privilege is done by the helper.
-
-    "auto" is sockops or, where that is unsupported, sockdiag with a note that says why. ``pending``: what
-    ``launch.begin`` returned. Raises Unsupported, Usage or Failed.
-    """
-    from tcptop_ops.privilege import give_up
-
-    source = _open(name, options, pending)
-    kept = give_up()
-    return Noted(source, kept) if kept else source
-
-
-def without_root(source: Opened) -> Opened:
-    """Drop root, and return ``source``: one that is open already and needs no privilege, such as a recording."""
-    from tcptop_ops.privilege import give_up
-
-    give_up()
-    return source
-
-
-def _open(name: str, options: Options, pending: Pending | None) -> Source:
-    if name == "sockdiag":
-        return _sockdiag(options)
-    from tcptop_ops.bpf.source import SockOpsSource
-
-    try:
-        return SockOpsSource(options, pending)
-    except Unsupported as reason:
-        if name == "sockops" or options.cgroup is not None:
-            raise
-        hint = f" ({reason.hint})" if reason.hint else ""
-        return Noted(_sockdiag(options), f"polled only: {reason.message}{hint}")
-
-
-def _sockdiag(options: Options) -> Source:
-    from tcptop_ops.processes import polled_owners
-    from tcptop_ops.reach import widest
-    from tcptop_ops.sockdiag import SockDiagSource
-    from tcptop_ops.sweep import EveryNamespace
-
-    reach = widest(options.helper, options.may_close)
-    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)

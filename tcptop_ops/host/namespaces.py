@@ -28,7 +28,7 @@ STACK_BYTES = 256 << 10
 """Stack of a thread in a namespace: there may be many."""
 
 
-class Reach(Protocol):
+class NamespaceAccess(Protocol):
     """Access to network namespaces, which are named by inode number. Used by one thread."""
 
     own: int  # the namespace of this process
@@ -86,7 +86,7 @@ def scan_descriptors() -> Records:
     return np.frombuffer(helper.scan(), OWNER)
 
 
-class Inside:
+class NamespaceThread:
     """A thread that stays in another network namespace and runs callables there."""
 
     def __init__(self, namespaces: helper.Namespaces, inode: int) -> None:
@@ -128,14 +128,14 @@ class Inside:
         self._thread.join()
 
 
-class Alone:
+class InProcessAccess:
     """A Reach without a helper: the namespaces that could be entered at the start, with a thread in each."""
 
     def __init__(self) -> None:
         """Enter all other namespaces that exist now; without privilege none."""
         found = helper.Namespaces()
         self.own = found.own
-        self._threads: dict[int, Inside] = {}
+        self._threads: dict[int, NamespaceThread] = {}
         try:
             found.refresh()
             denied = self._enter(found)
@@ -149,7 +149,7 @@ class Alone:
         """Start a thread in each other namespace; stop at the first that cannot be entered, and return True."""
         for inode in found.fds.keys() - {found.own}:
             try:
-                self._threads[inode] = Inside(found, inode)
+                self._threads[inode] = NamespaceThread(found, inode)
             except OSError:
                 return True
         return False
@@ -192,7 +192,7 @@ class Alone:
             self._threads.popitem()[1].close()
 
 
-class Helped:
+class HelperAccess:
     """A Reach through the privileged helper process. When that is gone, only our own namespace is reached."""
 
     def __init__(self, process: Any, connection: socket.socket) -> None:
@@ -288,17 +288,17 @@ class Helped:
         end(self._process, self._connection)
 
 
-def of_child(child: LoaderProcess) -> Helped:
+def of_child(child: LoaderProcess) -> HelperAccess:
     """Return the Reach through a loader that has become the helper."""
-    return Helped(child.process, child.connection)
+    return HelperAccess(child.process, child.connection)
 
 
-def widest(want_helper: bool = True, may_close: bool = False) -> Reach:
+def widest(want_helper: bool = True, may_close: bool = False) -> NamespaceAccess:
     """Return the Reach for a source without BPF: through a helper of its own where possible, else without one.
 
     A helper takes privilege and a distribution's Python to run it. ``may_close``: let it close connections.
     """
     found = interpreters()
     if want_helper and is_privileged() and found:
-        return Helped(*start(found[0], HELPER, "1" if may_close else "0"))
-    return Alone()
+        return HelperAccess(*start(found[0], HELPER, "1" if may_close else "0"))
+    return InProcessAccess()

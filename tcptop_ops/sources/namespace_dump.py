@@ -1,4 +1,4 @@
-"""The list of network namespaces, kept up to date as they come and go, and sock_diag in each of them."""
+"""sock_diag in each network namespace that is reached."""
 
 from __future__ import annotations
 
@@ -8,66 +8,20 @@ from contextlib import suppress
 import numpy as np
 
 from tcptop_ops.errors import Unsupported
-from tcptop_ops.inetdiag import Dump, Rows
-from tcptop_ops.model.arrays import device_keys
+from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.model.records import Records
-from tcptop_ops.reach import Reach
-from tcptop_ops.sockdiag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
+from tcptop_ops.sources.inet_diag import Dump, DumpBuffer
+from tcptop_ops.sources.namespace_sweep import Sweep
+from tcptop_ops.sources.sock_diag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
 
 COUNT_REST = 10
 """Rest after a count of the TIME-WAIT sockets, in multiples of its duration: a proxy may have a million of them."""
-
-SWEEP_S = 5.0
-"""Seconds between two searches for namespaces; ``expire`` asks for one at the next poll."""
-
-
-class Sweep:
-    """The namespaces that exist (``found``), searched for every SWEEP_S or when ``expire`` was called."""
-
-    def __init__(self, reach: Reach) -> None:
-        """Begin with this process's namespace alone; the first ``refresh`` searches."""
-        self.reach = reach
-        self.found = {reach.own}
-        self._swept = 0.0
-        self._devices: dict[int, str] = {}
-
-    def refresh(self) -> bool:
-        """Search for namespaces if it is time; return whether it was."""
-        now = time.monotonic()
-        if self._swept and now - self._swept < SWEEP_S:
-            return False
-        self.found, self._swept = self.reach.namespaces(), now
-        self._devices = {key: name for key, name in self._devices.items() if key >> 32 in self.found}
-        return True
-
-    def expire(self) -> None:
-        """Have the next ``refresh`` search in any case."""
-        self._swept = 0.0
-
-    def devices(self, sockets: Records) -> dict[int, str]:
-        """Return the names of the devices that these sockets are bound to, by ``device_keys``; "" where unknown.
-
-        Each is looked up once, so the result may have further ones. A dict that was returned is not changed later, as
-        the snapshot that has it may be read by another thread.
-        """
-        bound = sockets["ifindex"] != 0
-        if not bound.any():
-            return self._devices
-        keys = np.unique(device_keys(sockets)[bound]).tolist()
-        if all(key in self._devices for key in keys):
-            return self._devices
-        found: dict[int, str] = {}
-        for inode in {key >> 32 for key in keys if key not in self._devices} & self.found:
-            with suppress(OSError, Unsupported):
-                found |= {inode << 32 | index: name for index, name in self.reach.devices(inode).items()}
-        self._devices = dict.fromkeys(keys, "") | self._devices | found
-        return self._devices
 
 
 class EveryNamespace:
     """Lists the sockets of every namespace that is reached, as a SockDiag does those of one."""
 
-    def __init__(self, reach: Reach, sweep: Sweep | None = None) -> None:
+    def __init__(self, reach: NamespaceAccess, sweep: Sweep | None = None) -> None:
         """Take what gives access to the namespaces, and what knows which there are. Sockets are opened when needed."""
         self._reach = reach
         self._sweep = sweep or Sweep(reach)
@@ -76,14 +30,14 @@ class EveryNamespace:
         self._time_wait = 0
         self._counted = self._counting_s = 0.0
 
-    def dump(self, rows: Rows | None = None) -> Dump:
+    def dump(self, rows: DumpBuffer | None = None) -> Dump:
         """List the sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
 
         The result's array is a part of ``rows``, if given, and is overwritten when that is used again. ``time_wait``
         may be older than the rest: see COUNT_REST.
         """
         self._open()
-        rows = Rows() if rows is None else rows
+        rows = DumpBuffer() if rows is None else rows
         rows.cut(0)
         dumps = [diag.add_to(rows, WITHOUT_TIME_WAIT) for diag in self._diags.values()]
         merged = Dump(rows.all(), time_wait=self._count_time_wait())

@@ -1,0 +1,219 @@
+"""The source that needs neither root nor BPF: a dump of sock_diag each tick."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.bpf import cgroup
+from tcptop_ops.bpf.helper import OWN
+from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.namespaces import NamespaceAccess
+from tcptop_ops.host.processes import Users
+from tcptop_ops.model.arrays import distinct, find_sorted
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.sources import inet_diag
+from tcptop_ops.sources.inet_diag import Dump, DumpBuffer
+from tcptop_ops.sources.sock_diag import SockDiag, close_connection
+
+# Members of tcp_info that older kernels lack, and the columns that are empty without them.
+_FED = {
+    "bytes_acked": ("bytes_acked", "tx_bytes_per_s"),
+    "bytes_received": ("bytes_received", "rx_bytes_per_s"),
+    "min_rtt_us": ("min_rtt_us",),
+    "notsent": ("notsent",),
+    "delivery_rate": ("delivery_bytes_per_s",),
+    "data_segs_out": ("retrans_pct",),
+    "busy_us": ("busy_pct",),
+    "rwnd_limited_us": ("rwnd_limited_pct",),
+    "sndbuf_limited_us": ("sndbuf_limited_pct",),
+    "dsack_dups": ("dsack_dups",),
+    "reord_seen": ("reord_seen",),
+    "ooo_in": ("ooo_in",),
+    "snd_wnd": ("snd_wnd",),
+    "rcv_wnd": ("rcv_wnd",),
+    "total_rto": ("rto_events", "rto_win"),
+}
+
+
+class Dumps(Protocol):
+    """What lists the sockets for SockDiagSource: a SockDiag, or ``sweep.EveryNamespace``."""
+
+    def dump(self, *, rows: DumpBuffer | None = None) -> Dump:
+        """List all sockets. The result's array may be a part of ``rows``."""
+        ...
+
+    def half_open(self) -> Records:
+        """Return the request sockets as SOCKET rows, addresses and ports only."""
+        ...
+
+    def devices(self, sockets: Records) -> Mapping[int, str]:
+        """Return the names of the devices that these sockets are bound to, by ``device_keys``, as far as known."""
+        ...
+
+    def close(self) -> None:
+        """Close the netlink sockets."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Poll:
+    """The result of a poll, to compare the next one with."""
+
+    sockets: Records  # SOCKET
+    owners: Records  # OWNED, aligned with sockets
+    order: NDArray[np.intp]  # indices that sort them by cookie
+
+    @property
+    def cookies(self) -> NDArray[np.uint64]:
+        """The cookies, sorted."""
+        found: NDArray[np.uint64] = self.sockets["cookie"][self.order]
+        return found
+
+
+class SockDiagSource:
+    """A Source that only polls sock_diag, in the network namespaces that ``diag`` lists."""
+
+    name = "sockdiag"
+
+    def __init__(
+        self,
+        diag: Dumps | None = None,
+        owners: Callable[[Records], Records] | None = None,
+        reach: NamespaceAccess | None = None,
+    ) -> None:
+        """Take what lists the sockets (``diag``), by default a SockDiag of this process's namespace.
+
+        ``owners`` returns OWNED rows for SOCKET rows; None: owners are not asked for. ``reach`` is closed at the end.
+        """
+        self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
+        self._reach = reach
+        self._owners = owners
+        self._users = Users()
+        self._paths = _cgroup_paths()
+        self._rows = (DumpBuffer(), DumpBuffer())  # of the last poll, and of the one before, which is free again
+        self._before: _Poll | None = None
+
+    def poll(self) -> Snapshot:
+        """Return the present snapshot (see Source). Its events are empty; sockets that are gone count as closed."""
+        start = time.perf_counter()
+        dump = self._diag.dump(rows=self._rows[1])
+        now, now_ns = time.time(), time.monotonic_ns()
+        found = self._sorted(dump.sockets)
+        gone = _gone(self._before, found)
+        closed, closed_owners = _closed(self._before, gone, now_ns)
+        opened = len(found.sockets) - len(self._before.sockets) + len(gone) if self._before else 0
+        missing, notes = _limits(dump, self._owners is not None, self._paths is not None)
+        self._rows, self._before = self._rows[::-1], found
+        return Snapshot(
+            time=now,
+            now_ns=now_ns,
+            source=self.name,
+            sockets=found.sockets,
+            events=np.zeros(len(found.sockets), EVENTS),
+            owners=found.owners,
+            closed=closed,
+            closed_owners=closed_owners,
+            counters=np.zeros((), COUNTERS),
+            opened=opened,
+            time_wait=dump.time_wait,
+            syn_recv=dump.syn_recv,
+            half_open=self._diag.half_open() if dump.syn_recv else dump.sockets[:0],
+            namespaces=max(1, len(distinct(found.sockets["netns"]))),
+            missing=missing,
+            notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
+            users=self._users.learn(found.sockets["uid"]),
+            cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
+            devices=self._diag.devices(found.sockets),
+            poll_s=time.perf_counter() - start,
+        )
+
+    def _sorted(self, sockets: Records) -> _Poll:
+        """Return the sockets with their owners and order, each socket once.
+
+        If a bucket of the kernel's hash table changes between two parts of a dump, which resumes at a position in the
+        bucket (cb->args[2] of inet_diag_dump_icsk()), a socket can be listed twice.
+        """
+        order = np.argsort(sockets["cookie"], kind="stable")
+        cookies = sockets["cookie"][order]
+        again = order[1:][cookies[1:] == cookies[:-1]]
+        if len(again):
+            return self._sorted(np.delete(sockets, again))
+        owners = np.zeros(len(sockets), OWNED) if self._owners is None else self._owners(sockets)
+        return _Poll(sockets, owners, order)
+
+    def drain(self) -> None:
+        """Do nothing: there is no ring buffer."""
+
+    def watch(self, cookie: int) -> None:
+        """Do nothing: there are no further details."""
+
+    def measure(self, on: bool) -> None:
+        """Do nothing: there is no BPF program."""
+
+    def close_connection(self, sock: Records) -> None:
+        """Close the connection of this row (see Source)."""
+        close_connection(self._reach, sock)
+
+    def close(self) -> None:
+        """Close the netlink sockets and the reach."""
+        self._diag.close()
+        if self._reach is not None:
+            self._reach.close()
+
+
+def _cgroup_paths() -> cgroup.Paths | None:
+    try:
+        return cgroup.Paths(cgroup.root())
+    except Unsupported:
+        return None
+
+
+def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
+    """Return the indices of the last poll's rows whose sockets are no longer there, ascending."""
+    if before is None:
+        return np.zeros(0, np.intp)
+    _, there = find_sorted(now.cookies, before.cookies)
+    return np.sort(before.order[~there])
+
+
+def _closed(before: _Poll | None, gone: NDArray[np.intp], now_ns: int) -> tuple[Records, Records]:
+    """Return FINAL rows of the last poll's rows ``gone``, and their OWNED rows. How they ended is not known."""
+    closed = np.zeros(len(gone), FINAL)
+    if before is None:
+        return closed, np.zeros(0, OWNED)
+    closed["socket"] = before.sockets[gone]
+    closed["ending"]["end_ns"] = now_ns
+    closed["ending"]["error"] = UNKNOWN_U32
+    closed["ending"]["from_state"] = closed["socket"]["state"]
+    return closed, before.owners[gone]
+
+
+def _limits(dump: Dump, owned: bool, named: bool) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the columns that stay empty, and the reasons, one line each.
+
+    ``owned``: owners are asked for; ``named``: a cgroup v2 hierarchy was found.
+    """
+    missing = {"direction", "end", "connect_ms", "age_s", "last_rtt_us", "stall_ms"}
+    notes = [
+        "sockdiag sees what is open at a tick: not who opened it or when, how it ended, or what came between ticks"
+    ]
+    if not owned:
+        missing |= {"pid", "process"}
+        notes.append("whose the sockets are is not asked for")
+    if not named or (not dump.cgroups and len(dump.sockets)):
+        missing |= {"cgroup", "service"}
+        notes.append("cgroups are not known: it takes cgroup v2, mounted, and Linux 5.8")
+    unfed = {
+        column for name, columns in _FED.items() if inet_diag.info_end(name) > dump.info_bytes for column in columns
+    }
+    if unfed:
+        notes.append(f"this kernel's tcp_info has {dump.info_bytes} bytes and lacks {', '.join(sorted(unfed))}")
+    return frozenset(missing | unfed), tuple(notes)

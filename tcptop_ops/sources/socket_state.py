@@ -1,0 +1,39 @@
+"""The present state of every socket, and the protocol of what reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tcptop_ops.model.records import Records
+
+
+@dataclass(frozen=True)
+class SocketState:
+    """All sockets of one pass, and those that have no row. ``before``: the rows of the last pass."""
+
+    sockets: Records
+    before: Records
+    half_open: Records  # SOCKET rows of those in SYN-RECV, addresses and ports alone
+    time_wait: int
+    syn_recv: int
+
+
+class StateReader(Protocol):
+    """Where the present state comes from. The rows hold until the second next pass."""
+
+    def read(self) -> SocketState:
+        """One pass over every namespace. Raises OSError or TcptopError."""
+        ...
+
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """Names of the devices that these sockets are bound to, by ``device_keys``."""
+        ...
+
+    def rest(self) -> SocketState | None:
+        """Add the namespaces that the pass left out, new ones too, as a socket was missing. None if there are none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        ...
