@@ -20,8 +20,8 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.settings import Settings
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.summary import Status
 
 HERE = Path(__file__).parent

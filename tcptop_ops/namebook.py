@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tcptop_ops import text
-from tcptop_ops.columns import Column, find
 from tcptop_ops.model.addresses import is_link_local, is_unspecified
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
 
 Key = bytes | int
 """What a name belongs to: the 16 bytes of an address (IPv4-mapped), or a TCP port."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, shower
-from tcptop_ops.view import View
+from tcptop_ops.views.view import View
 
 THREADS = 4
 """Number of threads that resolve names."""

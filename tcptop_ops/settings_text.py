@@ -49,7 +49,7 @@ def _one_of(names: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 def _sort(value: Any) -> str:
-    from tcptop_ops.columns import parse_sort
+    from tcptop_ops.views.column_sets import parse_sort
 
     if not isinstance(value, str):
         raise Usage(f"{said(value)} is not a column's name", 'for instance: "retr:desc"')
@@ -58,7 +58,7 @@ def _sort(value: Any) -> str:
 
 
 def _columns(value: Any) -> tuple[str, ...] | None:
-    from tcptop_ops.columns import DEFAULT, parse_list
+    from tcptop_ops.views.column_sets import DEFAULT, parse_list
 
     names = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
@@ -71,7 +71,7 @@ def _columns(value: Any) -> tuple[str, ...] | None:
 
 
 def _width(name: str, value: Any) -> tuple[str, int]:
-    from tcptop_ops.columns import find
+    from tcptop_ops.views.column_lookup import find
 
     column = find(name)
     if not isinstance(value, int) or isinstance(value, bool) or not LEAST_WIDTH <= value <= MOST_WIDTH:
@@ -82,7 +82,7 @@ def _width(name: str, value: Any) -> tuple[str, int]:
 
 
 def _threshold(name: str, value: Any) -> tuple[str, tuple[float, float]]:
-    from tcptop_ops.columns import find
+    from tcptop_ops.views.column_lookup import find
 
     column = find(name)
     if not column.is_number:
@@ -239,7 +239,7 @@ def _usual_keys() -> dict[str, str]:
 
 
 def _usual_thresholds() -> dict[str, tuple[float, float]]:
-    from tcptop_ops.columns import COLUMNS
+    from tcptop_ops.views.columns import COLUMNS
 
     return {column.id: column.severity for column in COLUMNS if column.severity is not None}
 
@@ -405,7 +405,7 @@ def _edit_table(document: Any, table: Table, before: Mapping[str, Any], after: M
 
 def _plain(name: str, value: Any) -> Any:
     if name == "columns":
-        from tcptop_ops.columns import DEFAULT
+        from tcptop_ops.views.column_sets import DEFAULT
 
         return list(DEFAULT if value is None else value)
     return value

@@ -27,7 +27,7 @@ from tcptop_ops.recording import demo
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.sources.base import AnnotatedSource
 from tcptop_ops.sources.sockops import SockOpsSource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.lab import End, Lab, Link, Traffic
 from tests.support.netns import run
 

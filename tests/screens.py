@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.keymap import Key
-from tcptop_ops.view import View
+from tcptop_ops.views.view import View
 from tcptop_ops.widgets.flow_table import FlowTable
 
 

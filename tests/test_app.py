@@ -10,15 +10,17 @@ import pytest
 from textual.widgets import OptionList
 
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.columns import COLUMNS, find, parse_list
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.keymap import APP, TABLE
 from tcptop_ops.model.enums import Direction, OwnerKind, State
 from tcptop_ops.model.records import COUNTERS, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.graphs import BLOCKS
 from tcptop_ops.widgets.help import HelpScreen

@@ -10,15 +10,15 @@ import pytest
 from textual.pilot import Pilot
 
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.columns import find
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.sources.base import AnnotatedSource
 from tcptop_ops.sources.sock_diag import close_connection, sockid
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.box import ElsewhereBox, Question
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.leftovers import wait_until

@@ -25,10 +25,10 @@ from tcptop_ops import doctor
 from tcptop_ops.bpf import probe
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli import front_ends, main, standard_output
-from tcptop_ops.columns import OUTPUT
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.host.self_usage import Meter
 from tcptop_ops.sources import open as open_module
+from tcptop_ops.views.column_sets import OUTPUT
 from tests.fakes import FakeSource, flow, snapshot
 from tests.leftovers import wait_until
 from tests.support.error_output import assert_told

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.columns import BY_NAME, COLUMNS, DEFAULT, OUTPUT, WIDER, find, parse_list, parse_sort
 from tcptop_ops.errors import Usage
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import BY_NAME, find
+from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, WIDER, parse_list, parse_sort
+from tcptop_ops.views.columns import COLUMNS
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
 ALIASES = {

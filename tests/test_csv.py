@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops.cli import front_ends, main
-from tcptop_ops.columns import DEFAULT, OUTPUT, find, parse_list
 from tcptop_ops.host.signals import Stop
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.csv_rows import header, rows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.outputs.text_table import WIDEST
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, parse_list
+from tcptop_ops.views.view import Spec, View, make
 from tests.fakes import HOSTILE, FakeSource, flow, scrambled, snapshot
 
 

@@ -14,12 +14,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.index import worst_moments
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 
 ON_ITS_OWN = (
     "import sys\n"

@@ -16,8 +16,8 @@ from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import HAPPENING
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.explain import ExplainScreen, WordList
 from tcptop_ops.widgets.flow_table import FlowTable
@@ -197,7 +197,7 @@ async def test_the_detail_has_everything(size: tuple[int, int]) -> None:
 
 
 async def test_every_column_is_in_the_detail_with_what_it_means() -> None:
-    from tcptop_ops.columns import OUTPUT
+    from tcptop_ops.views.column_sets import OUTPUT
 
     async with running(size=(160, 200)) as (app, pilot):
         await pilot.press("enter")

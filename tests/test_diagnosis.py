@@ -12,14 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import diagnosis
-from tcptop_ops.diagnosis import CAUSES, HEALTHY, IDLE, LIMITS, MEMORY, RULES, UNKNOWN, Case
+from tcptop_ops.diagnosis import memory as memory_module
+from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis import verdict as verdict_module
+from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, RULES, UNKNOWN
+from tcptop_ops.diagnosis.verdict import LIMITS
 from tcptop_ops.model import endings
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.enums import Origin, RetransClass, State, Timer
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import EVENTS, SOCKET, UNKNOWN_U32, Records
-from tcptop_ops.tracker import Tracker, counted
+from tcptop_ops.tracking.tracker import Tracker, counted
 from tests.fakes import BOOT_NS, finals, flow, scramble, scrambled, snapshot
 from tests.live.faults import FAULTS
 
@@ -53,7 +57,7 @@ def case(win_s: float = 20.0, ended: int = 0, now_s: float = 1000.0, **told: Any
 
 
 def verdict(made: Case) -> tuple[str, float]:
-    cause, severity = diagnosis.judge(made)
+    cause, severity = verdict_module.judge(made)
     return CAUSES[int(cause[0])].name, round(float(severity[0]), 6)
 
 
@@ -181,7 +185,7 @@ def test_several_rows_at_once_are_judged_as_each_alone() -> None:
         for part in ("sockets", "events", "win", "win_s", "memory", "ended")
     )
     together = Case(sockets, events, win, win_s, memory, 1000.0, ended)
-    cause, severity = diagnosis.judge(together)
+    cause, severity = verdict_module.judge(together)
     assert [(CAUSES[c].name, round(float(s), 6)) for c, s in zip(cause, severity, strict=True)] == [
         verdict(one) for one in cases
     ]
@@ -271,7 +275,7 @@ def test_a_minute_of_patience() -> None:
 
 
 def test_patience_can_be_less() -> None:
-    with patch.object(diagnosis, "PATIENCE_S", 20.0):
+    with patch.object(rules, "PATIENCE_S", 20.0):
         told = run(*[{"state": State.CLOSE_WAIT}] * 3, every_s=10)
     assert [name for name, _ in told] == ["idle", "idle", "not-closed"]
 
@@ -324,7 +328,7 @@ LIMITED: list[tuple[str, dict[str, Any], float]] = [
 @pytest.mark.parametrize(("limit", "told", "rx"), LIMITED)
 def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float) -> None:
     made = case(**told)
-    found = diagnosis.limits(made.sockets, made.win, made.win_s, np.array([rx]))
+    found = verdict_module.limits(made.sockets, made.win, made.win_s, np.array([rx]))
     assert LIMITS[int(found[0])] == limit
 
 
@@ -335,7 +339,7 @@ def test_the_wait_for_timeouts_has_two_sources() -> None:
     sockets, events = (np.concatenate([getattr(one, part) for one in made]) for part in ("sockets", "events"))
     sockets["total_rto_ms"][0] = 9
     events["rto_wait_us"][0] = 5
-    assert diagnosis.waited_us(sockets, events).tolist() == [5, 7000, 0]
+    assert memory_module.waited_us(sockets, events).tolist() == [5, 7000, 0]
 
 
 def test_time_at_a_shut_window_is_time_lost() -> None:
@@ -377,14 +381,14 @@ def test_any_bytes_are_judged(seed: int) -> None:
     sockets, events, win, memory = any_rows(rng)
     ended = rng.integers(0, len(endings.ENDS), 50).astype(np.uint8)
     made = Case(sockets, events, win, rng.uniform(0, 3600, 50), memory, 1e6, ended)
-    cause, severity = diagnosis.judge(made)
+    cause, severity = verdict_module.judge(made)
     assert ((severity >= 0) & (severity <= 100)).all()
     assert (cause < len(CAUSES)).all()
     assert (cause != UNKNOWN).all()
     assert (severity[(cause == IDLE) | (cause == HEALTHY)] == 0).all()
-    _, score = diagnosis.fade(cause, severity, memory, 1.0)
+    _, score = verdict_module.fade(cause, severity, memory, 1.0)
     assert ((score >= 0) & (score <= 100)).all()
-    assert (diagnosis.limits(sockets, win, made.win_s, np.ones(50)) < len(LIMITS)).all()
+    assert (verdict_module.limits(sockets, win, made.win_s, np.ones(50)) < len(LIMITS)).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -413,9 +417,9 @@ def test_rows_that_are_passed_over_match_no_rule(seed: int) -> None:
             part[name][rng.random(50) < 0.9] = 0
     parts[0]["state"] = rng.integers(1, 12, 50)
     made = Case(*parts[:3], np.full(50, 20.0), parts[3], 1000.0, np.zeros(50, np.uint8))
-    with patch.object(diagnosis, "_suspicious", lambda case: np.ones(len(case), np.bool_)):
-        expected = diagnosis.judge(made)
-    found = diagnosis.judge(made)
+    with patch.object(verdict_module, "_suspicious", lambda case: np.ones(len(case), np.bool_)):
+        expected = verdict_module.judge(made)
+    found = verdict_module.judge(made)
     assert found[0].tolist() == expected[0].tolist()
     assert found[1].tolist() == expected[1].tolist()
 
@@ -443,6 +447,6 @@ def test_the_page_has_a_line_of_the_matrix_for_each_fault() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_what_the_page_says_of_thresholds(rule: diagnosis.Cause) -> None:
+def test_what_the_page_says_of_thresholds(rule: rules.Cause) -> None:
     """Severities are in the table below the rules, by name."""
     assert f"\n| {rule.name} | " in PAGE.read_text()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops import explain
 from tcptop_ops.cli.arguments import parser, read, resolve
 from tcptop_ops.errors import Usage
-from tcptop_ops.filter_grammar import FilterError
+from tcptop_ops.explain import pages as explain
+from tcptop_ops.filters.grammar import FilterError
 from tests.support.documents import FENCED, PAGES, ROOT, commands
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import filters
-from tcptop_ops.elsewhere import Elsewhere, commands
+from tcptop_ops.explain.commands import OtherTools, commands
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.support.rows import row_of
 
@@ -36,12 +36,12 @@ def flows_of(*flows: dict[str, Any], **rest: Any) -> Flows:
     return Tracker().update(snapshot(0, list(flows), **rest))
 
 
-def told(wanted: dict[str, Any], *others: dict[str, Any], **rest: Any) -> Elsewhere:
+def told(wanted: dict[str, Any], *others: dict[str, Any], **rest: Any) -> OtherTools:
     flows = flows_of(wanted, *(one for one in others if one is not wanted), **rest)
     return commands(row_of(flows, wanted["cookie"]), flows, OWN)
 
 
-def typed(found: Elsewhere) -> list[str]:
+def typed(found: OtherTools) -> list[str]:
     return [one.typed for one in found.commands]
 
 
@@ -101,7 +101,7 @@ def test_the_filter_finds_this_row_and_no_other(wanted: dict[str, Any]) -> None:
     found = commands(row_of(flows, wanted["cookie"]), flows, OWN)
     command, text = typed(found)[2:]
     assert shlex.split(command) == ["tcptop-ops", "-f", text]
-    mask = filters.compile(text).mask(flows.live, flows)
+    mask = compiler.compile(text).mask(flows.live, flows)
     assert flows.live.sockets["cookie"][mask].tolist() == [wanted["cookie"]]
 
 
@@ -137,7 +137,7 @@ def test_of_a_closed_one_ss_tells_no_more() -> None:
     found = commands(row_of(flows, AWAY["cookie"]), flows, OWN)
     assert "closed" in found.note
     assert "nsenter" not in typed(found)[0], "the process may be gone too"
-    mask = filters.compile(typed(found)[3]).mask(flows.closed, flows)
+    mask = compiler.compile(typed(found)[3]).mask(flows.closed, flows)
     assert mask.tolist() == [True]
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import evidence
-from tcptop_ops.diagnosis import CAUSES, RULES
+from tcptop_ops.diagnosis import evidence
+from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import flow, scrambled, snapshot
 
 NUMBER = {cause.name: number for number, cause in enumerate(CAUSES)}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops import explain
-from tcptop_ops.columns import BY_NAME, COLUMNS
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.errors import Usage
-from tcptop_ops.operators import OPERATORS
+from tcptop_ops.explain import pages
+from tcptop_ops.explain.operators import OPERATORS
+from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.columns import COLUMNS
 
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_every_word_has_a_page_that_fits(width: int) -> None:
-    for word in explain.words():
-        page = explain.page(word.name, width)
+    for word in pages.words():
+        page = pages.page(word.name, width)
         title = page.split("\n")[0]
         assert title.startswith(word.name)
         assert page.endswith("\n")
@@ -25,28 +26,28 @@ def test_every_word_has_a_page_that_fits(width: int) -> None:
 
 
 def test_columns_causes_and_operators_are_all_there() -> None:
-    names = {word.name for word in explain.words()}
+    names = {word.name for word in pages.words()}
     assert names >= {c.id for c in COLUMNS} | {c.name for c in CAUSES} | {o.name for o in OPERATORS}
-    assert len(names) == len(explain.words())
+    assert len(names) == len(pages.words())
 
 
 def test_aliases_titles_and_either_case() -> None:
     for name, column in BY_NAME.items():
         if name != "idle":  # a cause too: its page names the column
-            assert explain.page(name).startswith(column.id)
-    assert "idle_s" in explain.page("idle")
-    assert explain.page("MINRT").startswith("min_rtt_us")
-    assert explain.page(" Rto-Stall ").startswith("rto-stall, a cause")
-    assert explain.page("retrans").startswith("RETRANS_CB: operator 9")
+            assert pages.page(name).startswith(column.id)
+    assert "idle_s" in pages.page("idle")
+    assert pages.page("MINRT").startswith("min_rtt_us")
+    assert pages.page(" Rto-Stall ").startswith("rto-stall, a cause")
+    assert pages.page("retrans").startswith("RETRANS_CB: operator 9")
 
 
 def test_a_page_says_what_a_person_needs() -> None:
-    cause = explain.page("accept-queue")
+    cause = pages.page("accept-queue")
     assert "raise both the backlog of listen() and net.core.somaxconn" in " ".join(cause.split())
-    column = explain.page("retr%")
+    column = pages.page("retr%")
     assert "a warning from 0.5, bad from 2" in column
     assert "tcpi_total_retrans" in column
-    operator = explain.page("WRITE_HDR_OPT_CB")
+    operator = pages.page("WRITE_HDR_OPT_CB")
     assert "Zero is right" in operator
     assert "callback flag WRITE_HDR_OPT" in operator
 
@@ -54,18 +55,18 @@ def test_a_page_says_what_a_person_needs() -> None:
 @pytest.mark.parametrize(("word", "near"), [("lossy", "loss"), ("stt", "srtt"), ("retrans_c", "RETRANS_CB")])
 def test_another_word_is_told_what_is_near(word: str, near: str) -> None:
     with pytest.raises(Usage) as told:
-        explain.page(word)
+        pages.page(word)
     assert told.value.hint == f"did you mean {near}?"
 
 
 def test_a_word_that_is_near_nothing() -> None:
     with pytest.raises(Usage) as told:
-        explain.page("zzzzzz")
+        pages.page("zzzzzz")
     assert "rto-stall" in told.value.hint
 
 
 def test_what_is_related_exists() -> None:
-    for cause, related in explain.RELATED.items():
-        assert explain.page(cause)
-        assert all(explain.page(word) for word in related)
-    assert set(explain.MORE) | set(explain.KERNEL_FIELDS) <= {column.id for column in COLUMNS}
+    for cause, related in pages.RELATED.items():
+        assert pages.page(cause)
+        assert all(pages.page(word) for word in related)
+    assert set(pages.MORE) | set(pages.KERNEL_FIELDS) <= {column.id for column in COLUMNS}

@@ -9,15 +9,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.columns import OUTPUT, find, parse_list
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import COUNTERS
-from tcptop_ops.operators import OPERATORS
 from tcptop_ops.outputs.json_lines import callbacks, connections, json_line, json_object
 from tcptop_ops.outputs.text_table import table
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import OUTPUT, parse_list
+from tcptop_ops.views.view import Spec, View, make
 from tests.fakes import BOOT_NS, HOSTILE, finals, flow, scrambled, snapshot
 
 HOST = HostDescription("box", "6.12.0")

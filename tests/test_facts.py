@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops import facts
-from tcptop_ops.facts import Kin, Stalls
+from tcptop_ops.explain import connection_facts, listener_facts, operator_facts
+from tcptop_ops.explain.connection_facts import RelatedFlows, Stalls
 from tcptop_ops.model.enums import Direction, Happening, Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, UNKNOWN_U32, Records
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
 NO_STORY = np.zeros(0, HAPPENING)
@@ -29,11 +29,11 @@ def row(flows: Flows, cookie: int = 1) -> Rows:
 
 
 def negotiated(**fields: Any) -> dict[str, str]:
-    return dict(facts.options(row(ticked([flow(1, **fields)]))))
+    return dict(connection_facts.options(row(ticked([flow(1, **fields)]))))
 
 
 def test_options_that_were_negotiated() -> None:
-    everything = facts.TIMESTAMPS | facts.SACK | facts.WSCALE | facts.ECN
+    everything = connection_facts.TIMESTAMPS | connection_facts.SACK | connection_facts.WSCALE | connection_facts.ECN
     assert negotiated(options=everything, wscale=7 | 10 << 4, rcv_mss=536) == {
         "MSS": "1448 out, 536 in",
         "window scale": "ours 10, the peer's 7",
@@ -44,10 +44,15 @@ def test_options_that_were_negotiated() -> None:
         "MPTCP": "no",
     }
     assert set(negotiated(options=0, mss=524).values()) == {"524 out", "no"}
-    assert negotiated(options=facts.ECN, delivered=100, delivered_ce=3)["ECN"] == "yes, 3 of 100 segments marked"
-    assert negotiated(options=facts.ECN | facts.ECN_SEEN)["ECN"] == "yes, ECN-capable packets came"
-    assert negotiated(options=facts.ECN, delivered_ce=UNKNOWN_U32)["ECN"] == "yes"
-    assert negotiated(options=facts.SYN_DATA)["fast open"] == "data in the SYN was taken"
+    assert (
+        negotiated(options=connection_facts.ECN, delivered=100, delivered_ce=3)["ECN"]
+        == "yes, 3 of 100 segments marked"
+    )
+    assert (
+        negotiated(options=connection_facts.ECN | connection_facts.ECN_SEEN)["ECN"] == "yes, ECN-capable packets came"
+    )
+    assert negotiated(options=connection_facts.ECN, delivered_ce=UNKNOWN_U32)["ECN"] == "yes"
+    assert negotiated(options=connection_facts.SYN_DATA)["fast open"] == "data in the SYN was taken"
     assert negotiated(mptcp=1)["MPTCP"] == "a subflow"
 
 
@@ -58,7 +63,7 @@ def waits(**fields: Any) -> dict[str, Any]:
 
 def ledger(*rounds: list[dict[str, Any]], story: Records = NO_STORY) -> Stalls:
     flows = ticked(*rounds)
-    return facts.stalls(row(flows), flows, story)
+    return connection_facts.stalls(row(flows), flows, story)
 
 
 def test_the_ledger_of_stalls() -> None:
@@ -89,7 +94,7 @@ def test_an_age_that_is_not_known_has_no_share() -> None:
 def test_a_closed_row_has_lived_until_its_end() -> None:
     gone = flow(1, rto_wait_us=1_000_000, states=1 << State.ESTABLISHED)
     flows = ticked([flow(1)], [], closed=finals([gone], BOOT_NS + 500_000_000))
-    found = facts.stalls(flows.closed, flows, NO_STORY)
+    found = connection_facts.stalls(flows.closed, flows, NO_STORY)
     assert found.life_us == 500_000
     assert found.share_pct == 100.0
 
@@ -108,20 +113,20 @@ def test_kin_share_a_prefix_a_process_or_a_listener() -> None:
         ]
 
     flows = ticked(world(0), world(1))
-    assert facts.kin(row(flows), flows) == [
-        Kin("to 10.2.0.0/24", 2, (("loss", 2),), "host = 10.2.0.0/24"),
-        Kin("of nginx 7", 2, (("loss", 1),), "pid = 7"),
+    assert connection_facts.related(row(flows), flows) == [
+        RelatedFlows("to 10.2.0.0/24", 2, (("loss", 2),), "host = 10.2.0.0/24"),
+        RelatedFlows("of nginx 7", 2, (("loss", 1),), "pid = 7"),
     ]
-    assert facts.kin(row(flows, 4), flows) == []
+    assert connection_facts.related(row(flows, 4), flows) == []
 
 
 def test_kin_that_came_in_and_ipv6() -> None:
     came: dict[str, Any] = {"direction": Direction.IN, "local": ("2001:db8::1", 80), "family": 10, "pid": 0}
     flows = ticked([flow(1, peer=("2001:db8:5::1", 5), **came), flow(2, peer=("2001:db8:6::2", 6), **came)])
-    (found,) = facts.kin(row(flows), flows)
+    (found,) = connection_facts.related(row(flows), flows)
     assert (found.what, found.count) == ("that came in on port 80", 2)
     near = ticked([flow(1, peer=("2001:db8:5::1", 5), **came), flow(2, peer=("2001:db8:5::2", 6), **came)])
-    assert facts.kin(row(near), near)[0].what == "to 2001:db8:5::/64"
+    assert connection_facts.related(row(near), near)[0].what == "to 2001:db8:5::/64"
 
 
 def test_a_listener_that_is_too_slow() -> None:
@@ -146,7 +151,7 @@ def test_a_listener_that_is_too_slow() -> None:
 
     half_open, _, _ = records([flow(9, peer=("10.9.9.9", 5), **here)] * 3)
     flows = ticked(world(0), world(1), world(2), half_open=half_open)
-    door = facts.door(row(flows), flows, OwnerKind.LISTENER)
+    door = listener_facts.accept_queue(row(flows), flows, OwnerKind.LISTENER)
     assert (door.queue, door.limit, door.full_s) == (5, 4, 2.0)
     assert (door.waiting, door.inside, door.syn_recv) == (2, 3, 3)
     assert (door.drops, door.drops_win) == (80, 80)
@@ -155,21 +160,21 @@ def test_a_listener_that_is_too_slow() -> None:
 
 
 def test_which_of_the_two_makes_the_limit() -> None:
-    assert facts.binds(128, 4096) == "limit = min(listen() 128, somaxconn 4096): the process asked for so few"
-    assert facts.binds(4096, 4096).startswith("limit = somaxconn 4096: raise net.core.somaxconn")
-    assert "from when somaxconn was more" in facts.binds(8192, 4096)
-    assert "not known" in facts.binds(128, None)
+    assert listener_facts.binds(128, 4096) == "limit = min(listen() 128, somaxconn 4096): the process asked for so few"
+    assert listener_facts.binds(4096, 4096).startswith("limit = somaxconn 4096: raise net.core.somaxconn")
+    assert "from when somaxconn was more" in listener_facts.binds(8192, 4096)
+    assert "not known" in listener_facts.binds(128, None)
 
 
 def test_quantiles_of_samples_by_powers_of_two() -> None:
     buckets = np.zeros(32, "u8")
-    assert facts.quantile_us(buckets, 0.5) is None
-    assert facts.spread(buckets) == ""
+    assert operator_facts.quantile_us(buckets, 0.5) is None
+    assert operator_facts.spread(buckets) == ""
     buckets[[14, 20]] = (99, 1)
-    assert facts.quantile_us(buckets, 0.5) == (1 << 14, 1 << 15)
-    assert facts.quantile_us(buckets, 0.99) == (1 << 14, 1 << 15)
-    assert facts.quantile_us(buckets, 1.0) == (1 << 20, 1 << 21)
-    assert facts.spread(buckets) == "p50 16ms to 33ms  p99 16ms to 33ms"
+    assert operator_facts.quantile_us(buckets, 0.5) == (1 << 14, 1 << 15)
+    assert operator_facts.quantile_us(buckets, 0.99) == (1 << 14, 1 << 15)
+    assert operator_facts.quantile_us(buckets, 1.0) == (1 << 20, 1 << 21)
+    assert operator_facts.spread(buckets) == "p50 16ms to 33ms  p99 16ms to 33ms"
 
 
 def test_what_the_operators_tell_of_the_host() -> None:
@@ -186,7 +191,7 @@ def test_what_the_operators_tell_of_the_host() -> None:
                 connect_us=20_000,
                 states=1 << State.ESTABLISHED,
                 retrans=(1, 2, 3, 4),
-                options=facts.ECN,
+                options=connection_facts.ECN,
             ),
             flow(2, name=b"sshd", state=State.LISTEN, direction=Direction.LISTEN, peer=("0.0.0.0", 0)),
         ],
@@ -194,7 +199,7 @@ def test_what_the_operators_tell_of_the_host() -> None:
         seen=seen,
         closed=finals([gone], BOOT_NS + 900_000_000, error=104, from_state=State.ESTABLISHED),
     )
-    told = {number: " | ".join(facts.about(number, flows)) for number in range(1, 16)}
+    told = {number: " | ".join(operator_facts.about(number, flows)) for number in range(1, 16)}
     assert told[1] == "10 of the calls came for request sockets"
     assert told[3] == "within 20 s, still listed: curl 1, nginx 1"
     assert told[4] == "time to connect of 1 listed: p50 20ms, p99 20ms"
@@ -209,4 +214,4 @@ def test_what_the_operators_tell_of_the_host() -> None:
 
 def test_an_empty_host_has_little_to_tell() -> None:
     flows = ticked([])
-    assert all(isinstance(facts.about(number, flows), list) for number in range(1, 16))
+    assert all(isinstance(operator_facts.about(number, flows), list) for number in range(1, 16))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import fate, filters
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops.diagnosis import findings
+from tcptop_ops.diagnosis.rules import CAUSES
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.flows import Finding, Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import finals, flow, scrambled, snapshot
 
 NUMBER = {cause.name: number for number, cause in enumerate(CAUSES)}
@@ -32,7 +33,7 @@ def flows_of(rows: list[dict[str, Any]], verdicts: list[tuple[str, float]]) -> F
 
 def told(bad: list[dict[str, Any]], good: list[dict[str, Any]], cause: str = "loss") -> list[Finding]:
     rows = [flow(number, **fields) for number, fields in enumerate([*bad, *good], 1)]
-    return fate.findings(flows_of(rows, [(cause, 60.0)] * len(bad) + [("healthy", 0.0)] * len(good)))
+    return findings.findings(flows_of(rows, [(cause, 60.0)] * len(bad) + [("healthy", 0.0)] * len(good)))
 
 
 def to(address: str, **fields: Any) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def test_a_prefix_is_grown_until_it_holds_them_all() -> None:
     [found] = told([to(f"10.2.0.{host}") for host in (1, 2, 77, 130, 201, 250)], ELSEWHERE)
     assert found.text == "6 of 6 flows to 10.2.0.0/24 lose 5.0 %; other 10: 0.0 %"
     assert (found.filter, found.rows) == ("host = 10.2.0.0/24", 6)
-    assert filters.compile(found.filter).text
+    assert compiler.compile(found.filter).text
 
 
 def test_one_host_is_no_wider_prefix() -> None:
@@ -57,7 +58,7 @@ def test_one_host_is_no_wider_prefix() -> None:
 def test_ipv6() -> None:
     [found] = told([to(f"2001:db8:7::{host}") for host in range(1, 7)], [to(f"2001:db8:9::{n}") for n in range(1, 9)])
     assert found.text.startswith("6 of 6 flows to 2001:db8:7::/125 lose")
-    assert filters.compile(found.filter).text
+    assert compiler.compile(found.filter).text
 
 
 def test_good_ones_inside_are_counted() -> None:
@@ -77,7 +78,9 @@ def test_a_process() -> None:
 def test_of_several_causes_the_two_most_frequent_are_named() -> None:
     rows = [flow(number, **fields) for number, fields in enumerate([to("10.2.0.9")] * 6 + ELSEWHERE, 1)]
     causes = ["dead-peer"] * 3 + ["rto-stall"] * 2 + ["unreachable"]
-    [found] = fate.findings(flows_of(rows, [(cause, 60.0) for cause in causes] + [("healthy", 0.0)] * len(ELSEWHERE)))
+    [found] = findings.findings(
+        flows_of(rows, [(cause, 60.0) for cause in causes] + [("healthy", 0.0)] * len(ELSEWHERE))
+    )
     assert found.text == "6 of 6 flows to 10.2.0.9 are bad: 3 dead-peer, 2 rto-stall; other 10: 0 of them"
 
 
@@ -86,7 +89,7 @@ def test_a_listener() -> None:
     good = [to(f"10.{n}.{n}.{n}", local=("10.9.9.9", 22), direction=Direction.IN, netns=5) for n in range(2, 250, 20)]
     [found] = told(bad, good, "dead-peer")
     assert "to the listener on port 8080 hear nothing" in found.text
-    assert filters.compile(found.filter).text
+    assert compiler.compile(found.filter).text
 
 
 def test_a_namespace() -> None:
@@ -126,12 +129,12 @@ def test_failures_alike_are_told_as_one(count: int, said: bool) -> None:
     first = tracker.update(snapshot(0, []))
     rows = failed(count, peer=("192.0.2.10", 443), name=b"curl", first_ns=first.snapshot.now_ns + 1)
     closed = finals(rows, first.snapshot.now_ns + 500_000_000, from_state=State.SYN_SENT, error=111)
-    found = fate.findings(tracker.update(snapshot(1, [], closed)))
+    found = findings.findings(tracker.update(snapshot(1, [], closed)))
     if not said:
         assert found == []
         return
     assert [one.text for one in found] == [f"curl -> 192.0.2.10:443 {count} failed / 60 s: refused"]
-    assert filters.compile(found[0].filter).text
+    assert compiler.compile(found[0].filter).text
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -142,6 +145,6 @@ def test_any_rows_make_findings_that_can_be_filtered_by(seed: int) -> None:
     flows.live.rates["score"] = 50
     flows.live.rates["cause"][:30] = NUMBER["loss"]
     flows.live.rates["win"]["data_segs_out"] = 9
-    for found in fate.findings(flows):
-        assert filters.compile(found.filter).text
+    for found in findings.findings(flows):
+        assert compiler.compile(found.filter).text
         assert found.text.isprintable()

@@ -10,9 +10,9 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from tcptop_ops import filters
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
-from tcptop_ops.view import Spec
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.filter_bar import FilterInput, pointed
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.key_bar import KeyBar
@@ -241,7 +241,7 @@ async def test_a_filter_from_the_command_line_is_shown_and_can_be_edited() -> No
 
 
 async def test_a_filter_of_pids_too_long_to_be_written_is_kept_as_it_is() -> None:
-    wanted = filters.of_pids(tuple(range(1002, 1500)))
+    wanted = compiler.of_pids(tuple(range(1002, 1500)))
     app = app_of(spec=Spec(filter=wanted))
     async with running(app) as pilot:
         assert first_words(app) == ["java", "postgres", "curl"]

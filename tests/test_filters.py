@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from tcptop_ops import filter_arrays, filters
-from tcptop_ops.columns import BY_NAME, COLUMNS, find
-from tcptop_ops.filters import NAMES, SIZES, both, compile, of_pids
+from tcptop_ops.filters import array_tests, compiler
+from tcptop_ops.filters.compiler import NAMES, SIZES, both, compile, of_pids
 from tcptop_ops.model.enums import STATE_NAMES
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import BY_NAME, find
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.view import Spec, make
 from tests.fakes import flow, scrambled, snapshot
 from tests.support.filter_fleet import FLEET, LIVE, cookies, mask, refused
 
@@ -156,9 +157,9 @@ def test_every_number_can_be_asked_for(text: str) -> None:
 def test_tables_speak_of_columns_that_there_are() -> None:
     empty = FLEET.live.take(np.zeros(0, np.intp))
     kinds = {column.id: column.read(empty, FLEET).dtype.kind for column in COLUMNS}
-    assert {*SIZES, *NAMES, *filters.ADDRESSES, *filters.ENDPOINTS, *filters.IDENTITIES} <= kinds.keys()
+    assert {*SIZES, *NAMES, *compiler.ADDRESSES, *compiler.ENDPOINTS, *compiler.IDENTITIES} <= kinds.keys()
     for column in COLUMNS:
-        wanted = "u" if column.id in filters.IDENTITIES else "f" if column.right else "S"
+        wanted = "u" if column.id in compiler.IDENTITIES else "f" if column.right else "S"
         assert kinds[column.id] == wanted, column.id
 
 
@@ -186,11 +187,11 @@ def test_no_rows() -> None:
 def test_hashes_that_meet_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = np.array([b"b", b"a" * 20, b"b", b"", b"c"])
     with monkeypatch.context() as patch:
-        patch.setattr(filter_arrays, "pow", lambda *_: 0, raising=False)
-        occurring, inverse = filter_arrays.distinct(found)
+        patch.setattr(array_tests, "pow", lambda *_: 0, raising=False)
+        occurring, inverse = array_tests.distinct(found)
     assert occurring[inverse].tolist() == found.tolist()
     assert len(occurring) == 4
-    assert len(filter_arrays.distinct(found)[0]) == 4
+    assert len(array_tests.distinct(found)[0]) == 4
 
 
 # --- where it is used

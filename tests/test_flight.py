@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, Usage
-from tcptop_ops.filters import compile as compiled
+from tcptop_ops.filters.compiler import compile as compiled
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
@@ -29,8 +29,8 @@ from tcptop_ops.recording.flight_recorder import FlightConfig, Frame, FrameRing,
 from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tests.fakes import FakeSource, finals, flow, snapshot
 from tests.screens import next_tick, shown_tick, text_of, until
 from tests.support.recordings import HOST, chaos, same, world

@@ -10,11 +10,12 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from tcptop_ops.columns import find, parse_list
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.view import Spec, make
 from tcptop_ops.widgets.cells import SHORT_ENDS, lines
 from tcptop_ops.widgets.fit import fit
 from tcptop_ops.widgets.flow_table import FlowTable

@@ -9,13 +9,13 @@ from textual.widgets import OptionList
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse, read, resolve
-from tcptop_ops.columns import find
 from tcptop_ops.errors import Usage
-from tcptop_ops.groups import KEYS
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.settings import Settings
-from tcptop_ops.view import Spec
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.group_keys import GROUP_KEYS
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.group_menu import GroupMenu
@@ -76,7 +76,7 @@ async def chosen(pilot: Any, key: str) -> None:
     """By the menu."""
     await pilot.press("g")
     menu = pilot.app.screen.query_one(OptionList)
-    menu.highlighted = ["none", *KEYS].index(key)
+    menu.highlighted = ["none", *GROUP_KEYS].index(key)
     await pilot.press("enter")
     await pilot.pause()
 
@@ -92,7 +92,7 @@ async def test_the_menu_groups_at_once_and_begins_at_what_is_in_force(key: str) 
         await pilot.press(key)
         assert top_is(app, GroupMenu)
         menu = app.screen.query_one(OptionList)
-        assert (menu.option_count, menu.highlighted) == (len(KEYS) + 1, 0)
+        assert (menu.option_count, menu.highlighted) == (len(GROUP_KEYS) + 1, 0)
         await pilot.press("j", "enter")
         assert rows(app) == [">![+] nginx 4", "[+] curl 2"]
         await pilot.press("g", "k", "enter")
@@ -119,7 +119,7 @@ GROUPS_OF_WORLD = {
 }
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", GROUP_KEYS)
 async def test_every_key_has_its_groups(key: str) -> None:
     app = grouped_app("none")
     async with running(app) as pilot:

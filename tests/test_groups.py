@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcptop_ops import groups
-from tcptop_ops.columns import COLUMNS, find, parse_list
-from tcptop_ops.groups import KEYS
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import GROUPS
-from tcptop_ops.view import Spec, make
+from tcptop_ops.views import word_arrays
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.group_keys import GROUP_KEYS
+from tcptop_ops.views.view import Spec, make
 from tests.fakes import flow
 from tests.support.grouping import LISTENER, UNTOLD, flows_of, grouped, members, value
 
@@ -27,7 +29,7 @@ from tests.support.grouping import LISTENER, UNTOLD, flows_of, grouped, members,
 
 
 def test_the_keys_are_those_of_the_settings() -> None:
-    assert ("none", *KEYS) == GROUPS
+    assert ("none", *GROUP_KEYS) == GROUPS
 
 
 def test_processes_of_one_name() -> None:
@@ -133,13 +135,13 @@ def test_titles_are_harmless() -> None:
 
 def test_hashes_that_meet_do_not_put_together_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     flows = flows_of(*(flow(c, name=b"ab"[c % 2 : c % 2 + 1]) for c in range(1, 7)))
-    monkeypatch.setattr(groups, "_hashed", lambda words: np.zeros(len(words), "u8"))
+    monkeypatch.setattr(word_arrays, "hash_rows", lambda words: np.zeros(len(words), "u8"))
     assert members(flows, "process") == {"a": [2, 4, 6], "b": [1, 3, 5]}
 
 
 def test_nothing_to_put_together() -> None:
     flows = flows_of()
-    for key in KEYS:
+    for key in GROUP_KEYS:
         found = grouped(flows, key)
         assert len(found) == 0
         for column in COLUMNS:

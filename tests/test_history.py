@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.history import History
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.history import History
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, flow, snapshot
 
 

@@ -23,15 +23,16 @@ from rich.cells import cell_len
 from tcptop_ops import text
 from tcptop_ops.__main__ import forget_working_directory
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.columns import find, parse_list
-from tcptop_ops.filters import compile
+from tcptop_ops.filters.compiler import compile
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import WIDEST, table
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.view import Spec, View, make
 from tests import hostile
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, shown_tick

@@ -11,8 +11,9 @@ import pytest
 
 from tcptop_ops.cli import manual
 from tcptop_ops.cli.arguments import parser
-from tcptop_ops.columns import BY_NAME, COLUMNS
 from tcptop_ops.keymap import KEYS
+from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.columns import COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs" / "man"
 OPTIONS = [option for section in manual.sections(parser()) for option in section.options]

@@ -26,7 +26,7 @@ from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram, count_s
 from tcptop_ops.outputs.metric_groups import DIMENSIONS, LONGEST_LABEL, OTHER, TOP
 from tcptop_ops.outputs.metrics_server import MetricsServer
 from tcptop_ops.outputs.openmetrics import MOST_SERIES, Metrics, Own
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, HOSTILE, FakeSource, finals, flow, scrambled, snapshot
 from tests.leftovers import wait_until
 

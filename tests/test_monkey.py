@@ -19,8 +19,8 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tests.fakes import FakeSource
 from tests.screens import text_of
 from tests.support import running_replay

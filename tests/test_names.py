@@ -11,7 +11,6 @@ from textual.app import App
 
 from tcptop_ops.cli.arguments import read, resolve
 from tcptop_ops.cli.front_ends import _table_formatter
-from tcptop_ops.columns import find, parse_list
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
@@ -21,8 +20,10 @@ from tcptop_ops.names import Resolver, for_outputs
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.settings import Settings
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.view import Spec, make
 from tcptop_ops.widgets.cells import lines, name_keys
 from tcptop_ops.widgets.fit import fit
 from tests.fakes import FakeSource, flow, snapshot

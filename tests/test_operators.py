@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tcptop_ops.explain.operators import OPERATORS, decoded, find, is_partial
 from tcptop_ops.model.enums import State
-from tcptop_ops.operators import OPERATORS, decoded, find, is_partial
 
 
 def of(name: str) -> str:

@@ -22,7 +22,7 @@ from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.support.recordings import as_told, record, world
 
 TICKS = 3 * KEY_EVERY

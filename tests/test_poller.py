@@ -13,7 +13,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import DRAIN_S, Clock, Wake, next_due, ticks
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import FakeSource, flow, snapshot
 
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from tcptop_ops.cli.arguments import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
-from tcptop_ops.filters import compile as compiled
+from tcptop_ops.filters.compiler import compile as compiled
 from tcptop_ops.model.records import SOCKET
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
@@ -35,8 +35,8 @@ from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.sources.base import EndOfSource
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec, make
 from tests.fakes import FakeSource, flow, scramble, snapshot
 from tests.support.recordings import HOST, as_told, chaos, record, recording_to, same, wait_for_room, world
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.columns import COLUMNS, find
 from tcptop_ops.model.arrays import device_keys
 from tcptop_ops.model.enums import Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows
@@ -15,7 +14,9 @@ from tcptop_ops.model.records import EVENTS, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources.inet_diag import INFO, Dump
 from tcptop_ops.sources.polled import SockDiagSource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import COLUMNS
 from tests.fakes import finals, flow, records, snapshot
 
 OF_A_PROGRAM = frozenset(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.columns import OUTPUT
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_sets import OUTPUT
+from tcptop_ops.views.view import Spec, make
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 from tests.support.json_schema import FILE, as_text, validate
 

@@ -11,14 +11,15 @@ from textual.renderables.background_screen import BackgroundScreen
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.app.main_screen import MainScreen
-from tcptop_ops.columns import DEFAULT, find, parse_list
 from tcptop_ops.keymap import APP, KEYS, TABLE
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.settings import Settings
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, parse_list
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.column_picker import ColumnPicker
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.flow_table import FlowTable

@@ -10,11 +10,11 @@ import pytest
 from textual.keys import _character_to_key
 
 from tcptop_ops import keynames
-from tcptop_ops.columns import DEFAULT, OUTPUT
 from tcptop_ops.errors import Usage
 from tcptop_ops.keymap import KEYS
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import commented_defaults, edited, parse
+from tcptop_ops.views.column_sets import DEFAULT, OUTPUT
 from tests.support.settings_files import EVERYTHING
 
 

@@ -7,7 +7,7 @@ import errno
 import numpy as np
 import pytest
 
-from tcptop_ops import timeline
+from tcptop_ops.explain import timeline
 from tcptop_ops.model.enums import Happening, RetransClass, State
 from tcptop_ops.model.records import HAPPENING, UNKNOWN_U32, Records
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops import tracker as tracker_module
 from tcptop_ops.model import addresses
 from tcptop_ops.model.addresses import is_loopback
 from tcptop_ops.model.arrays import distinct, find_sorted, gather
@@ -20,7 +19,11 @@ from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, OWNED, SOCKET
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.tracker import Slots, Tracker, by_state, counts_once
+from tcptop_ops.tracking import tracker as tracker_module
+from tcptop_ops.tracking.local_pairs import counts_once
+from tcptop_ops.tracking.slots import Slots
+from tcptop_ops.tracking.totals import by_state
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, finals, flow, records, snapshot
 
 SECOND = 1_000_000_000

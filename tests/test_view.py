@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.columns import COLUMNS, Column, find
-from tcptop_ops.filters import compile
+from tcptop_ops.filters.compiler import compile
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make, ranks, read_at, row_at, sort, worst
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.view import Spec, View, make, ranks, read_at, row_at, sort, worst
 from tests.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
 IDENTITIES = ("cookie", "netns", "inode")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.records import Records
-from tcptop_ops.window import SAMPLES, Window
+from tcptop_ops.tracking.window import SAMPLES, Window
 
 W = 10.0
 SLOTS = 4

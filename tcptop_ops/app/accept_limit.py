@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from tcptop_ops.facts import binds
+from tcptop_ops.explain.listener_facts import binds
 
 
 @dataclass(frozen=True)

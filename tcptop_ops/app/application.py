@@ -30,7 +30,7 @@ from tcptop_ops.names import Resolver
 from tcptop_ops.polling.worker import Feed
 from tcptop_ops.recording.flight_recorder import FlightConfig, FlightRecorder, with_tilde
 from tcptop_ops.settings import Settings
-from tcptop_ops.view import Spec, View
+from tcptop_ops.views.view import Spec, View
 from tcptop_ops.widgets.graphs import pencil
 from tcptop_ops.widgets.keys import bindings
 from tcptop_ops.widgets.operators import OperatorList

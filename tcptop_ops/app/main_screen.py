@@ -23,8 +23,10 @@ from tcptop_ops.app.panels import Drawing, Panels
 from tcptop_ops.app.selection import Narrowing, to_process, to_remote
 from tcptop_ops.app.sizes import LEAST_HEIGHT, LEAST_WIDTH, open_over
 from tcptop_ops.app.view_state import ViewState
-from tcptop_ops.columns import DEFAULT, Column, find
-from tcptop_ops.view import View
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT
+from tcptop_ops.views.view import View
 from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
 from tcptop_ops.widgets.filter_bar import FilterBar, joined
 from tcptop_ops.widgets.flow_table import FlowTable

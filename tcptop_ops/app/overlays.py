@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from textual.app import App
 
-from tcptop_ops import elsewhere
 from tcptop_ops.app import closing
 from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.sizes import open_over
 from tcptop_ops.errors import TcptopError
+from tcptop_ops.explain import commands
 from tcptop_ops.host.namespaces import own_namespace
 from tcptop_ops.namebook import Key, NameBook
 from tcptop_ops.polling.worker import Worker
-from tcptop_ops.view import View
+from tcptop_ops.views.view import View
 from tcptop_ops.widgets.box import ElsewhereBox
 from tcptop_ops.widgets.detail import DetailScreen
 from tcptop_ops.widgets.explain import ExplainScreen
@@ -123,7 +123,7 @@ class Overlays:
     def elsewhere(self) -> None:
         """Tell what shows the connection in other tools."""
         if (row := self._row()) is not None:
-            shown = elsewhere.commands(row.rows, row.flows, self._own_netns)
+            shown = commands.commands(row.rows, row.flows, self._own_netns)
             open_over(self._app, ElsewhereBox(closing.named(row), shown))
 
     def close_connection(

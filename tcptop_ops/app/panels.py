@@ -12,8 +12,8 @@ from textual.widget import Widget
 from tcptop_ops.app.accept_limit import AcceptLimit
 from tcptop_ops.app.selection import value_at
 from tcptop_ops.app.view_state import ViewState
-from tcptop_ops.history import Series
 from tcptop_ops.namebook import Key, NameBook
+from tcptop_ops.tracking.history import Series
 from tcptop_ops.widgets.detail import ReadSeries
 from tcptop_ops.widgets.filter_bar import FilterBar
 from tcptop_ops.widgets.flow_table import FlowTable

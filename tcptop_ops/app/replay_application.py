@@ -26,8 +26,8 @@ from tcptop_ops.recording.index import TickIndex, worst_moments
 from tcptop_ops.recording.player import SPEEDS, Player
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.settings import Settings
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.keys import bindings
 from tcptop_ops.widgets.summary import Status
 from tcptop_ops.widgets.time_bar import TimeBar

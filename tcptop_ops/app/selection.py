@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcptop_ops.columns import find
-from tcptop_ops.view import View
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import View
 
 
 def value_at(view: View | None, row: int | None, name: str) -> Any:

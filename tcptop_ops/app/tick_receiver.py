@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.app.view_state import ViewState
-from tcptop_ops.history import History
 from tcptop_ops.host.ssh_session import session_of
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver
-from tcptop_ops.view import View, make
+from tcptop_ops.tracking.history import History
+from tcptop_ops.views.view import View, make
 
 
 class TickReceiver:

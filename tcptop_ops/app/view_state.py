@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tcptop_ops import mark as mark_module
-from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, Column, find
 from tcptop_ops.model.flows import Finding, Flows, Mark
-from tcptop_ops.view import Spec, View, make, worst
+from tcptop_ops.tracking import baseline
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT, SINCE_MARK
+from tcptop_ops.views.view import Spec, View, make, worst
 
 if TYPE_CHECKING:
     from tcptop_ops.model.filter import Filter
@@ -244,9 +246,9 @@ class ViewState:
 
     def finding_entered(self) -> ViewState:
         """Return the state that shows the flows of the most telling finding. There must be one."""
-        from tcptop_ops import filters  # its parser takes long to import: not before it is needed
+        from tcptop_ops.filters import compiler  # its parser takes long to import: not before it is needed
 
-        wanted = filters.compile(self.findings[0].filter)
+        wanted = compiler.compile(self.findings[0].filter)
         return replace(self, finding_shown=FindingShown(wanted, self.spec.filter)).filtered_by(wanted)
 
     def finding_left(self) -> ViewState:
@@ -264,7 +266,7 @@ class ViewState:
         if self.newest is None:
             return self
         columns = tuple(map(find, SINCE_MARK)) if self.spec.columns == _default() else self.spec.columns
-        mark_set = MarkSet(mark_module.take(self.newest.flows), self.spec)
+        mark_set = MarkSet(baseline.take(self.newest.flows), self.spec)
         return replace(self, mark_set=mark_set, spec=replace(self.spec, columns=columns))._newest_again()
 
     def unmarked(self) -> ViewState:

@@ -13,8 +13,8 @@ from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
 if TYPE_CHECKING:
-    from tcptop_ops.columns import Column
     from tcptop_ops.model.filter import Filter
+    from tcptop_ops.views.column import Column
 
 SOURCES = ("auto", "sockops", "sockdiag")
 CALLBACKS = ("all", "every", "events")
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
         raise _HelpAsked(self.format_help())
 
     def format_help(self) -> str:
-        from tcptop_ops.columns import COLUMNS
+        from tcptop_ops.views.columns import COLUMNS
 
         self.epilog = "columns: " + " ".join(c.id + (f"({c.alias})" if c.alias else "") for c in COLUMNS)
         return super().format_help()
@@ -276,7 +276,7 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _is_column(name: str) -> bool:
-    from tcptop_ops.columns import BY_NAME
+    from tcptop_ops.views.column_lookup import BY_NAME
 
     return name in BY_NAME
 
@@ -343,7 +343,8 @@ def resolve(given: argparse.Namespace, settings: Settings | None = None) -> Argu
 
     Raises Usage. Imports numpy, which takes as long as all else here.
     """
-    from tcptop_ops.columns import DEFAULT, find, parse_list, parse_sort
+    from tcptop_ops.views.column_lookup import find
+    from tcptop_ops.views.column_sets import DEFAULT, parse_list, parse_sort
 
     settings = settings or Settings()
     given = _filled(given, settings)
@@ -387,7 +388,7 @@ def _duration(text: str | None) -> float | None:
     """Return the seconds of ``--record-for``. Raises Usage."""
     if text is None:
         return None
-    from tcptop_ops.filter_values import Misread, time_in
+    from tcptop_ops.filters.values import Misread, time_in
 
     try:
         seconds = time_in(10**6, bare=True)(text)
@@ -406,7 +407,7 @@ def _size(text: str | None) -> int | None:
     """Return the bytes of ``--record-size``. Raises Usage."""
     if text is None:
         return None
-    from tcptop_ops.filter_values import Misread, size
+    from tcptop_ops.filters.values import Misread, size
 
     try:
         found = size(text)
@@ -439,7 +440,7 @@ def _filter(text: str | None, pids: tuple[int, ...] | None) -> Filter | None:
     """Return the filter of ``--filter`` and ``--pid``: both where both are given. Raises FilterError."""
     if text is None and pids is None:
         return None
-    from tcptop_ops.filters import both, compile, of_pids
+    from tcptop_ops.filters.compiler import both, compile, of_pids
 
     wanted = None if text is None else compile(text)
     owned = None if pids is None else of_pids(pids)

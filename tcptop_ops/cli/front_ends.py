@@ -23,14 +23,14 @@ from tcptop_ops.model.host_description import HostDescription
 
 if TYPE_CHECKING:
     from tcptop_ops.app.application import TcptopApp
-    from tcptop_ops.columns import Column
     from tcptop_ops.model.filter import Filter
     from tcptop_ops.model.flows import Flows
     from tcptop_ops.polling.observers import TickObserver
     from tcptop_ops.recording.flight_recorder import FlightConfig
     from tcptop_ops.sources.base import Source
-    from tcptop_ops.tracker import Tracker
-    from tcptop_ops.view import Spec, View
+    from tcptop_ops.tracking.tracker import Tracker
+    from tcptop_ops.views.column import Column
+    from tcptop_ops.views.view import Spec, View
 
 MATCHED = 4
 """The exit status where --fail-if matched: no error, so that it has no class in ``errors``."""
@@ -84,7 +84,7 @@ def with_version(host: HostDescription) -> HostDescription:
 
 def tracker_of(arguments: Arguments) -> Tracker:
     """Return a fresh one for the window and the closed connections that were asked for."""
-    from tcptop_ops.tracker import Tracker
+    from tcptop_ops.tracking.tracker import Tracker
 
     return Tracker(arguments.window_s, arguments.closed_s)
 
@@ -173,7 +173,7 @@ def shown(app: TcptopApp) -> int:
 
 def spec_of(arguments: Arguments) -> Spec:
     """Return what to show, and in which order."""
-    from tcptop_ops.view import Spec
+    from tcptop_ops.views.view import Spec
 
     settings = arguments.settings
     on_screen = arguments.output == "screen"  # outputs hide nothing that the command line does not say
@@ -196,7 +196,8 @@ def usual_columns(output: str) -> tuple[Column, ...] | None:
 
     A table on a terminal has as many as fit into it; one that goes to another program or a file has all.
     """
-    from tcptop_ops.columns import DEFAULT, OUTPUT, WIDER, find
+    from tcptop_ops.views.column_lookup import find
+    from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, WIDER
 
     if output != "batch":
         return None
@@ -261,7 +262,7 @@ def run_plain(arguments: Arguments, source: Input) -> int:
     Returns MATCHED after a match of --fail-if, else 0. Raises TcptopError.
     """
     from tcptop_ops.polling.schedule import ticks
-    from tcptop_ops.view import make
+    from tcptop_ops.views.view import make
 
     stop = Stop().at_signals()
     meter = Meter()
@@ -290,10 +291,10 @@ def run_plain(arguments: Arguments, source: Input) -> int:
 
 def _check(wanted: Filter, shown: Filter | None) -> Callable[[Flows], list[str]]:
     """Return what looks for matches of --fail-if among what is shown: lines about them, none where none match."""
-    from tcptop_ops import evidence  # here, since what root alone can read is out of reach later
-    from tcptop_ops.columns import find
-    from tcptop_ops.filters import both
-    from tcptop_ops.view import Spec, make, row_at
+    from tcptop_ops.diagnosis import evidence  # here, since what root alone can read is out of reach later
+    from tcptop_ops.filters.compiler import both
+    from tcptop_ops.views.column_lookup import find
+    from tcptop_ops.views.view import Spec, make, row_at
 
     spec = Spec(filter=wanted if shown is None else both(shown, wanted))
 

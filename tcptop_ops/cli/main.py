@@ -47,7 +47,7 @@ def run(argv: list[str]) -> int:
         write_out(f"tcptop-ops {version()}\n")
         return 0
     if given.explain is not None:
-        from tcptop_ops.explain import page
+        from tcptop_ops.explain.pages import page
 
         write_out(page(given.explain))
         return 0

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from tcptop_ops import explain
-from tcptop_ops.columns import BY_NAME, COLUMNS
+from tcptop_ops.explain import pages
 from tcptop_ops.keymap import KEYS
 from tcptop_ops.keynames import CHARACTERS
+from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.columns import COLUMNS
 
 NAME = "tcptop-ops"
 FILE_NAMES = {
@@ -73,7 +74,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:
 
 def _explained() -> tuple[str, ...]:
     """Return all words that --explain knows, aliases too, each once."""
-    return tuple(dict.fromkeys([word.name for word in explain.words()] + list(BY_NAME)))
+    return tuple(dict.fromkeys([word.name for word in pages.words()] + list(BY_NAME)))
 
 
 # --- the man page

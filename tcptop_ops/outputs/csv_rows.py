@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tcptop_ops import text
-from tcptop_ops.columns import GROUP, Column, find
 from tcptop_ops.outputs.json_lines import moment
 from tcptop_ops.outputs.text_table import WIDEST, group_titles
-from tcptop_ops.view import View
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import GROUP
+from tcptop_ops.views.view import View
 
 TIME = "time"
 

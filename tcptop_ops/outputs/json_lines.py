@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from tcptop_ops import evidence, text
-from tcptop_ops.columns import OUTPUT, find
+from tcptop_ops import text
+from tcptop_ops.diagnosis import evidence
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.flows import Flows, Totals
 from tcptop_ops.model.host_description import HostDescription
-from tcptop_ops.operators import OPERATORS
-from tcptop_ops.view import View, make, row_at
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import OUTPUT
+from tcptop_ops.views.view import View, make, row_at
 
 SCHEMA = "tcptop-ops/1"
 """What ``schema.json`` describes, and each object names."""

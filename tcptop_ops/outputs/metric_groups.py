@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import text
-from tcptop_ops.fate import BAD_SCORE
-from tcptop_ops.groups import put_together
+from tcptop_ops.diagnosis.findings import BAD_SCORE
 from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
+from tcptop_ops.views.groups import group_rows
 
 Floats = NDArray[np.float64]
 
@@ -187,7 +187,7 @@ class Dimension:
 
     def add(self, tick: Tick) -> None:
         """Count another tick, and choose who has series."""
-        groups = put_together(tick.flows, self._key, tick.which)
+        groups = group_rows(tick.flows, self._key, tick.which)
         members, starts = groups.members, groups.starts
         sums = _sums_of(tick, members, starts)
         worth = _worth(tick, sums, members, starts)

@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from tcptop_ops import diagnosis
-from tcptop_ops.diagnosis import CAUSES
-from tcptop_ops.fate import BAD_SCORE
+from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.rules import CAUSES
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.endings import ENDS, end_codes
 from tcptop_ops.model.enums import STATE_NAMES, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.operators import OPERATORS
 from tcptop_ops.outputs.metric_family import Family
 from tcptop_ops.outputs.metric_groups import (
     BUCKETS,
@@ -138,7 +138,7 @@ def _present(tick: Tick) -> list[Family]:
     flows = tick.flows
     states = dict.fromkeys(STATE_NAMES.values(), 0) | flows.totals.by_state
     causes = np.bincount(flows.live.rates["cause"], minlength=len(CAUSES))
-    named = zip(diagnosis.NAMES.tolist(), causes.tolist(), strict=True)
+    named = zip(rules.NAMES.tolist(), causes.tolist(), strict=True)
     return [
         Family("tcptop_sockets", "gauge", "Sockets by state.", ("state",), _by_label(states)),
         Family(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from tcptop_ops import text
-from tcptop_ops.columns import GROUP, Column, find
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.view import View
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import GROUP
+from tcptop_ops.views.view import View
 
 WIDEST = 512
 """Characters of a cell: whoever may make a cgroup may give it a path of 4096 bytes, and every line would be as long."""

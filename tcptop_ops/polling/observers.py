@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from tcptop_ops.fate import findings
+from tcptop_ops.diagnosis.findings import findings
 from tcptop_ops.model.flows import Flows
 
 

@@ -13,7 +13,7 @@ from tcptop_ops.polling.observers import TickObserver
 from tcptop_ops.polling.schedule import Clock, PollSchedule, next_due
 from tcptop_ops.polling.worker import Feed, ResultCallback, WorkerThread
 from tcptop_ops.sources.base import Source
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 
 
 class Poller:

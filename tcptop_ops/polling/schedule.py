@@ -11,7 +11,7 @@ from typing import Protocol
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver, complete
 from tcptop_ops.sources.base import EndOfSource, Paced, Source
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 
 DRAIN_S = 0.25
 """Seconds between two calls of ``Source.drain`` at most: the size of the kernel's ring buffer is chosen for it."""

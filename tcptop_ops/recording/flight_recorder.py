@@ -24,7 +24,7 @@ from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KeyFramePolicy
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from tcptop_ops.model.filter import Filter

@@ -19,8 +19,8 @@ from tcptop_ops.polling.worker import ResultCallback, WorkerThread
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
-from tcptop_ops.tracker import BAD_CLOSED_S, Tracker
-from tcptop_ops.window import sampled
+from tcptop_ops.tracking.tracker import BAD_CLOSED_S, Tracker
+from tcptop_ops.tracking.window import sampled
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)
 """Speeds that the keys choose from, as a multiple of the recorded one; 0: without waiting."""

@@ -6,7 +6,8 @@ what happened to connections. The views are for people's own queries: docs/recor
 
 from __future__ import annotations
 
-from tcptop_ops.columns import Column, find
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
 
 SCHEMA = 1
 """The version of all this; a file with a higher one is of a newer program."""

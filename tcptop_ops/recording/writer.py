@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.errors import Failed
-from tcptop_ops.fate import BAD_SCORE
 from tcptop_ops.model.endings import ENDS, end_codes
 from tcptop_ops.model.enums import STATE_NAMES, Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, owners_from_events, rto_events

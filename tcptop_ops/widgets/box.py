@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tcptop_ops.elsewhere import Command, Elsewhere
+from tcptop_ops.explain.commands import Command, OtherTools
 from tcptop_ops.text import shorten
 from tcptop_ops.widgets.modal import Menu, Over
 
@@ -31,7 +31,7 @@ class ElsewhereBox(Over[None]):
         *(Binding(f"{n}", f"copy({n})", f"Copy the {n}.", show=False, id=f"elsewhere.{n}") for n in range(1, 5)),
     ]
 
-    def __init__(self, title: str, shown: Elsewhere) -> None:
+    def __init__(self, title: str, shown: OtherTools) -> None:
         """Take the border's title, and the commands with their note."""
         super().__init__()
         self._title, self._shown = title, shown

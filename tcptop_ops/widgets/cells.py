@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tcptop_ops import text
-from tcptop_ops.columns import GROUP, Column, find
-from tcptop_ops.groups import KEYS, Groups
-from tcptop_ops.mark import born_since
 from tcptop_ops.model.flows import Mark
 from tcptop_ops.namebook import ADDRESSES, ENDPOINTS, NAMED, NOBODY, PORTS, Key, NameBook, all_keys, shower
-from tcptop_ops.view import View, read_at, row_at
+from tcptop_ops.tracking.baseline import born_since
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import GROUP
+from tcptop_ops.views.group_keys import GROUP_KEYS
+from tcptop_ops.views.groups import Groups
+from tcptop_ops.views.view import View, read_at, row_at
 from tcptop_ops.widgets.fit import Layout
 
 CUT_IN_THE_MIDDLE = ENDPOINTS | ADDRESSES
@@ -128,7 +131,7 @@ def _name(view: View, groups: Groups, number: int, names: NameBook, room: int) -
     if view.spec.group == "remote" and names:
         value = groups.column(find("raddr"))[number]
         title = shower(find("raddr"), names)(bytes(value)) if value else title
-    return text.shorten_middle(title, room) if KEYS[view.spec.group].ends_tell else text.shorten(title, room)
+    return text.shorten_middle(title, room) if GROUP_KEYS[view.spec.group].ends_tell else text.shorten(title, room)
 
 
 def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:

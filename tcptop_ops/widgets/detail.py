@@ -10,13 +10,16 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from tcptop_ops import facts, text
-from tcptop_ops.columns import COLUMNS, Column, find
-from tcptop_ops.history import Series
+from tcptop_ops import text
+from tcptop_ops.explain import connection_facts, listener_facts
 from tcptop_ops.model.enums import Origin, OwnerKind
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, UNKNOWN_U32, Records
 from tcptop_ops.namebook import NOBODY, NameBook
+from tcptop_ops.tracking.history import Series
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.widgets import timeline
 from tcptop_ops.widgets.graphs import Pencil, graph, greatest, time_axis
 from tcptop_ops.widgets.key_bar import KeyBar
@@ -186,7 +189,7 @@ class Detail(Page):
         ]
 
     def _stalls(self, row: Row, width: int) -> list[Spans]:
-        ledger = facts.stalls(row.rows, row.flows, self._story)
+        ledger = connection_facts.stalls(row.rows, row.flows, self._story)
         share = "" if math.isnan(ledger.share_pct) else f"{text.percent(ledger.share_pct)} % of its life"
         parts = (
             ("timeouts", ledger.timeouts_us),
@@ -206,7 +209,7 @@ class Detail(Page):
         return lines
 
     def _door(self, row: Row, width: int) -> list[Spans]:
-        door = facts.door(row.rows, row.flows, OwnerKind.LISTENER)
+        door = listener_facts.accept_queue(row.rows, row.flows, OwnerKind.LISTENER)
         full = f", over its limit for {text.duration(door.full_s)}" if door.full_s else ""
         in_all = "" if door.drops == UNKNOWN_U32 else f", {text.count(door.drops)} in all"
         sources = ", ".join(row.top_sources())
@@ -214,7 +217,7 @@ class Detail(Page):
         known = self._somaxconn(int(row.rows.sockets["netns"][0]))
         told = (
             ("queue", f"{door.queue} of {door.limit}{full}", "bad" if door.full_s else "plain"),
-            ("limit", facts.binds(door.limit, known), "plain"),
+            ("limit", listener_facts.binds(door.limit, known), "plain"),
             ("dropped", dropped, "bad" if door.drops_win else "plain"),
             ("handshakes", f"{text.si(door.opened_per_s)}/s completed and still listed", "plain"),
             ("waiting", f"{door.waiting} connections that no process holds yet", "warn" if door.waiting else "plain"),
@@ -233,7 +236,7 @@ def _us(value: float) -> str:
 
 def _kin(row: Row, width: int) -> list[Spans]:
     lines = [heading("SHARED FATE", width)]
-    for one in facts.kin(row.rows, row.flows):
+    for one in connection_facts.related(row.rows, row.flows):
         causes = ", ".join(f"{count} {name}" for name, count in one.causes) or "none of them bad"
         words = f"{one.count} flows {one.what}: {causes}"
         lines += wrapped(words, width, "plain" if one.causes else "dim")
@@ -241,7 +244,7 @@ def _kin(row: Row, width: int) -> list[Spans]:
 
 
 def _options(row: Row, width: int) -> list[Spans]:
-    words = facts.options(row.rows)
+    words = connection_facts.options(row.rows)
     pieces = [piece(f"{name}: {value}", "dim" if value == "no" else "plain") for name, value in words]
     rows = flow(pieces, width, len(pieces))
     return [heading("NEGOTIATED", width), *(line for line in rows if line)]

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tcptop_ops import explain
+from tcptop_ops.explain import pages
 from tcptop_ops.text import shorten
 from tcptop_ops.widgets.modal import Menu, Over
 
@@ -36,7 +36,7 @@ class ExplainScreen(Over[None]):
     def compose(self) -> ComposeResult:
         """Yield the page as one scrollable text, with its title in the border."""
         width = max(min(PAGE_WIDTH, self.app.size.width - 4), 20)
-        title, _, rest = explain.page(self._word, width).partition("\n")
+        title, _, rest = pages.page(self._word, width).partition("\n")
         with VerticalScroll(id="explain") as box:
             box.border_title = title
             box.border_subtitle = "j k scroll, Esc closes"
@@ -51,10 +51,10 @@ def _styled(page: str) -> Text:
     """Set the labels of a page in bold. A line has a label if its left column holds one of ``explain.LABELS``."""
     found = Text()
     for line in page.split("\n"):
-        label = line[: explain.LABEL]
-        is_label = len(label) == explain.LABEL and label.endswith(" ") and label.strip() in explain.LABELS
+        label = line[: pages.LABEL]
+        is_label = len(label) == pages.LABEL and label.endswith(" ") and label.strip() in pages.LABELS
         found.append(label, "bold" if is_label else "")
-        found.append(line[explain.LABEL :] + "\n")
+        found.append(line[pages.LABEL :] + "\n")
     found.right_crop(1)
     return found
 
@@ -70,7 +70,7 @@ class WordList(Over[str | None]):
 
     def compose(self) -> ComposeResult:
         """Yield the list: causes, columns, operators."""
-        words = explain.words()
+        words = pages.words()
         listed = Menu(*(Option(_line(word), word.name) for word in words), id="words", markup=False)
         listed.border_title = "causes, columns, operators"
         listed.border_subtitle = "Enter explains, Esc closes"
@@ -94,7 +94,7 @@ class WordList(Over[str | None]):
             self.app.push_screen(ExplainScreen(event.option.id))
 
 
-def _line(word: explain.Word) -> Text:
+def _line(word: pages.Word) -> Text:
     found = Text()
     found.append(word.name.ljust(23), "bold")
     found.append(shorten(word.short, SHORT))

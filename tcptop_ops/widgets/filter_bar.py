@@ -17,7 +17,7 @@ from tcptop_ops import text
 from tcptop_ops.widgets.lines import Lines, Span, Spans
 
 if TYPE_CHECKING:
-    from tcptop_ops.filter_grammar import FilterError, Node
+    from tcptop_ops.filters.grammar import FilterError, Node
     from tcptop_ops.model.filter import Filter
 
 PROMPT = "/"
@@ -223,16 +223,16 @@ class FilterBar(Container):
             return None
         if self._present is not None and written == self._input.validate_value(self._present.text):
             return self._present
-        from tcptop_ops import filters
+        from tcptop_ops.filters import compiler
 
-        return filters.compile(written)
+        return compiler.compile(written)
 
     def _scrolled(self) -> None:
         self._remark()
 
     def _remark(self) -> bool:
         """Show the error in the text, if there is one. Return whether it is valid."""
-        from tcptop_ops.filter_grammar import FilterError
+        from tcptop_ops.filters.grammar import FilterError
 
         remark = self.query_one(Remark)
         try:
@@ -271,17 +271,17 @@ def pointed(messages: Sequence[str], at: int, width: int) -> str:
 
 def _warm_up() -> None:
     """Import and build the parser, which takes 75 ms, before the first character is typed."""
-    from tcptop_ops import filters
+    from tcptop_ops.filters import compiler
 
-    filters.compile("x")
+    compiler.compile("x")
 
 
 def joined(present: Filter | None, condition: str) -> Filter:
     """Return the filter of the rows that match the present filter and a condition, which is not added twice."""
-    from tcptop_ops import filter_grammar, filters
-    from tcptop_ops.filter_grammar import Join, parse
+    from tcptop_ops.filters import compiler, grammar
+    from tcptop_ops.filters.grammar import Join, parse
 
-    added = filters.compile(condition)
+    added = compiler.compile(condition)
     if present is None:
         return added
     try:
@@ -289,14 +289,14 @@ def joined(present: Filter | None, condition: str) -> Filter:
         if _conditions(parse(condition)) <= _conditions(tree):
             return present
         either = isinstance(tree, Join) and not tree.every
-        return filters.compile(f"({present.text}) and {condition}" if either else f"{present.text} and {condition}")
-    except filter_grammar.FilterError:  # the joined text is too long, or its parentheses too deep
-        return filters.both(present, added)
+        return compiler.compile(f"({present.text}) and {condition}" if either else f"{present.text} and {condition}")
+    except grammar.FilterError:  # the joined text is too long, or its parentheses too deep
+        return compiler.both(present, added)
 
 
 def _conditions(node: Node) -> frozenset[tuple[str, str, str]]:
     """Return the comparisons (field, operator, value) that are required of every row."""
-    from tcptop_ops.filter_grammar import Comparison, Join
+    from tcptop_ops.filters.grammar import Comparison, Join
 
     if isinstance(node, Comparison):
         return frozenset({(node.field.value.lower(), node.operator.value, node.value.value)})

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tcptop_ops.columns import DEFAULT, GROUP, SINCE_MARK, WIDER, Column, find
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, SINCE_MARK, WIDER
+from tcptop_ops.views.columns import GROUP
 
 GUTTER = 2
 """Characters left of the first column: the cursor and the mark of a row."""

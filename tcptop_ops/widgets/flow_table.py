@@ -18,9 +18,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_ops import keymap
-from tcptop_ops.columns import GROUP, Column, find
 from tcptop_ops.namebook import NOBODY, Key, NameBook
-from tcptop_ops.view import Spec, View
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import GROUP
+from tcptop_ops.views.view import Spec, View
 from tcptop_ops.widgets.cells import NAME_LEVEL, Line, existing, lines, name_keys
 from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
 from tcptop_ops.widgets.keys import bindings

@@ -10,10 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_ops.groups import KEYS
+from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.widgets.modal import Menu, Over
 
-CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key in KEYS.items()}
+CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key in GROUP_KEYS.items()}
 
 
 class GroupMenu(Over[str | None]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tcptop_ops import text
-from tcptop_ops.columns import find
-from tcptop_ops.groups import Census, Groups, census
 from tcptop_ops.model.flows import row_of
 from tcptop_ops.namebook import NameBook
-from tcptop_ops.view import View
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.group_census import Census, census
+from tcptop_ops.views.groups import Groups
+from tcptop_ops.views.view import View
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, Spans, flow, join, piece
 from tcptop_ops.widgets.row import Row
 

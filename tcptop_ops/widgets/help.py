@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from tcptop_ops.columns import Column
 from tcptop_ops.keymap import KEYS, REPLAY_APP
+from tcptop_ops.views.column import Column
 from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp
 from tcptop_ops.widgets.modal import Over

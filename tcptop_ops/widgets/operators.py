@@ -11,10 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.events import Click
 from textual.message import Message
 
-from tcptop_ops import facts, text
+from tcptop_ops import text
+from tcptop_ops.explain import operator_facts
+from tcptop_ops.explain.operators import OPERATORS, Operator, decoded, is_partial
 from tcptop_ops.model.enums import SeenRow
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.operators import OPERATORS, Operator, decoded, is_partial
 from tcptop_ops.widgets.key_bar import KeyBar
 from tcptop_ops.widgets.keys import listed
 from tcptop_ops.widgets.lines import Lines, Span, Spans
@@ -103,7 +104,7 @@ class OperatorList(Lines):
     def _about(self, flows: Flows, width: int) -> list[Spans]:
         operator = self.selected
         lines = [heading(operator.name, width, operator.short)]
-        here = [*_spoken(operator, flows), *facts.about(operator.number, flows)]
+        here = [*_spoken(operator, flows), *operator_facts.about(operator.number, flows)]
         for words in here:
             lines += labelled("now", words, width, 11)
         for label, words in (

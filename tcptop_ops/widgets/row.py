@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops import evidence, text
-from tcptop_ops.columns import find
-from tcptop_ops.diagnosis import CAUSES, Cause
+from tcptop_ops import text
+from tcptop_ops.diagnosis import evidence
+from tcptop_ops.diagnosis.rules import CAUSES, Cause
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.namebook import NOBODY, Key, NameBook, keys, shower
-from tcptop_ops.view import View, row_at, top_sources
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import View, row_at, top_sources
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
 
 Thresholds = Mapping[str, tuple[float, float]]

@@ -10,8 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_ops.columns import COLUMNS, Column, find
 from tcptop_ops.text import shorten
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.widgets.modal import Menu, Over
 
 HELP_WIDTH = 60

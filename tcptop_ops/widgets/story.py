@@ -6,9 +6,9 @@ Groups are described by ``group_story``.
 from __future__ import annotations
 
 from tcptop_ops import text
-from tcptop_ops.history import Series
 from tcptop_ops.namebook import NOBODY, NameBook
-from tcptop_ops.view import View
+from tcptop_ops.tracking.history import Series
+from tcptop_ops.views.view import View
 from tcptop_ops.widgets import group_story
 from tcptop_ops.widgets.cells import existing
 from tcptop_ops.widgets.graphs import BLOCKS, Pencil, greatest, spark

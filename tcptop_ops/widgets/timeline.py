@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tcptop_ops import text, timeline
+from tcptop_ops import text
+from tcptop_ops.explain import timeline
 from tcptop_ops.model.records import Records
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans
 

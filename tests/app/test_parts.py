@@ -18,8 +18,8 @@ from tcptop_ops.app.slow_terminal import MOST_SPARED_S, SlowTerminal
 from tcptop_ops.errors import Failed
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.row import Row
 from tcptop_ops.widgets.summary import Status
 from tests.fakes import BOOT_NS, finals, flow, snapshot

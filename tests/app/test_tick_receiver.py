@@ -9,12 +9,12 @@ import numpy as np
 
 from tcptop_ops.app.tick_receiver import TickReceiver, calls_per_s
 from tcptop_ops.app.view_state import ViewState
-from tcptop_ops.columns import find
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import COUNTERS
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import Spec, View, make
 from tests.fakes import flow, snapshot
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import filters
 from tcptop_ops.app.view_state import FindingShown, ViewState
-from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, SINCE_MARK, find, parse_list
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Finding, Flows
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT, SINCE_MARK, parse_list
+from tcptop_ops.views.view import Spec, View, make
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 
 DEFAULT_COLUMNS = tuple(map(find, DEFAULT))
@@ -159,7 +160,7 @@ def test_a_paused_picture_is_that_of_the_flows_that_were_kept() -> None:
 
 
 def test_a_paused_picture_can_be_sorted_and_filtered() -> None:
-    state = received(at(1).paused(TICKS[1]), 3).sorted_by(find("srtt_us")).filtered_by(filters.compile("calm"))
+    state = received(at(1).paused(TICKS[1]), 3).sorted_by(find("srtt_us")).filtered_by(compiler.compile("calm"))
     assert tick(state.shown) == 1
     assert set(rows(state)) == {CALM, LOCAL}
     assert consistent(state)
@@ -316,14 +317,14 @@ def test_the_cursor_follows_the_worst_whatever_the_order() -> None:
 
 
 def test_in_an_empty_table_there_is_no_worst() -> None:
-    assert at().following(True).filtered_by(filters.compile("process = nobody")).worst_row is None
+    assert at().following(True).filtered_by(compiler.compile("process = nobody")).worst_row is None
 
 
 # The filter
 
 
 def test_a_filter_is_seen_at_once_and_taken_away() -> None:
-    wanted = filters.compile("process = lossy")
+    wanted = compiler.compile("process = lossy")
     state = at().filtered_by(wanted)
     assert state.spec.filter is wanted
     assert rows(state) == [LOSSY]
@@ -332,8 +333,8 @@ def test_a_filter_is_seen_at_once_and_taken_away() -> None:
 
 @pytest.mark.parametrize("before", [None, "process = calm"])
 def test_the_filter_bar_keeps_what_was_written_or_goes_back(before: str | None) -> None:
-    first = None if before is None else filters.compile(before)
-    written = filters.compile("process = lossy")
+    first = None if before is None else compiler.compile(before)
+    written = compiler.compile("process = lossy")
     state = at(filter=first).filter_opened().filtered_by(written)
     assert state.filter_before is first
     assert state.filter_closed(True).spec.filter is written
@@ -352,7 +353,7 @@ def found(**spec: Any) -> ViewState:
 
 @pytest.mark.parametrize("before", [None, "process = calm"])
 def test_a_finding_shows_its_flows_and_goes_back(before: str | None) -> None:
-    first = None if before is None else filters.compile(before)
+    first = None if before is None else compiler.compile(before)
     state = found(filter=first)
     assert [finding.text for finding in state.findings] == ["one loses", "more"]
     assert not state.is_finding_shown
@@ -366,20 +367,20 @@ def test_a_finding_shows_its_flows_and_goes_back(before: str | None) -> None:
 
 
 def test_another_filter_ends_a_finding_and_the_next_finding_goes_back_to_that() -> None:
-    other = filters.compile("process = calm")
+    other = compiler.compile("process = calm")
     state = found().finding_entered().filtered_by(other)
     assert not state.is_finding_shown
     again = state.finding_entered()
-    assert again.finding_shown == FindingShown(filters.compile("process = lossy"), other)
+    assert again.finding_shown == FindingShown(compiler.compile("process = lossy"), other)
     assert again.finding_left().spec.filter is other
 
 
 def test_a_filter_of_the_same_words_is_not_that_of_the_finding() -> None:
-    assert not found().finding_entered().filtered_by(filters.compile("process = lossy")).is_finding_shown
+    assert not found().finding_entered().filtered_by(compiler.compile("process = lossy")).is_finding_shown
 
 
 def test_leaving_where_no_finding_is_shown_takes_the_filter_away() -> None:
-    assert at(filter=filters.compile("process = calm")).finding_left().spec.filter is None
+    assert at(filter=compiler.compile("process = calm")).finding_left().spec.filter is None
 
 
 # The mark

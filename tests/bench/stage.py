@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.columns import find
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import Spec
 from tests.fakes import flow, snapshot
 
 VISIBLE = 40

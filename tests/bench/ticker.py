@@ -14,12 +14,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from tcptop_ops import view
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.fate import findings
+from tcptop_ops.diagnosis.findings import findings
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.sources.sockops import SockOpsSource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views import view
 
 T = TypeVar("T")
 Cost = dict[str, float]

@@ -15,7 +15,7 @@ import pytest
 from tcptop_ops.bpf import attach, cgroup, kernel_offsets, loader, loader_process
 from tcptop_ops.bpf.attach import FILE_ITERATOR, TCP_ITERATOR, Options
 from tcptop_ops.bpf.btf import LACKING, VMLINUX, Btf, WantedOffset
-from tcptop_ops.columns import COLUMNS
+from tcptop_ops.views.columns import COLUMNS
 from tests.bpf.kernels import KERNELS, V6_18, V7_2, Kernel, btf, place
 
 BY_MACRO = {want.macro: want for want in kernel_offsets.WANTED}

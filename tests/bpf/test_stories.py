@@ -7,10 +7,10 @@ import pytest
 
 from tcptop_ops.bpf import story_map, syscall
 from tcptop_ops.bpf.connection_map import ConnectionMap
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.enums import WritingOperator
 from tcptop_ops.model.fields import HAPPENINGS
 from tcptop_ops.model.records import COUNTERS, EVENTS, SEEN, STORY, Records
-from tcptop_ops.operators import OPERATORS
 
 
 @pytest.mark.parametrize("told", [0, 1, HAPPENINGS - 1, HAPPENINGS, HAPPENINGS + 1, 3 * HAPPENINGS + 5])

@@ -11,10 +11,11 @@ import pytest
 from tcptop_ops import settings_file
 from tcptop_ops.cli.arguments import Arguments, read, resolve
 from tcptop_ops.cli.front_ends import spec_of
-from tcptop_ops.columns import find, parse_list
 from tcptop_ops.settings import Settings
 from tcptop_ops.settings_text import parse
-from tcptop_ops.view import Spec
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets import themes
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.row import Row

@@ -13,11 +13,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import filters
-from tcptop_ops.columns import BY_NAME, COLUMNS
-from tcptop_ops.filters import NAMES, SIZES
+from tcptop_ops.filters import compiler
+from tcptop_ops.filters.compiler import NAMES, SIZES
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.columns import COLUMNS
 from tests.fakes import scrambled
 from tests.support.filter_fleet import FLEET, mask
 
@@ -30,7 +31,7 @@ def rows_of(flows: Flows) -> list[Row]:
     table: dict[str, list[Any]] = {}
     for column in COLUMNS:
         raw = flows.column(column.read).tolist()
-        if column.id in filters.IDENTITIES:
+        if column.id in compiler.IDENTITIES:
             table[column.id] = [value or None for value in raw]
         elif column.right:
             table[column.id] = [None if math.isnan(value) else value for value in raw]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import filters
 from tcptop_ops.errors import Usage
-from tcptop_ops.filter_grammar import DEEPEST, LONGEST, FilterError
-from tcptop_ops.filters import compile
+from tcptop_ops.filters import compiler
+from tcptop_ops.filters.compiler import compile
+from tcptop_ops.filters.grammar import DEEPEST, LONGEST, FilterError
 from tests.support.filter_fleet import cookies, refused
 
 NESTED = "(" * (DEEPEST + 1) + "nginx" + ")" * (DEEPEST + 1)
@@ -161,7 +161,7 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
     assert error is None or (1 <= error.column <= len(text) + 1 and error.hint)
 
 
-@given(name=st.sampled_from(filters.FIELDS), op=st.sampled_from(["=", "!=", "<", "~"]), value=st.text(max_size=20))
+@given(name=st.sampled_from(compiler.FIELDS), op=st.sampled_from(["=", "!=", "<", "~"]), value=st.text(max_size=20))
 def test_any_value_is_one_or_refused(name: str, op: str, value: str) -> None:
     text = f"{name} {op} '" + re.sub(r"(['\\])", r"\\\1", value) + "'"
     error = refused(text)

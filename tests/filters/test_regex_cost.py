@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.filter_patterns import LONGEST_PATTERN, MOST_WAYS, TooManyWays, ways
+from tcptop_ops.filters.regex_cost import LONGEST_PATTERN, MOST_WAYS, TooManyWays, ways
 from tests.support.filter_fleet import cookies, refused
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tcptop_ops import diagnosis, view
+from tcptop_ops.diagnosis import rules
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.polling import schedule
+from tcptop_ops.views import view
 from tests.lab import Lab, Link, Traffic
 from tests.live.watch import Watch
 
@@ -31,7 +32,7 @@ TICKS = 5
 PATIENCE_S = 2.0
 """Instead of a minute, for not-closed."""
 
-HARMLESS = {cause.name for cause in diagnosis.CAUSES} - {rule.name for rule in diagnosis.RULES}
+HARMLESS = {cause.name for cause in rules.CAUSES} - {rule.name for rule in rules.RULES}
 
 Key = tuple[str, int]
 """Local address and port."""
@@ -354,7 +355,7 @@ def staged(**options: bool) -> Iterator[Stage]:
     """A stage, with less patience than the program has."""
     with (
         Lab() as lab,
-        patch.object(diagnosis, "PATIENCE_S", PATIENCE_S),
+        patch.object(rules, "PATIENCE_S", PATIENCE_S),
         contextlib.closing(Stage(lab, **options)) as stage,
     ):
         yield stage
@@ -366,7 +367,7 @@ def matrix(all_told: dict[str, Told]) -> str:
     lines = {name: told.subject for name, told in all_told.items()}
     lines["other ends of these"] = sum((told.beside for told in all_told.values()), Counter())
     lines["healthy flows"] = healthy
-    columns = [cause.name for cause in diagnosis.CAUSES if any(line[cause.name] for line in lines.values())]
+    columns = [cause.name for cause in rules.CAUSES if any(line[cause.name] for line in lines.values())]
     table = [["staged", "named in tick", *columns]]
     for name, line in lines.items():
         when = str(all_told[name].named_in or "never") if name in all_told else ""

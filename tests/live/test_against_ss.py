@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import view
 from tcptop_ops.bpf import attach
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.sources.sock_diag import SockDiag, open_socket
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views import view
 from tests.lab import Lab
 from tests.leftovers import NETNS
 from tests.live.agreement import CLOCKS, COUNTS, TIMES, Key, Row, Said, differences, ss_says

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf import attach, syscall
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.endings import end_names
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import EVENTS, FINAL
-from tcptop_ops.operators import OPERATORS
 from tcptop_ops.polling.schedule import ticks
 from tcptop_ops.sources import sockops
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.lab import Lab, Link
 from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops import filters
-from tcptop_ops.elsewhere import Elsewhere, commands
+from tcptop_ops.explain.commands import OtherTools, commands
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tests.lab import Lab, Link, Traffic
@@ -33,7 +33,7 @@ def inode_of(ns: str) -> int:
     return in_netns(ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
 
 
-def told(flows: Flows, cookie: int, own_netns: int = OWN) -> Elsewhere:
+def told(flows: Flows, cookie: int, own_netns: int = OWN) -> OtherTools:
     return commands(row_of(flows, cookie), flows, own_netns)
 
 
@@ -51,7 +51,7 @@ def agree(flows: Flows, cookie: int, ns: str) -> None:
     assert found_by_ss(outside.commands[0].typed) == [cookie], outside
     assert not inside.commands[0].typed.startswith("nsenter")
     assert found_by_ss(inside.commands[0].typed, ns) == [cookie], inside
-    mask = filters.compile(outside.commands[3].typed).mask(flows.live, flows)
+    mask = compiler.compile(outside.commands[3].typed).mask(flows.live, flows)
     assert flows.live.sockets["cookie"][mask].tolist() == [cookie]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcptop_ops.diagnosis import RULES
+from tcptop_ops.diagnosis.rules import RULES
 from tests.live import faults, healthy
 from tests.live.faults import FAULTS, HARMLESS, Stage, Told
 

@@ -11,7 +11,7 @@ import pytest
 
 from tcptop_ops.bpf import attach, kernel_offsets
 from tcptop_ops.bpf.btf import LACKING
-from tcptop_ops.columns import COLUMNS
+from tcptop_ops.views.columns import COLUMNS
 from tests.lab import Lab, Link
 from tests.live.watch import Watch
 from tests.witness import wait_quiet

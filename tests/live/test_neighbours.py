@@ -21,7 +21,7 @@ import pytest
 
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, RETIRE_AFTER
 from tcptop_ops.errors import Failed, Unsupported
-from tcptop_ops.operators import OPERATORS
+from tcptop_ops.explain.operators import OPERATORS
 from tests.lab import START_LIMIT, End, Lab, Link, Traffic
 from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON

@@ -22,8 +22,8 @@ from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.sources.sockops import SockOpsSource
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec, make
 from tests.lab import Lab, Traffic
 from tests.leftovers import wait_until
 from tests.live.started import ROOT

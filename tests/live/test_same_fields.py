@@ -10,8 +10,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from tcptop_ops.columns import find
-from tcptop_ops.facts import SYN_DATA
+from tcptop_ops.explain.connection_facts import SYN_DATA
 from tcptop_ops.host.namespaces import widest
 from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.model.flows import Flows
@@ -19,7 +18,8 @@ from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
 from tests.lab import Lab, Link
 from tests.leftovers import NETNS, wait_until
 from tests.live.crowd import crowded, listener

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops import view
 from tcptop_ops.bpf import attach, helper, kernel_offsets
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
+from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.enums import RetransClass, State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.operators import OPERATORS
 from tcptop_ops.text import address
+from tcptop_ops.views import view
 from tests.lab import Lab, Link, Traffic
 from tests.leftovers import wait_until
 from tests.live.watch import Watch

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops import view
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sources.sockops import SockOpsSource
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views import view
 from tests.lab import Lab, Traffic
 from tests.leftovers import wait_until
 

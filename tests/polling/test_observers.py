@@ -8,14 +8,14 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from tcptop_ops.fate import findings
+from tcptop_ops.diagnosis.findings import findings
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import FakeSource, finals, flow, scrambled, snapshot
 
 

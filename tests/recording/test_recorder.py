@@ -12,7 +12,7 @@ from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import FakeSource, flow, snapshot
 
 HOST = HostDescription("web-3", "6.18.0", "0.1.0")

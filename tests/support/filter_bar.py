@@ -6,9 +6,9 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from tcptop_ops import filters
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.view import Spec
+from tcptop_ops.filters import compiler
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.filter_bar import FilterBar
 from tests.screens import text_of
 
@@ -53,4 +53,4 @@ def selected(app: TcptopApp) -> str:
 
 def filtered(text: str) -> Spec:
     """Return a view's description with this filter."""
-    return Spec(filter=filters.compile(text))
+    return Spec(filter=compiler.compile(text))

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.filter_grammar import FilterError
-from tcptop_ops.filters import compile
+from tcptop_ops.filters.compiler import compile
+from tcptop_ops.filters.grammar import FilterError
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import UNKNOWN_U32
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 from tests.fakes import BOOT_NS, HOSTILE, finals, flow, snapshot
 
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "peer": ("0.0.0.0", 0), "direction": Direction.LISTEN}

@@ -6,11 +6,11 @@ import random
 
 import numpy as np
 
-from tcptop_ops import filters
-from tcptop_ops.columns import BY_NAME
-from tcptop_ops.filter_grammar import FilterError, parse
+from tcptop_ops.filters import compiler
+from tcptop_ops.filters.grammar import FilterError, parse
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import BY_NAME
 from tests.fakes import scrambled, snapshot
 from tests.support.fuzz_run import Try
 
@@ -201,7 +201,7 @@ def filters_try() -> Try:
     def attempt(rng: random.Random) -> str:
         text = filter_text(rng)
         try:
-            made = filters.compile(text)
+            made = compiler.compile(text)
         except FilterError as error:
             if not 1 <= error.column <= len(text) + 1:
                 raise ValueError(f"column {error.column} of {text!r}") from error

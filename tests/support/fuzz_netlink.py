@@ -12,8 +12,6 @@ from typing import cast
 
 import numpy as np
 
-from tcptop_ops import view
-from tcptop_ops.columns import parse_list
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
@@ -22,7 +20,9 @@ from tcptop_ops.outputs.text_table import table
 from tcptop_ops.sources import netlink
 from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, open_socket, request
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views import view
+from tcptop_ops.views.column_sets import parse_list
 from tests.support.fuzz_run import Try
 
 USED = 1 << 20

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.columns import find
-from tcptop_ops.groups import Groups, put_together
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.groups import Groups, group_rows
 from tests.fakes import BOOT_NS, finals, snapshot
 
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "direction": Direction.LISTEN, "peer": ("0.0.0.0", 0)}
@@ -26,7 +26,7 @@ def flows_of(*flows: dict[str, Any], closed: list[dict[str, Any]] | None = None,
 
 def grouped(flows: Flows, key: str) -> Groups:
     """Return all of them in groups."""
-    return put_together(flows, key, np.arange(len(flows)))
+    return group_rows(flows, key, np.arange(len(flows)))
 
 
 def cookies(flows: Flows) -> list[int]:

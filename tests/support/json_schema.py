@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 import tcptop_ops
-from tcptop_ops import readers
-from tcptop_ops.columns import OUTPUT, Column
-from tcptop_ops.diagnosis import CAUSES, LIMITS
-from tcptop_ops.filters import NAMES
+from tcptop_ops.diagnosis.rules import CAUSES
+from tcptop_ops.diagnosis.verdict import LIMITS
+from tcptop_ops.explain.operators import OPERATORS
+from tcptop_ops.filters.compiler import NAMES
 from tcptop_ops.model.enums import STATE_NAMES
-from tcptop_ops.operators import OPERATORS
 from tcptop_ops.outputs.json_lines import SCHEMA, totals
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views import column_readers
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_sets import OUTPUT
 from tests.fakes import snapshot
 
 FILE = Path(tcptop_ops.__file__).with_name("outputs") / "schema.json"
@@ -34,7 +36,7 @@ TEXT: Schema = {"type": "string"}
 
 def names_of(column: Column) -> list[str] | None:
     """Return the names that a column is limited to; None: it holds any text."""
-    owners = [name.decode() for name in readers._OWNERS.tolist() if name]
+    owners = [name.decode() for name in column_readers._OWNERS.tolist() if name]
     few = NAMES | {
         "cause": tuple(cause.name for cause in CAUSES),
         "limit": tuple(filter(None, LIMITS)),

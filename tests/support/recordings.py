@@ -20,8 +20,8 @@ from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec, make
 from tests.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
 
 HOST = HostDescription("web-3", "6.18.0", "0.1.0")

@@ -10,12 +10,12 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.columns import find
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import Spec
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, shown_tick, text_of
 

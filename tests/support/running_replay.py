@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from tcptop_ops.app.replay_application import Recording, ReplayApp
 from tcptop_ops.recording.player import lead_s
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.view import Spec
 from tests.screens import until
 
 

@@ -10,10 +10,11 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from tcptop_ops.columns import Column, find
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.fit import GUTTER
 from tcptop_ops.widgets.flow_table import FlowTable
 from tests.fakes import flow, snapshot

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops import filters
-from tcptop_ops.columns import COLUMNS, Column
-from tcptop_ops.groups import KEYS, census, put_together
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.group_census import census
+from tcptop_ops.views.group_keys import GROUP_KEYS
+from tcptop_ops.views.groups import group_rows
 from tests.fakes import flow, scrambled
 from tests.support.grouping import LISTENER, cookies, flows_of, grouped
 
@@ -70,7 +73,7 @@ def by_rule(column: Column, values: list[Any]) -> Any:
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(KEYS)))
+@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(GROUP_KEYS)))
 def test_values_are_those_that_the_rows_make(seed: int, key: str) -> None:
     flows = any_flows(seed)
     found = grouped(flows, key)
@@ -89,11 +92,11 @@ def test_values_are_those_that_the_rows_make(seed: int, key: str) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(KEYS)))
+@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(GROUP_KEYS)))
 def test_sums_of_groups_are_the_sums_of_the_rows_that_are_wanted(seed: int, key: str) -> None:
     flows = any_flows(seed)
     which = np.flatnonzero(np.random.default_rng(seed).integers(0, 2, len(flows)))
-    found = put_together(flows, key, which)
+    found = group_rows(flows, key, which)
     assert int(found.counts.sum()) == len(which)
     for column in COLUMNS:
         if column.group.how == "sum" and column.group.part is None and len(which):
@@ -102,14 +105,14 @@ def test_sums_of_groups_are_the_sums_of_the_rows_that_are_wanted(seed: int, key:
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(KEYS)))
+@given(seed=st.integers(0, 2**32), key=st.sampled_from(list(GROUP_KEYS)))
 def test_a_group_is_known_again_whatever_the_order_of_the_rows(seed: int, key: str) -> None:
     flows = any_flows(seed)
     found = grouped(flows, key)
     assert len(set(found.identities.tolist())) == len(found)
     assert (found.identities < 0).all()
     titles = {int(found.identities[g]): found.title(g) for g in range(len(found))}
-    again = put_together(flows, key, np.random.default_rng(seed).permutation(len(flows)))
+    again = group_rows(flows, key, np.random.default_rng(seed).permutation(len(flows)))
     assert {int(again.identities[g]): again.title(g) for g in range(len(again))} == titles
     order = [int(found.identities[g]) for g in found.by_key]
     assert [int(again.identities[g]) for g in again.by_key] == order
@@ -118,7 +121,7 @@ def test_a_group_is_known_again_whatever_the_order_of_the_rows(seed: int, key: s
         assert {found.holding(int(row)) for row in found.rows(group)} == {group}
 
 
-@pytest.mark.parametrize("key", [name for name, key in KEYS.items() if key.narrows])
+@pytest.mark.parametrize("key", [name for name, key in GROUP_KEYS.items() if key.narrows])
 def test_a_group_s_filter_shows_that_group(key: str) -> None:
     names = (b"nginx", b"a \"b' \\c", b"or", b"kworker/u8:1", b"", b"\xff\xfe", b"x y")
     peers = ("10.2.0.9", "10.2.0.8", "10.2.1.8", "2001:db8::1", "2001:db8:0:1::1", "fe80::1", "::2")
@@ -131,8 +134,8 @@ def test_a_group_s_filter_shows_that_group(key: str) -> None:
     )
     found = grouped(flows, key)
     for group in range(len(found)):
-        condition = found.condition(group, KEYS[key].narrows)
-        matching = np.flatnonzero(flows.column(filters.compile(condition).mask))
+        condition = found.condition(group, GROUP_KEYS[key].narrows)
+        matching = np.flatnonzero(flows.column(compiler.compile(condition).mask))
         rows = set(found.rows(group).tolist())
         assert rows <= set(matching.tolist()), condition
         if "fe80" not in condition:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops.columns import COLUMNS, DEFAULT, OUTPUT, Column, find, parse_list
-from tcptop_ops.view import Spec
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, parse_list
+from tcptop_ops.views.columns import COLUMNS
+from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.fit import fit, total_width
 from tests.support.table_bench import BY_RETRANSMITS, BY_SCORE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops import filters
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
 from tcptop_ops.widgets.filter_bar import joined
 from tcptop_ops.widgets.flow_table import FlowTable
@@ -133,7 +133,7 @@ async def test_what_was_said_of_a_row_goes_when_another_is_selected() -> None:
 
 
 def test_joining_what_is_too_long_to_be_written() -> None:
-    first = filters.compile("curl" + " " * 4085)
+    first = compiler.compile("curl" + " " * 4085)
     found = joined(first, "raddr = 10.0.0.1")
     assert found.text == f"({first.text}) and (raddr = 10.0.0.1)"
 
@@ -151,4 +151,4 @@ def test_joining_what_is_too_long_to_be_written() -> None:
     ],
 )
 def test_a_condition_is_joined_once(present: str, wanted: str) -> None:
-    assert joined(filters.compile(present), "pid = 5").text == wanted
+    assert joined(compiler.compile(present), "pid = 5").text == wanted

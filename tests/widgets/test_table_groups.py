@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.columns import COLUMNS, GROUP, Column, find, parse_list
 from tcptop_ops.model.enums import State
-from tcptop_ops.tracker import Tracker
-from tcptop_ops.view import Spec, View, make
+from tcptop_ops.tracking.tracker import Tracker
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_sets import parse_list
+from tcptop_ops.views.columns import COLUMNS, GROUP
+from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.cells import lines
 from tcptop_ops.widgets.fit import fit, total_width
 from tests.fakes import BOOT_NS, finals, flow, snapshot

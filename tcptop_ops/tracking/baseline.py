@@ -1,4 +1,4 @@
-"""A mark: the counters of all connections at a moment that the user chose, and their growth since then."""
+"""A moment to compare with: what each connection had counted then, and what it has counted since."""
 
 from __future__ import annotations
 

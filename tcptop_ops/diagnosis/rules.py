@@ -1,45 +1,16 @@
-"""Diagnosis: the cause of a flow's trouble and its severity, 0 to 100, for whole arrays of rows. Pure.
-
-RULES lists the causes in order of precedence, each with the kernel function or RFC that it rests on: the first that
-matches a row names its cause. A Case holds the evidence. The window W is the recent past, see ``window``. Times are
-microseconds and sizes bytes unless a name says otherwise.
-"""
+"""THE list of causes: what each looks for, how severe it is, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tcptop_ops.diagnosis.case import Case, Floats, Mask, as_floats, percent
 from tcptop_ops.model import endings as ends
-from tcptop_ops.model.arrays import gather
-from tcptop_ops.model.enums import Origin, RetransClass, State, Timer
+from tcptop_ops.model.enums import State, Timer
 from tcptop_ops.model.records import UNKNOWN_U32, Records
-
-Mask = NDArray[np.bool_]
-
-
-Floats = NDArray[np.float64]
-
-
-MEMORY = np.dtype(
-    [
-        ("segs_in", "u4"),  # at the last tick
-        ("failed", "u4"),  # retrans_failed when ``retransmits`` was last 0: those since are failures in a row
-        ("heard", "u1"),  # ``retransmits`` when segs_in last grew
-        ("recv_q", "u4"),  # at the last tick
-        ("state", "u1"),
-        ("state_s", "f8"),  # since when in this state, or a listener's queue full: s, CLOCK_MONOTONIC
-        ("score", "f4"),  # at the last tick
-        ("cause", "u1"),  # index into CAUSES, at the last tick
-        ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
-    ]
-)
-"""What is remembered of a socket from one tick to the next."""
-
 
 HALVED_IN_S = 10.0
 """Half-life of a score whose cause no longer matches."""
@@ -64,61 +35,8 @@ BLOAT_US = 50_000
 """Queueing delay from which a flow may suffer from bufferbloat."""
 
 
-FADED = 5.0
-"""Score below which a cause that no longer matches is dropped."""
-
-
 TWO_PACKETS = 90
 """Segments of 1460 bytes in two packets of 64 KB, the largest that segmentation offload makes."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """The rows to judge. The arrays are aligned: element i of each belongs to the same socket."""
-
-    sockets: Records  # SOCKET
-    events: Records  # EVENTS
-    win: Records  # COUNTED: growth within W
-    win_s: Floats  # length of W for this row, seconds: a young one has lived through a part of it only
-    memory: Records  # MEMORY
-    now_s: float  # CLOCK_MONOTONIC
-    ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
-
-    def take(self, which: NDArray[Any]) -> Case:
-        """Return a Case of the rows at these indices, or where this mask is true."""
-        sockets, events, win, memory = (
-            gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
-        )
-        return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which])
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.sockets)
-
-    @property
-    def in_state_s(self) -> Floats:
-        """Seconds that each row has been in its state, as far as seen."""
-        since: Floats = self.now_s - self.memory["state_s"]
-        return since
-
-    def is_in(self, state: State) -> Mask:
-        """Return where a row is live and in this state."""
-        found: Mask = (self.sockets["state"] == state) & (self.ended == 0)
-        return found
-
-    @property
-    def unsent(self) -> Mask:
-        """Where a connection has unsent data and nothing in flight."""
-        found: Mask = (self.sockets["unacked"] == 0) & (self.sockets["notsent"] > 0) & ~self.is_in(State.LISTEN)
-        return found
-
-
-def _f(values: NDArray[Any]) -> Floats:
-    return values.astype(np.float64)
-
-
-def _percent(part: Floats, whole: Floats) -> Floats:
-    return 100.0 * part / np.maximum(whole, 1.0)
 
 
 def sent_again(win: Records) -> Floats:
@@ -126,7 +44,7 @@ def sent_again(win: Records) -> Floats:
 
     One call may resend a packet of many segments, which the device splits (GSO).
     """
-    return _f(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
+    return as_floats(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
 
 
 def loss_percent(win: Records) -> Floats:
@@ -135,9 +53,9 @@ def loss_percent(win: Records) -> Floats:
     One retransmission of average size is not counted, and 50 is added to the segments sent: one of ten proves nothing.
     Nor are retransmits counted that the peer reported as duplicates (D-SACK, RFC 2883): the original had arrived.
     """
-    again = _f(win["retrans_segs"])
-    lost = again - _f(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
-    return _percent(np.maximum(lost, 0.0), _f(win["data_segs_out"]) + 50)
+    again = as_floats(win["retrans_segs"])
+    lost = again - as_floats(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
+    return percent(np.maximum(lost, 0.0), as_floats(win["data_segs_out"]) + 50)
 
 
 def inbound_percent(win: Records) -> Floats:
@@ -146,13 +64,13 @@ def inbound_percent(win: Records) -> Floats:
     The allowance is two packets of 64 KB or a tenth of what came, whichever is smaller: tcpi_rcv_ooopack counts every
     segment that is ahead of a gap, so that one late packet counts for all that overtook it.
     """
-    segments = _f(win["data_segs_in"])
-    return _percent(np.maximum(_f(win["ooo_in"]) - np.minimum(segments / 10, TWO_PACKETS), 0), segments)
+    segments = as_floats(win["data_segs_in"])
+    return percent(np.maximum(as_floats(win["ooo_in"]) - np.minimum(segments / 10, TWO_PACKETS), 0), segments)
 
 
 def stalled_share(case: Case) -> Floats:
     """Return the share of W that was spent waiting for retransmission timeouts, 0 to 1; of W a second at least."""
-    return np.minimum(_f(case.win["rto_wait_us"]) / 1e6 / np.maximum(case.win_s, 1.0), 1.0)
+    return np.minimum(as_floats(case.win["rto_wait_us"]) / 1e6 / np.maximum(case.win_s, 1.0), 1.0)
 
 
 def _accept_queue(case: Case) -> tuple[Mask, Floats]:
@@ -190,7 +108,7 @@ def _never_stood(case: Case) -> Mask:
 
 
 def _syn_unanswered(case: Case) -> tuple[Mask, Floats]:
-    tries = _f(np.where(case.ended > 0, case.events["rto_events"], case.sockets["retransmits"]))
+    tries = as_floats(np.where(case.ended > 0, case.events["rto_events"], case.sockets["retransmits"]))
     waiting = case.is_in(State.SYN_SENT) & (tries >= 1)
     gave_up = (case.ended == ends.TIMED_OUT) & _never_stood(case)
     return waiting | gave_up, np.minimum(50.0 + 10.0 * tries, 100.0)
@@ -237,9 +155,9 @@ def _needless(case: Case) -> Mask:
 
     Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
     """
-    again = _f(case.win["retrans_segs"])
-    enough = (sent_again(case.win) >= 10) & (_percent(again, _f(case.win["data_segs_out"])) >= 2.0)
-    found: Mask = enough & (2 * _f(case.win["dsack_dups"]) >= again)
+    again = as_floats(case.win["retrans_segs"])
+    enough = (sent_again(case.win) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
+    found: Mask = enough & (2 * as_floats(case.win["dsack_dups"]) >= again)
     return found
 
 
@@ -270,12 +188,12 @@ def _inbound_loss(case: Case) -> tuple[Mask, Floats]:
 def queueing_us(sockets: Records) -> Floats:
     """Return the smoothed RTT less the minimum RTT, us; 0 where the minimum is not known."""
     known = sockets["min_rtt_us"] != UNKNOWN_U32
-    return np.where(known, _f(sockets["srtt_us"]) - _f(sockets["min_rtt_us"]), 0.0)
+    return np.where(known, as_floats(sockets["srtt_us"]) - as_floats(sockets["min_rtt_us"]), 0.0)
 
 
 def _bufferbloat(case: Case) -> tuple[Mask, Floats]:
     sockets, extra = case.sockets, queueing_us(case.sockets)
-    busy = _f(case.win["busy_us"]) >= 0.5e6 * case.win_s
+    busy = as_floats(case.win["busy_us"]) >= 0.5e6 * case.win_s
     queued = (extra >= BLOAT_US) & (sockets["unacked"] >= 10) & busy & (sockets["app_limited"] == 0)
     return queued & (case.ended == 0), np.minimum(10.0 + extra / 30_000, 60.0)
 
@@ -291,7 +209,7 @@ def _not_closed(case: Case) -> tuple[Mask, Floats]:
     return case.is_in(State.CLOSE_WAIT) & (case.in_state_s >= PATIENCE_S), np.full(len(case), 20.0)
 
 
-Rule = Callable[[Case], tuple[Mask, Floats]]
+Match = Callable[[Case], tuple[Mask, Floats]]
 """For each row of a Case: whether the cause matches, and how severe it is if so, before it is cut to 0..100."""
 
 
@@ -304,7 +222,7 @@ class Cause:
     told_by: str  # the rule in words
     remedy: str  # what to do about it
     source: str  # kernel functions and RFCs that the rule rests on
-    rule: Rule | None = None  # None for a verdict that is no fault
+    rule: Match | None = None  # None for a verdict that is no fault
     network: bool = False  # a fault of the path to the peer, which other flows may share
 
 
@@ -477,154 +395,6 @@ NETWORK = np.array([cause.network for cause in CAUSES])
 """Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""
 
 
-LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
-"""What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
-
-
-LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
-
-
 def find(name: str) -> Cause | None:
     """Return the cause of this name, None if there is none."""
     return next((cause for cause in CAUSES if cause.name == name), None)
-
-
-def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
-    """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY)."""
-    cause = np.full(len(case), HEALTHY, np.uint8)
-    severity = np.zeros(len(case))
-    quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
-    cause[quiet[case.sockets["state"][quiet] != State.LISTEN]] = IDLE
-    which = np.flatnonzero(_suspicious(case))
-    if len(which):
-        cause_of, severity_of = _first_match(case.take(which))
-        matched = cause_of > 0
-        cause[which[matched]], severity[which[matched]] = cause_of[matched], severity_of[matched]
-    return cause, severity
-
-
-def _suspicious(case: Case) -> Mask:
-    """Return where any rule could match, by a cheap test: most rows are quiet, and every rule costs.
-
-    It must let through all rows that a rule matches.
-    """
-    sockets, win, state = case.sockets, case.win, case.sockets["state"]
-    found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
-    found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
-    found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
-    far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
-    found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
-    found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
-    return found
-
-
-def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:
-    """Return the first rule that matches each row, as an index into CAUSES, 0 where none does, and its severity."""
-    cause, severity = np.zeros(len(case), np.uint8), np.zeros(len(case))
-    for number, rule in reversed(list(enumerate(RULES, 1))):
-        assert rule.rule is not None
-        matches, how_bad = rule.rule(case)
-        cause = np.where(matches, np.uint8(number), cause)
-        severity = np.where(matches, how_bad, severity)
-    return cause, np.clip(severity, 0.0, 100.0)
-
-
-def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
-    """Return the rows that cannot be judged yet: those first seen in this tick (``fresh`` 0), in mid-life.
-
-    A single sample shows no growth. A connection whose birth was seen began at 0; one in SYN-SENT is judged at once.
-    """
-    found: Mask = fresh == 0
-    new = np.flatnonzero(found)
-    found[new] = (events["origin"][new] != Origin.NEW) & (sockets["state"][new] != State.SYN_SENT)
-    return found
-
-
-def fade(
-    cause: NDArray[np.uint8], severity: Floats, memory: Records, seconds: float
-) -> tuple[NDArray[np.uint8], Floats]:
-    """Return cause and score of each row: a score rises at once, and halves every HALVED_IN_S afterwards.
-
-    The last tick's cause (of ``memory``) stays while its faded score is above the new severity, and FADED or more.
-    ``seconds``: since the last tick.
-    """
-    faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
-    lasting = (severity < faded) & (faded >= FADED)
-    return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity)
-
-
-def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats) -> NDArray[np.uint8]:
-    """Return what limits the throughput of each flow, as indices into LIMITS; 0 for a flow at rest.
-
-    Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
-    net/ipv4/tcp_output.c); the application, where it had nothing to send (tcp_rate_check_app_limited()) or the flow was
-    busy for less than half of W; else the congestion window. Of a receiver: our receive window, where more is
-    unread than it still offers.
-    """
-    found = np.zeros(len(sockets), np.uint8)
-    receives = np.flatnonzero(rx_bytes_per_s > 0)
-    found[receives[sockets["recv_q"][receives] > sockets["rcv_wnd"][receives]]] = 5
-    sends = np.flatnonzero((win["busy_us"] > 0) & (win["data_segs_out"] > 0))
-    sends = sends[sockets["state"][sends] != State.LISTEN]
-    busy = _f(win["busy_us"][sends])
-    of_app = (busy < 0.5e6 * win_s[sends]) | (sockets["app_limited"][sends] != 0)
-    by_peer, by_buffer = (2.0 * win[name][sends] >= busy for name in ("rwnd_limited_us", "sndbuf_limited_us"))
-    found[sends] = np.select([by_peer, by_buffer, of_app], [1, 2, 4], default=3)
-    return found
-
-
-def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
-    """Return MEMORY rows for sockets that are seen for the first time. ``now_s``: CLOCK_MONOTONIC."""
-    memory = np.zeros(len(sockets), MEMORY)
-    for name in ("segs_in", "state"):
-        memory[name] = sockets[name]
-    memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
-    memory["state_s"] = now_s
-    return memory
-
-
-def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
-    """Update ``memory`` in place with this tick, before its rows are judged.
-
-    ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
-    since the last tick.
-    """
-    state = sockets["state"]
-    listens = np.flatnonzero(state == State.LISTEN)
-    moved = memory["state"] != state
-    moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
-    memory["state_s"][moved], memory["state"] = now_s, state
-    again, segs_in = sockets["retransmits"], sockets["segs_in"]
-    heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
-    np.copyto(memory["heard"], again, where=heard)
-    memory["segs_in"] = segs_in
-    np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
-    waits = np.flatnonzero(sockets["notsent"])
-    waiting = gather(sockets, waits)
-    shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
-    memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
-
-
-def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
-    """Return the time spent waiting for retransmission timeouts so far, us, those of SYNs included.
-
-    For a socket without events it is tcpi_total_rto_time (6.7), which leaves out the first wait of consecutive
-    timeouts; 0 where the kernel has none.
-    """
-    found: NDArray[np.uint32] = events["rto_wait_us"].copy()
-    without = np.flatnonzero(events["first_ns"] == 0)
-    told = sockets["total_rto_ms"][without]
-    found[without] = np.where(told == UNKNOWN_U32, np.uint32(0), told * np.uint32(1000))
-    return found
-
-
-def stall_us(sockets: Records, events: Records, memory: Records) -> NDArray[np.uint64]:
-    """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window."""
-    lost: NDArray[np.uint64] = waited_us(sockets, events).astype(np.uint64) + memory["zero_window_us"]
-    return lost
-
-
-def probe_segments(events: Records) -> NDArray[np.uint32]:
-    """Return the segments sent as tail loss probes so far."""
-    found: NDArray[np.uint32] = events["retrans"][:, RetransClass.PROBE]
-    return found

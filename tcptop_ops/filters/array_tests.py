@@ -1,4 +1,4 @@
-"""Array operations of the filter language: one test per distinct value, and addresses compared as numbers."""
+"""Tests over arrays of rows that filters are put together from."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SAMPLES = 11
 """Most samples inside W: both ends, and nine between them."""
 
 _SLACK_S = 1e-6  # for the rounding of clocks
-Slots = NDArray[np.intp]
+SlotArrays = NDArray[np.intp]
 
 
 def words(counters: Records) -> NDArray[np.uint32]:
@@ -37,7 +37,7 @@ class _Sample(NamedTuple):
     """The counters that had changed since the sample before, and when it was taken (CLOCK_MONOTONIC)."""
 
     at_s: float
-    slots: Slots
+    slots: SlotArrays
     counters: Records  # COUNTED, aligned with slots
 
 
@@ -63,7 +63,7 @@ class Window:
             )
             self._first = np.concatenate([self._first, np.zeros(extra, np.int64)])
 
-    def begin(self, slots: Slots, counters: Records) -> None:
+    def begin(self, slots: SlotArrays, counters: Records) -> None:
         """Give these slots to new sockets, whose growth begins at ``counters``.
 
         Earlier samples of the slots belong to other sockets and are ignored from now on.
@@ -81,12 +81,12 @@ class Window:
             self._advance()
         return self._samples[0].at_s if self._samples else now_s
 
-    def growth(self, slots: Slots, counters: Records) -> NDArray[np.uint32]:
+    def growth(self, slots: SlotArrays, counters: Records) -> NDArray[np.uint32]:
         """Return the growth since the oldest sample, one row per slot and one column per counter, modulo 2^32."""
         grown: NDArray[np.uint32] = words(counters) - words(gather(self.oldest, slots))
         return grown
 
-    def sample(self, slots: Slots, counters: Records, now_s: float) -> None:
+    def sample(self, slots: SlotArrays, counters: Records, now_s: float) -> None:
         """Take a sample of the live slots, if a tenth of W has passed since the last one."""
         if not self._samples:
             self.oldest[slots] = counters

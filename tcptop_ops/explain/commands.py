@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcptop_ops import text
-from tcptop_ops.columns import find
 from tcptop_ops.model.addresses import is_link_local, is_unspecified
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.records import Records
+from tcptop_ops.views.column_lookup import find
 
 IN_NAMESPACE = "nsenter --net=/proc/{pid}/ns/net "
 """A prefix that runs a command in the network namespace of a process (nsenter of util-linux).
@@ -32,14 +32,14 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherTools:
     """The commands, and a note on how to use them ("" for none)."""
 
     commands: tuple[Command, ...]
     note: str
 
 
-def commands(rows: Rows, flows: Flows, own_netns: int) -> Elsewhere:
+def commands(rows: Rows, flows: Flows, own_netns: int) -> OtherTools:
     """Return the commands for the connection or listener in ``rows`` (Rows of length 1).
 
     ``own_netns``: inode number of this program's network namespace, 0 if it is not known.
@@ -49,7 +49,7 @@ def commands(rows: Rows, flows: Flows, own_netns: int) -> Elsewhere:
     wanted = filter_text(rows, flows)
     if rows.endings is not None:
         note = "it is closed: ss shows it no longer"
-    return Elsewhere(
+    return OtherTools(
         (
             Command("ss", inside + _ss(socket, has_twins(rows, flows))),
             Command("tcpdump", inside + shlex.join(["tcpdump", "-ni", "any", _packets(socket)])),

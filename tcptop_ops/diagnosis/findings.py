@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import diagnosis, text
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops import text
+from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.addresses import are_mapped, halves
 from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.enums import Direction, Origin, State
@@ -88,7 +89,7 @@ def findings(flows: Flows) -> list[Finding]:
 def _bad(rows: Rows) -> Mask:
     """Return the rows whose fault is one of the path, with a score of BAD_SCORE or more."""
     scores = rows.rates["score"]  # NaN, not known yet, compares as False
-    found: Mask = (scores >= BAD_SCORE) & diagnosis.NETWORK[rows.rates["cause"]]
+    found: Mask = (scores >= BAD_SCORE) & rules.NETWORK[rows.rates["cause"]]
     return found
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tcptop_ops import diagnosis, text
-from tcptop_ops.diagnosis import CAUSES
+from tcptop_ops import text
+from tcptop_ops.diagnosis import verdict
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model import endings
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
@@ -199,7 +200,7 @@ def of(rows: Rows, flows: Flows) -> list[str]:
     words = _WORDS.get(cause.name)
     if words is not None:
         return words(row)
-    limit = diagnosis.LIMITS[int(row.rates["limit"])]
+    limit = verdict.LIMITS[int(row.rates["limit"])]
     return [_LIMITED[limit]] if limit and row.socket("state") != State.LISTEN else []
 
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from tcptop_ops.filter_patterns import LONGEST_PATTERN, TooManyWays, ways
+from tcptop_ops.filters.regex_cost import LONGEST_PATTERN, TooManyWays, ways
 
 MAPPED = 0xFFFF << 32
 """The bits of ``::ffff:0:0/96``. Addresses are stored as in the kernel's records: IPv4 as IPv4-mapped IPv6."""

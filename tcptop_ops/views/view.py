@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.columns import DEFAULT, DEFAULT_SORT, Column, find
-from tcptop_ops.groups import Groups, put_together
 from tcptop_ops.model.addresses import stays_here
 from tcptop_ops.model.arrays import bound_to
 from tcptop_ops.model.flows import Flows, Rows, row_of
-from tcptop_ops.readers import Values
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import find
+from tcptop_ops.views.column_readers import Values
+from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT
+from tcptop_ops.views.groups import Groups, group_rows
 
 if TYPE_CHECKING:
     from tcptop_ops.model.filter import Filter
@@ -187,7 +189,7 @@ def _chosen(flows: Flows, spec: Spec, order: NDArray[np.intp]) -> NDArray[np.int
 
 def _grouped(flows: Flows, spec: Spec) -> View:
     """Build a view of groups, sorted by value, ties by key; unfolded groups are followed by their connections."""
-    groups = put_together(flows, spec.group, _chosen(flows, spec, np.arange(len(flows))))
+    groups = group_rows(flows, spec.group, _chosen(flows, spec, np.arange(len(flows))))
     keys = ranks(spec.sort.seen(groups.column(spec.sort)), spec.falling)
     order = groups.by_key[np.argsort(keys[groups.by_key], kind="stable")]
     unfolded = np.isin(groups.identities[order], np.fromiter(spec.unfolded, np.int64, len(spec.unfolded)))

@@ -1,9 +1,4 @@
-"""Flows from snapshots: rates, growth within the recent window W, verdicts, and rows that closed lately. Pure.
-
-Rates are the growth since the last snapshot by the time between the two. Growth within W is the difference between now
-and the oldest sample inside W (``window.py``), or the socket's birth or first sight where that is later. A socket has a
-slot, an index into the tracker's arrays, for as long as it lives.
-"""
+"""Two snapshots to rates, verdicts and totals, row by row of the arrays."""
 
 from __future__ import annotations
 
@@ -14,17 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import diagnosis
-from tcptop_ops.diagnosis import LINGERING_SCORE, MEMORY, Case
-from tcptop_ops.model.addresses import is_loopback
-from tcptop_ops.model.arrays import find_sorted, gather, scatter
+from tcptop_ops.diagnosis import memory as memory_module
+from tcptop_ops.diagnosis import rules, verdict
+from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.rules import LINGERING_SCORE
+from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.endings import end_codes
-from tcptop_ops.model.enums import STATE_NAMES, Origin, State
+from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.window import Window, words
+from tcptop_ops.tracking.local_pairs import counts_once
+from tcptop_ops.tracking.slots import Slots
+from tcptop_ops.tracking.totals import by_state
+from tcptop_ops.tracking.window import Window, words
 
 BAD_CLOSED_S = 60.0
 """How long a closed row stays listed whose score is LINGERING_SCORE or more."""
@@ -41,82 +40,10 @@ def counted(sockets: Records, events: Records) -> Records:
         if name in (sockets.dtype.names or ()):
             now[name] = sockets[name]
     now["rto_events"] = rto_events(sockets, events)
-    now["rto_wait_us"] = diagnosis.waited_us(sockets, events)
-    now["probe_segs"] = diagnosis.probe_segments(events)
+    now["rto_wait_us"] = memory_module.waited_us(sockets, events)
+    now["probe_segs"] = memory_module.probe_segments(events)
     now["retrans_calls"] = events["retrans_calls"]
     return now
-
-
-def counts_once(sockets: Records) -> NDArray[np.bool_]:
-    """Return True for every row but one side of each loopback connection.
-
-    Left out is the side with the lower port, most often the server's; of equal ports that with the lower address.
-    """
-    local, remote = (np.ascontiguousarray(sockets[name]).view("S16")[:, 0] for name in ("laddr", "raddr"))
-    same_port = sockets["lport"] == sockets["rport"]
-    found: NDArray[np.bool_] = (
-        ~is_loopback(sockets) | (sockets["lport"] > sockets["rport"]) | (same_port & (local >= remote))
-    )
-    return found
-
-
-def by_state(snapshot: Snapshot) -> dict[str, int]:
-    """Count the sockets in each state by its name, those without rows (TIME-WAIT, SYN-RECV) included."""
-    counts = np.bincount(snapshot.sockets["state"], minlength=13)
-    found = {name: int(counts[state]) for state, name in STATE_NAMES.items() if counts[state]}
-    recv = snapshot.syn_recv + int(counts[State.SYN_RECV])
-    extra = {STATE_NAMES[State.TIME_WAIT]: snapshot.time_wait, STATE_NAMES[State.SYN_RECV]: recv}
-    return found | {name: n for name, n in extra.items() if n}
-
-
-class Slots:
-    """Gives each live cookie a slot, an index into arrays of ``capacity`` elements, and reuses those of the dead.
-
-    ``cookies`` is sorted, ``slots`` aligned with it.
-    """
-
-    def __init__(self) -> None:
-        """Start with no cookies and a capacity of 0."""
-        self.cookies = np.empty(0, "u8")
-        self.slots = np.empty(0, np.intp)
-        self.capacity = 0
-        self._rows = np.empty(0, "u8")
-        self._order = self._of_rows = np.empty(0, np.intp)
-
-    def find(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Return the slot of each cookie, and whether it has one; where it has none the slot is meaningless."""
-        at, known = find_sorted(self.cookies, cookies)
-        return self.slots[at] if len(self.slots) else at, known
-
-    def assign(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-        """Give a slot to exactly these cookies; the slots of all others become free.
-
-        Return the indices that sort the cookies, the slot of each, and which of them are new. The capacity may grow.
-        """
-        if np.array_equal(cookies, self._rows):
-            return self._order, self._of_rows, np.zeros(len(cookies), np.bool_)
-        order = np.argsort(cookies, kind="stable")
-        sorted_slots, sorted_new = self._replace(cookies[order])
-        slots = np.empty(len(order), np.intp)
-        new = np.empty(len(order), np.bool_)
-        slots[order], new[order] = sorted_slots, sorted_new
-        self._rows, self._order, self._of_rows = cookies.copy(), order, slots
-        return order, slots, new
-
-    def _replace(self, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Give slots to exactly these cookies, which are sorted; return the slots, and which of them are new."""
-        slots, known = self.find(cookies)
-        kept = np.zeros(self.capacity, np.bool_)
-        kept[slots[known]] = True
-        missing = int(len(cookies) - known.sum())
-        free = np.flatnonzero(~kept)
-        if len(free) < missing:
-            grown = max(1024, self.capacity * 3 // 2, self.capacity + missing)
-            free = np.concatenate([free, np.arange(self.capacity, grown)])
-            self.capacity = grown
-        slots[~known] = free[:missing]
-        self.cookies, self.slots = cookies, slots
-        return slots, ~known
 
 
 class Tracker:
@@ -200,7 +127,7 @@ class Tracker:
         self._first_ns[slots] = first
         self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
-        self._memory[slots] = diagnosis.first_memory(sockets, events, now_ns / 1e9)
+        self._memory[slots] = memory_module.first_memory(sockets, events, now_ns / 1e9)
 
     def _rates(
         self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
@@ -218,17 +145,17 @@ class Tracker:
     ) -> None:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         memory = gather(self._memory, slots)
-        diagnosis.remember(memory, sockets, events, now, seconds)
+        memory_module.remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
-        cause, score = diagnosis.fade(cause, severity, memory, seconds)
+        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
+        cause, score = verdict.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         scatter(self._memory, slots, memory)
-        unsure = diagnosis.unsure(sockets, events, rates["fresh"])
-        rates["cause"] = np.where(unsure, diagnosis.UNKNOWN, cause)
+        unsure = verdict.unsure(sockets, events, rates["fresh"])
+        rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
-        rates["limit"] = diagnosis.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
-        rates["stall_us"] = diagnosis.stall_us(sockets, events, memory)
+        rates["limit"] = verdict.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
+        rates["stall_us"] = memory_module.stall_us(sockets, events, memory)
         rates["state_s"] = now - memory["state_s"]
 
     def _judge_ended(
@@ -239,9 +166,9 @@ class Tracker:
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = diagnosis.judge(Case(sockets, events, win, win_s, memory, now, codes))
-        rates["cause"], rates["score"] = diagnosis.fade(cause, severity, memory, 0.0)
-        rates["stall_us"] = diagnosis.stall_us(sockets, events, memory)
+        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes))
+        rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
+        rates["stall_us"] = memory_module.stall_us(sockets, events, memory)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)

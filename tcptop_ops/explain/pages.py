@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from tcptop_ops import columns, diagnosis, operators
-from tcptop_ops.columns import COLUMNS, Column
-from tcptop_ops.diagnosis import CAUSES, RULES, Cause
+from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis.rules import CAUSES, RULES, Cause
 from tcptop_ops.errors import Usage
-from tcptop_ops.operators import OPERATORS, Operator
+from tcptop_ops.explain import operators
+from tcptop_ops.explain.operators import OPERATORS, Operator
+from tcptop_ops.views import column_lookup
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.columns import COLUMNS
 
 WIDTH = 80
 LABEL = 12
@@ -143,10 +146,10 @@ def page(word: str, width: int = WIDTH) -> str:
     Raises Usage if ``word`` is none of these.
     """
     wanted = word.strip()
-    cause = diagnosis.find(wanted.lower())
+    cause = rules.find(wanted.lower())
     if cause is not None:
         return _text(_cause(cause), width)
-    column = columns.BY_NAME.get(wanted.lower()) or _titled(wanted)
+    column = column_lookup.BY_NAME.get(wanted.lower()) or _titled(wanted)
     if column is not None:
         return _text(_column(column), width)
     operator = operators.find(wanted)

@@ -1,28 +1,4 @@
-"""Compile the filter language: text to a function that returns a mask over rows.
-
-    srtt > 20ms and not port = 443         FIELD OPERATOR VALUE with = != < <= > >= ~, joined with and, or, not, ( )
-    nginx or :443 or 10.2. or syn-sent     a word without an operator: a process, an address, a state
-
-A field is a column's id or alias, or ``port`` (of either end) or ``host`` (address of either end). The kind of the
-column decides which values it is compared with:
-
-- a time needs a unit (us, ms, s, m, h, d), unless the field's name already has one (``srtt_us > 20000``);
-- sizes and rates take k, M, G and Ki, Mi, Gi, with B, /s and, for rates, bit: ``1MB/s``, ``10Mbit/s``, ``2GiB``;
-- an address is ``=`` or ``!=`` an address or a prefix; an endpoint may have a port; ``*`` is the unspecified one;
-- a state, end, origin, direction or timer is one of a few names, case-insensitive; a state may have its short name;
-- other text is compared exactly;
-- ``~`` searches a regular expression in text (case-insensitive for columns that hold one of a few names).
-
-Null does not compare: any comparison with it is false, ``!=`` included, so ``not`` of one is true. ``not process ~ .``
-finds the rows whose process is unknown. ``port`` and ``host`` match if either end does; with ``!=``, if neither end is
-equal.
-
-A word without an operator matches, case-insensitively, part of the process name, the whole state, or an address:
-``:443`` and ``10.0.0.1:443`` match that port of either end, ``10.0.0.1`` and ``10.0.0.0/8`` either address, and
-anything else the beginning of either address.
-
-No Python loop runs over rows: text is tested once per distinct value.
-"""
+"""The filter language: text to a test over arrays of rows."""
 
 from __future__ import annotations
 
@@ -36,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import filter_values as values
-from tcptop_ops.columns import BY_NAME, Column, find
-from tcptop_ops.filter_arrays import Ends, each
-from tcptop_ops.filter_grammar import Comparison, FilterError, Join, Node, Not, Text, Word, parse
-from tcptop_ops.filter_patterns import LONGEST_VALUE
-from tcptop_ops.filter_values import Misread, Place
+from tcptop_ops.filters import values
+from tcptop_ops.filters.array_tests import Ends, each
+from tcptop_ops.filters.grammar import Comparison, FilterError, Join, Node, Not, Text, Word, parse
+from tcptop_ops.filters.regex_cost import LONGEST_VALUE
+from tcptop_ops.filters.values import Misread, Place
 from tcptop_ops.model.endings import ENDS
 from tcptop_ops.model.enums import SHORT_STATES, STATE_NAMES
 from tcptop_ops.model.filter import Filter, Mask, Test
 from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.views.column import Column
+from tcptop_ops.views.column_lookup import BY_NAME, find
 
 Compare = Callable[[Any, Any], Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops import diagnosis, mark
+from tcptop_ops.diagnosis import rules, verdict
 from tcptop_ops.model.addresses import are_mapped, halves
 from tcptop_ops.model.arrays import bound_to, device_keys, find_sorted
 from tcptop_ops.model.endings import end_names
@@ -20,6 +20,7 @@ from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, State, Timer
 from tcptop_ops.model.flows import Flows, Rows, rto_events
 from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
 from tcptop_ops.model.services import service_of
+from tcptop_ops.tracking import baseline
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
@@ -109,7 +110,7 @@ def win(name: str) -> Reader:
 
 def since_mark(name: str) -> Reader:
     """Return a reader of the increase of a value (``mark.MARKED``) since the mark; NaN where there is none."""
-    return lambda rows, flows: mark.since(flows.mark, rows, name)
+    return lambda rows, flows: baseline.since(flows.mark, rows, name)
 
 
 def retrans_pct(rows: Rows, _: Flows) -> Values:
@@ -174,13 +175,13 @@ def score(rows: Rows, _: Flows) -> Values:
 
 def cause(rows: Rows, _: Flows) -> Values:
     """Return the name of the cause (``diagnosis.CAUSES``) as bytes."""
-    names: Values = diagnosis.NAMES[rows.rates["cause"]]
+    names: Values = rules.NAMES[rows.rates["cause"]]
     return names
 
 
 def limit(rows: Rows, _: Flows) -> Values:
     """Return the name of what limits the connection (``diagnosis.LIMITS``) as bytes; b"" for nothing."""
-    names: Values = diagnosis.LIMIT_NAMES[rows.rates["limit"]]
+    names: Values = verdict.LIMIT_NAMES[rows.rates["limit"]]
     return names
 
 

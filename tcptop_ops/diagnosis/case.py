@@ -1,0 +1,83 @@
+"""What a rule looks at: the rows of a tick, and what the tick before knew of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import Records
+
+Mask = NDArray[np.bool_]
+
+
+Floats = NDArray[np.float64]
+
+
+MEMORY = np.dtype(
+    [
+        ("segs_in", "u4"),  # at the last tick
+        ("failed", "u4"),  # retrans_failed when ``retransmits`` was last 0: those since are failures in a row
+        ("heard", "u1"),  # ``retransmits`` when segs_in last grew
+        ("recv_q", "u4"),  # at the last tick
+        ("state", "u1"),
+        ("state_s", "f8"),  # since when in this state, or a listener's queue full: s, CLOCK_MONOTONIC
+        ("score", "f4"),  # at the last tick
+        ("cause", "u1"),  # index into CAUSES, at the last tick
+        ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
+    ]
+)
+"""What is remembered of a socket from one tick to the next."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The rows to judge. The arrays are aligned: element i of each belongs to the same socket."""
+
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    win: Records  # COUNTED: growth within W
+    win_s: Floats  # length of W for this row, seconds: a young one has lived through a part of it only
+    memory: Records  # MEMORY
+    now_s: float  # CLOCK_MONOTONIC
+    ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
+
+    def take(self, which: NDArray[Any]) -> Case:
+        """Return a Case of the rows at these indices, or where this mask is true."""
+        sockets, events, win, memory = (
+            gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
+        )
+        return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which])
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.sockets)
+
+    @property
+    def in_state_s(self) -> Floats:
+        """Seconds that each row has been in its state, as far as seen."""
+        since: Floats = self.now_s - self.memory["state_s"]
+        return since
+
+    def is_in(self, state: State) -> Mask:
+        """Return where a row is live and in this state."""
+        found: Mask = (self.sockets["state"] == state) & (self.ended == 0)
+        return found
+
+    @property
+    def unsent(self) -> Mask:
+        """Where a connection has unsent data and nothing in flight."""
+        found: Mask = (self.sockets["unacked"] == 0) & (self.sockets["notsent"] > 0) & ~self.is_in(State.LISTEN)
+        return found
+
+
+def as_floats(values: NDArray[Any]) -> Floats:
+    return values.astype(np.float64)
+
+
+def percent(part: Floats, whole: Floats) -> Floats:
+    return 100.0 * part / np.maximum(whole, 1.0)

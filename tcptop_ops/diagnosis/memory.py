@@ -1,0 +1,68 @@
+"""What the diagnosis remembers of a row from one tick to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.diagnosis.case import MEMORY
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.enums import RetransClass, State
+from tcptop_ops.model.records import UNKNOWN_U32, Records
+
+
+def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
+    """Return MEMORY rows for sockets that are seen for the first time. ``now_s``: CLOCK_MONOTONIC."""
+    memory = np.zeros(len(sockets), MEMORY)
+    for name in ("segs_in", "state"):
+        memory[name] = sockets[name]
+    memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
+    memory["state_s"] = now_s
+    return memory
+
+
+def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
+    """Update ``memory`` in place with this tick, before its rows are judged.
+
+    ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
+    since the last tick.
+    """
+    state = sockets["state"]
+    listens = np.flatnonzero(state == State.LISTEN)
+    moved = memory["state"] != state
+    moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
+    memory["state_s"][moved], memory["state"] = now_s, state
+    again, segs_in = sockets["retransmits"], sockets["segs_in"]
+    heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
+    np.copyto(memory["heard"], again, where=heard)
+    memory["segs_in"] = segs_in
+    np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
+    waits = np.flatnonzero(sockets["notsent"])
+    waiting = gather(sockets, waits)
+    shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
+    memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
+
+
+def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
+    """Return the time spent waiting for retransmission timeouts so far, us, those of SYNs included.
+
+    For a socket without events it is tcpi_total_rto_time (6.7), which leaves out the first wait of consecutive
+    timeouts; 0 where the kernel has none.
+    """
+    found: NDArray[np.uint32] = events["rto_wait_us"].copy()
+    without = np.flatnonzero(events["first_ns"] == 0)
+    told = sockets["total_rto_ms"][without]
+    found[without] = np.where(told == UNKNOWN_U32, np.uint32(0), told * np.uint32(1000))
+    return found
+
+
+def stall_us(sockets: Records, events: Records, memory: Records) -> NDArray[np.uint64]:
+    """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window."""
+    lost: NDArray[np.uint64] = waited_us(sockets, events).astype(np.uint64) + memory["zero_window_us"]
+    return lost
+
+
+def probe_segments(events: Records) -> NDArray[np.uint32]:
+    """Return the segments sent as tail loss probes so far."""
+    found: NDArray[np.uint32] = events["retrans"][:, RetransClass.PROBE]
+    return found

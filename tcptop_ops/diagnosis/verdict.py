@@ -1,0 +1,106 @@
+"""The first rule that matches each row, its score, and what limits a connection."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_ops.diagnosis.case import Case, Floats, Mask, as_floats
+from tcptop_ops.diagnosis.rules import BLOAT_US, HALVED_IN_S, HEALTHY, IDLE, RULES, queueing_us
+from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.enums import Origin, State
+from tcptop_ops.model.records import Records
+
+FADED = 5.0
+"""Score below which a cause that no longer matches is dropped."""
+
+
+LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
+"""What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
+
+
+LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
+
+
+def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
+    """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY)."""
+    cause = np.full(len(case), HEALTHY, np.uint8)
+    severity = np.zeros(len(case))
+    quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
+    cause[quiet[case.sockets["state"][quiet] != State.LISTEN]] = IDLE
+    which = np.flatnonzero(_suspicious(case))
+    if len(which):
+        cause_of, severity_of = _first_match(case.take(which))
+        matched = cause_of > 0
+        cause[which[matched]], severity[which[matched]] = cause_of[matched], severity_of[matched]
+    return cause, severity
+
+
+def _suspicious(case: Case) -> Mask:
+    """Return where any rule could match, by a cheap test: most rows are quiet, and every rule costs.
+
+    It must let through all rows that a rule matches.
+    """
+    sockets, win, state = case.sockets, case.win, case.sockets["state"]
+    found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
+    found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
+    found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
+    far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
+    found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
+    found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
+    return found
+
+
+def _first_match(case: Case) -> tuple[NDArray[np.uint8], Floats]:
+    """Return the first rule that matches each row, as an index into CAUSES, 0 where none does, and its severity."""
+    cause, severity = np.zeros(len(case), np.uint8), np.zeros(len(case))
+    for number, rule in reversed(list(enumerate(RULES, 1))):
+        assert rule.rule is not None
+        matches, how_bad = rule.rule(case)
+        cause = np.where(matches, np.uint8(number), cause)
+        severity = np.where(matches, how_bad, severity)
+    return cause, np.clip(severity, 0.0, 100.0)
+
+
+def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
+    """Return the rows that cannot be judged yet: those first seen in this tick (``fresh`` 0), in mid-life.
+
+    A single sample shows no growth. A connection whose birth was seen began at 0; one in SYN-SENT is judged at once.
+    """
+    found: Mask = fresh == 0
+    new = np.flatnonzero(found)
+    found[new] = (events["origin"][new] != Origin.NEW) & (sockets["state"][new] != State.SYN_SENT)
+    return found
+
+
+def fade(
+    cause: NDArray[np.uint8], severity: Floats, memory: Records, seconds: float
+) -> tuple[NDArray[np.uint8], Floats]:
+    """Return cause and score of each row: a score rises at once, and halves every HALVED_IN_S afterwards.
+
+    The last tick's cause (of ``memory``) stays while its faded score is above the new severity, and FADED or more.
+    ``seconds``: since the last tick.
+    """
+    faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
+    lasting = (severity < faded) & (faded >= FADED)
+    return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity)
+
+
+def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats) -> NDArray[np.uint8]:
+    """Return what limits the throughput of each flow, as indices into LIMITS; 0 for a flow at rest.
+
+    Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
+    net/ipv4/tcp_output.c); the application, where it had nothing to send (tcp_rate_check_app_limited()) or the flow was
+    busy for less than half of W; else the congestion window. Of a receiver: our receive window, where more is
+    unread than it still offers.
+    """
+    found = np.zeros(len(sockets), np.uint8)
+    receives = np.flatnonzero(rx_bytes_per_s > 0)
+    found[receives[sockets["recv_q"][receives] > sockets["rcv_wnd"][receives]]] = 5
+    sends = np.flatnonzero((win["busy_us"] > 0) & (win["data_segs_out"] > 0))
+    sends = sends[sockets["state"][sends] != State.LISTEN]
+    busy = as_floats(win["busy_us"][sends])
+    of_app = (busy < 0.5e6 * win_s[sends]) | (sockets["app_limited"][sends] != 0)
+    by_peer, by_buffer = (2.0 * win[name][sends] >= busy for name in ("rwnd_limited_us", "sndbuf_limited_us"))
+    found[sends] = np.select([by_peer, by_buffer, of_app], [1, 2, 4], default=3)
+    return found

@@ -1,0 +1,1 @@
+"""Columns, causes, operators and single connections, told in words. Pure."""

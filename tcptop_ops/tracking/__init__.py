@@ -1,0 +1,1 @@
+"""Two snapshots to rates, windows and totals. Pure."""

@@ -1,0 +1,1 @@
+"""Rows to columns in an order. Pure."""

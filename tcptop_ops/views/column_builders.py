@@ -1,0 +1,80 @@
+"""How the entries of the table of columns are made: numbers, words, numbers that name something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops import text
+from tcptop_ops.model.addresses import are_link_local, halves
+from tcptop_ops.model.arrays import bound_to, gather
+from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.views import column_readers as read
+from tcptop_ops.views.column import Column, GroupRule
+from tcptop_ops.views.column_readers import Reader, Values
+from tcptop_ops.views.column_text import STEPS, dashed, decoded, null_or, show_id, show_word, whole
+
+
+def number(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+    show = rest.pop("show", text.count)
+    plain = rest.pop("plain", whole)
+    return Column(id, title, width, help, read, dashed(show), null_or(plain), step=STEPS.get(show), **rest)
+
+
+def word(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+    show = rest.pop("show", show_word)
+    plain = rest.pop("plain", decoded)
+    return Column(id, title, width, help, read, show, plain, right=False, falling=False, **rest)
+
+
+def identity(id: str, title: str, width: int, help: str, part: str, name: str) -> Column:
+    return Column(id, title, width, help, read.unsigned(part, name), show_id, lambda v: int(v) or None)
+
+
+def of_connections(name: str) -> GroupRule:
+    """Return the rule that sums a field which means something else for listeners.
+
+    The listeners' values are summed only in a group that has no connection.
+    """
+    return GroupRule("sum", part=read.connected(name))
+
+
+def same_address(side: str) -> GroupRule:
+    """Return the rule that compares addresses alone: what ``readers.endpoint`` packs has the port and the device too.
+
+    The scope and the device are kept for link-local addresses only, which are ambiguous without them.
+    """
+    whole = read.endpoint(side)
+
+    def address_alone(rows: Rows, flows: Flows) -> Values:
+        packed = whole(rows, flows)
+        parts = packed.view("u1").reshape(len(packed), packed.dtype.itemsize)
+        parts[:, 16:18] = 0
+        parts[~are_link_local(halves(parts[:, :16])[0]), 18:-1] = 0
+        return packed
+
+    return GroupRule("same", part=address_alone)
+
+
+def own_half_open(rows: Rows, flows: Flows) -> Values:
+    """Return each listener's share of the handshakes at its port (float64, NaN for rows that don't listen).
+
+    Listeners that share a port by SO_REUSEPORT all report the handshakes of the port; dividing by their number makes
+    the sum over a group right.
+    """
+    values = read.syn_recv(rows, flows)
+    listens = np.flatnonzero(~np.isnan(values))
+    if len(listens):
+        _, which, sharing = np.unique(bound_to(gather(rows.sockets, listens)), return_inverse=True, return_counts=True)
+        values[listens] /= sharing[which]
+    return values
+
+
+def observed_us(rows: Rows, _: Flows) -> Values:
+    """Return the length of each row's window in microseconds: the denominator of shares of time."""
+    window: Values = 1e6 * rows.rates["win_s"].astype(np.float64)
+    return window
+
+
+RETRANS_SHARE = GroupRule("share", part=read.win("retrans_segs"), whole=read.win("data_segs_out"), enough=20)
