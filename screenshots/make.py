@@ -16,10 +16,10 @@ from textual.pilot import Pilot
 from screenshots.scene import SECONDS, SSHD, Scene
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.app.cost_meter import CostMeter
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.settings import Settings
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.summary import Status

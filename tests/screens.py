@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from tcptop_ops.app.application import TcptopApp
-from tcptop_ops.keymap import Key
+from tcptop_ops.config.keymap import KeyAction
 from tcptop_ops.views.view import View
 from tcptop_ops.widgets.flow_table import FlowTable
 
@@ -29,7 +29,7 @@ def first_words(app: App[Any]) -> list[str]:
     return [row[at:].split()[0] for row in rows[1:] if row[at:].strip()]
 
 
-def has_action(owner: type[Widget], app: type[App[Any]], key: Key) -> bool:
+def has_action(owner: type[Widget], app: type[App[Any]], key: KeyAction) -> bool:
     """Whether what a key does is there: in the application where its action says so, else in its owner."""
     namespace, _, name = key.action.partition("(")[0].rpartition(".")
     return hasattr({"app": app, "": owner}[namespace], f"action_{name}")

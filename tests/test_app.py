@@ -10,8 +10,8 @@ import pytest
 from textual.widgets import OptionList
 
 from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.config.keymap import APP, TABLE
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
-from tcptop_ops.keymap import APP, TABLE
 from tcptop_ops.model.enums import Direction, OwnerKind, State
 from tcptop_ops.model.records import COUNTERS, Records
 from tcptop_ops.model.snapshot import Snapshot

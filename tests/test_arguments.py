@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli.arguments import Arguments, kernel_options, parse, parser, read
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Usage
-from tcptop_ops.settings import Settings
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT
 from tcptop_ops.views.columns import COLUMNS

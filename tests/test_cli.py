@@ -21,10 +21,9 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import doctor
-from tcptop_ops.bpf import probe
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.cli import front_ends, main, standard_output
+from tcptop_ops.doctor import probe, report
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.host.self_usage import Meter
 from tcptop_ops.sources import open as open_module
@@ -328,8 +327,8 @@ def test_the_doctor(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    checks = (doctor.Check("bcc", "missing", "none", "get it"),)
-    monkeypatch.setattr(doctor, "report", lambda facts: doctor.Report(works, checks if facts == "facts" else ()))
+    checks = (report.Check("bcc", "missing", "none", "get it"),)
+    monkeypatch.setattr(report, "report", lambda facts: report.Report(works, checks if facts == "facts" else ()))
     assert main.main(["--doctor", "--cgroup", "web"]) == status
     out, err = capsys.readouterr()
     assert "missing  bcc  none\n              -> get it\n" in out

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.cli.main import settings_of
-from tcptop_ops.settings import Settings
-from tcptop_ops.settings_text import commented_defaults, parse
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.config.toml_text import commented_defaults, parse
 from tests.support.error_output import assert_told
 
 DRIVER = """

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf import kernel_offsets, probe
-from tcptop_ops.doctor import (
+from tcptop_ops.bpf import kernel_offsets
+from tcptop_ops.doctor import probe
+from tcptop_ops.doctor.report import (
     CHECKS,
     Accepted,
     Cgroups,

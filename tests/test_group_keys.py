@@ -9,10 +9,10 @@ from textual.widgets import OptionList
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.cli.arguments import parse, read, resolve
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Usage
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.settings import Settings
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.views.view import Spec

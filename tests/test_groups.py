@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tcptop_ops.config.settings import GROUPS
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.outputs.text_table import table
-from tcptop_ops.settings import GROUPS
 from tcptop_ops.views import word_arrays
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list

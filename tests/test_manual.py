@@ -11,7 +11,7 @@ import pytest
 
 from tcptop_ops.cli import manual
 from tcptop_ops.cli.arguments import parser
-from tcptop_ops.keymap import KEYS
+from tcptop_ops.config.keymap import KEYS
 from tcptop_ops.views.column_lookup import BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 

@@ -12,8 +12,8 @@ from contextlib import closing
 import pytest
 from textual.pilot import OutOfBounds, Pilot
 
-from tcptop_ops import keymap
 from tcptop_ops.app.application import TcptopApp
+from tcptop_ops.config import keymap
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled

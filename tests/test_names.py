@@ -11,15 +11,15 @@ from textual.app import App
 
 from tcptop_ops.cli.arguments import read, resolve
 from tcptop_ops.cli.front_ends import _table_formatter
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.dns.name_book import NOBODY, NameBook, all_keys, harmless, keys, shower
+from tcptop_ops.dns.resolver import Resolver, for_outputs
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.namebook import NOBODY, NameBook, all_keys, harmless, keys, shower
-from tcptop_ops.names import Resolver, for_outputs
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.outputs.text_table import table
-from tcptop_ops.settings import Settings
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcptop_ops import keymap
 from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.replay_application import ReplayApp, ReplayScreen
+from tcptop_ops.config import keymap
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.index import PlaybackState, TickIndex
-from tcptop_ops.settings import Settings
 from tcptop_ops.widgets.graphs import ASCII, BLOCKS
 from tcptop_ops.widgets.time_bar import TimeBar, track
 from tests.fakes import flow, snapshot

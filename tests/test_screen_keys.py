@@ -11,11 +11,11 @@ from textual.renderables.background_screen import BackgroundScreen
 
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.app.main_screen import MainScreen
-from tcptop_ops.keymap import APP, KEYS, TABLE
+from tcptop_ops.config.keymap import APP, KEYS, TABLE
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
-from tcptop_ops.settings import Settings
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, parse_list

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from textual.keys import _character_to_key
 
-from tcptop_ops import keynames
+from tcptop_ops.config import key_names
+from tcptop_ops.config.keymap import KEYS
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.config.toml_text import commented_defaults, edited, parse
 from tcptop_ops.errors import Usage
-from tcptop_ops.keymap import KEYS
-from tcptop_ops.settings import Settings
-from tcptop_ops.settings_text import commented_defaults, edited, parse
 from tcptop_ops.views.column_sets import DEFAULT, OUTPUT
 from tests.support.settings_files import EVERYTHING
 
@@ -213,22 +213,22 @@ def test_the_printed_defaults_can_be_changed() -> None:
 
 def test_keys_are_named_as_textual_does() -> None:
     for character in map(chr, range(33, 127)):
-        assert keynames.canonical(character) == _character_to_key(character)
-    assert keynames.canonical("é") == "é"
-    assert keynames.listed("q, f10 ,Q,q") == ("q", "f10", "Q")
-    assert keynames.canonical("ctrl+r") == "ctrl+r"
-    assert keynames.canonical("shift+down") == "shift+down"
-    assert keynames.canonical("ctrl+\\") == "ctrl+backslash"
+        assert key_names.canonical(character) == _character_to_key(character)
+    assert key_names.canonical("é") == "é"
+    assert key_names.listed("q, f10 ,Q,q") == ("q", "f10", "Q")
+    assert key_names.canonical("ctrl+r") == "ctrl+r"
+    assert key_names.canonical("shift+down") == "shift+down"
+    assert key_names.canonical("ctrl+\\") == "ctrl+backslash"
 
 
 @pytest.mark.parametrize("key", ["", "\t", "\0", "qq", "F5", "ctrl+", "ctrl+ctrl+a", "hyper+a", "ctrl-a", "\x1b[A"])
 def test_what_is_no_key(key: str) -> None:
     with pytest.raises(Usage):
-        keynames.listed(key)
+        key_names.listed(key)
 
 
 def test_every_key_of_the_table_has_a_name_and_one_use() -> None:
     names = [name for key in KEYS for name in key.keys.split(",")]
     assert len(set(names)) == len(names)
     for key in KEYS:
-        assert ",".join(keynames.listed(key.keys)) == key.keys
+        assert ",".join(key_names.listed(key.keys)) == key.keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcptop_ops.keymap import KEYS
+from tcptop_ops.config.keymap import KEYS
 from tcptop_ops.widgets.flow_table import FlowTable
 from tcptop_ops.widgets.graphs import BLOCKS
 from tests.screens import next_tick, text_of

@@ -10,7 +10,7 @@ import pytest
 from textual.color import Color
 from textual.theme import Theme
 
-from tcptop_ops.settings import THEMES as NAMES
+from tcptop_ops.config.settings import THEMES as NAMES
 from tcptop_ops.widgets.themes import DARK, LIGHT, TERMINAL, THEMES, after, usual
 from tests.bench.terminal import Terminal
 

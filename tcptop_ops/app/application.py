@@ -12,7 +12,7 @@ from textual import events
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from tcptop_ops import keymap, settings_file, text
+from tcptop_ops import text
 from tcptop_ops.app import closing
 from tcptop_ops.app.accept_limit import read_accept_limit
 from tcptop_ops.app.cost_meter import CostMeter
@@ -23,13 +23,14 @@ from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.terminal_application import TerminalApp
 from tcptop_ops.app.tick_receiver import TickReceiver, calls_per_s
 from tcptop_ops.app.view_state import ViewState
+from tcptop_ops.config import keymap, settings_file
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.dns.name_book import NOBODY, NameKey
+from tcptop_ops.dns.resolver import Resolver
 from tcptop_ops.errors import Failed, TcptopError
 from tcptop_ops.host.ssh_session import sshds
-from tcptop_ops.namebook import NOBODY, Key
-from tcptop_ops.names import Resolver
 from tcptop_ops.polling.worker import Feed
 from tcptop_ops.recording.flight_recorder import FlightConfig, FlightRecorder, with_tilde
-from tcptop_ops.settings import Settings
 from tcptop_ops.views.view import Spec, View
 from tcptop_ops.widgets.graphs import pencil
 from tcptop_ops.widgets.keys import bindings
@@ -260,7 +261,7 @@ class TcptopApp(TerminalApp):
         self.main.panels.name_by(names, ask)
         self._overlays.name_by(names)
 
-    def _want_names(self, keys: list[Key]) -> None:
+    def _want_names(self, keys: list[NameKey]) -> None:
         """Look up what is on the screen, the detail's first."""
         self._resolver.want(self._overlays.names_wanted() + keys)
 

@@ -17,12 +17,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tcptop_ops import keymap
 from tcptop_ops.app.cost_meter import CostMeter
 from tcptop_ops.app.panels import Drawing, Panels
 from tcptop_ops.app.selection import Narrowing, to_process, to_remote
 from tcptop_ops.app.sizes import LEAST_HEIGHT, LEAST_WIDTH, open_over
 from tcptop_ops.app.view_state import ViewState
+from tcptop_ops.config import keymap
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT
@@ -44,7 +44,7 @@ class MainScreen(Screen[None]):
     shows the same flows over this screen sets it.
     """
 
-    KEYS: ClassVar[tuple[keymap.Key, ...]] = keymap.APP
+    KEYS: ClassVar[tuple[keymap.KeyAction, ...]] = keymap.APP
     BINDINGS: ClassVar[list[BindingType]] = bindings(key for key in KEYS if not key.priority)
 
     class Ready(Message):

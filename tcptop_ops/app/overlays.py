@@ -13,10 +13,10 @@ from tcptop_ops.app import closing
 from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.sizes import open_over
+from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.explain import commands
 from tcptop_ops.host.namespaces import own_namespace
-from tcptop_ops.namebook import Key, NameBook
 from tcptop_ops.polling.worker import Worker
 from tcptop_ops.views.view import View
 from tcptop_ops.widgets.box import ElsewhereBox
@@ -60,7 +60,7 @@ class Overlays:
         for screen in self._details:
             screen.name_by(names)
 
-    def names_wanted(self) -> list[Key]:
+    def names_wanted(self) -> list[NameKey]:
         """Return what names are wanted of."""
         return [key for screen in self._details if screen.row is not None for key in screen.row.name_keys()]
 

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from tcptop_ops.app.accept_limit import AcceptLimit
 from tcptop_ops.app.selection import value_at
 from tcptop_ops.app.view_state import ViewState
-from tcptop_ops.namebook import Key, NameBook
+from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.tracking.history import Series
 from tcptop_ops.widgets.detail import ReadSeries
 from tcptop_ops.widgets.filter_bar import FilterBar
@@ -98,7 +98,7 @@ class Panels(Container):
         if (row := state.worst_row) is not None:
             self.table.follow(row)
 
-    def name_by(self, names: NameBook, ask: Callable[[list[Key]], None] | None) -> None:
+    def name_by(self, names: NameBook, ask: Callable[[list[NameKey]], None] | None) -> None:
         """Show these names from now on. ``ask``: see ``FlowTable.name_by``."""
         self.table.name_by(names, ask)
         self._story.name_by(names)

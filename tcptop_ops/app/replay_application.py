@@ -11,13 +11,14 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from tcptop_ops import keymap
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.app.cost_meter import CostMeter
 from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.messages import Stopped
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.view_state import ViewState
+from tcptop_ops.config import keymap
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
@@ -25,7 +26,6 @@ from tcptop_ops.polling.worker import Worker
 from tcptop_ops.recording.index import TickIndex, worst_moments
 from tcptop_ops.recording.player import SPEEDS, Player
 from tcptop_ops.recording.reader import Reader
-from tcptop_ops.settings import Settings
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.keys import bindings
@@ -64,7 +64,7 @@ class ReplayCostMeter(CostMeter):
 class ReplayScreen(MainScreen, inherit_bindings=False):
     """The main screen, with a time bar and the keys that play."""
 
-    KEYS: ClassVar[tuple[keymap.Key, ...]] = keymap.REPLAY_APP + keymap.REPLAY
+    KEYS: ClassVar[tuple[keymap.KeyAction, ...]] = keymap.REPLAY_APP + keymap.REPLAY
     BINDINGS: ClassVar[list[BindingType]] = [
         *Screen.BINDINGS,
         *bindings(key for key in KEYS if not key.priority),

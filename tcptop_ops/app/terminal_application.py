@@ -18,8 +18,8 @@ from textual.screen import Screen
 
 from tcptop_ops.app.sizes import fit, is_too_small
 from tcptop_ops.app.slow_terminal import SlowTerminal
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Failed, TcptopError
-from tcptop_ops.settings import Settings
 from tcptop_ops.widgets.keys import PLACES
 from tcptop_ops.widgets.terminal import Terminal, cropped
 from tcptop_ops.widgets.themes import THEMES, usual

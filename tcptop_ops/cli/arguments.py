@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcptop_ops.bpf.attach import ITERATE, Options
+from tcptop_ops.config.settings import GROUPS, THEMES, Settings, between
 from tcptop_ops.errors import Usage
 from tcptop_ops.recording.demo import PATH as DEMO
-from tcptop_ops.settings import GROUPS, THEMES, Settings, between
 
 if TYPE_CHECKING:
     from tcptop_ops.model.filter import Filter

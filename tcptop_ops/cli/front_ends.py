@@ -153,8 +153,8 @@ def run_screen(arguments: Arguments, source: Input) -> int:
 
 def flight_config(arguments: Arguments, host: HostDescription) -> FlightConfig:
     """Return that of the flight recorder. To be called before root is given up: it asks whose home it is."""
+    from tcptop_ops.config.settings_file import where_mark
     from tcptop_ops.recording.flight_recorder import FlightConfig
-    from tcptop_ops.settings_file import where_mark
 
     mark = where_mark()
     trigger = None if arguments.record is not None else arguments.record_if
@@ -349,7 +349,7 @@ def _table_formatter(with_names: bool) -> TickFormatter:
     from tcptop_ops.outputs.text_table import table
 
     if with_names:
-        from tcptop_ops.names import for_outputs
+        from tcptop_ops.dns.resolver import for_outputs
 
         named = for_outputs()
         return lambda view, _own: table(named(view), terminal_width())

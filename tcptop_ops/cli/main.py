@@ -13,9 +13,9 @@ from tcptop_ops.cli.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.cli.front_ends import Input, Output, recorded, run_plain, run_replay, run_screen, served, this_host
 from tcptop_ops.cli.standard_output import require_stdout, silence_stdout, tell, write_out
 from tcptop_ops.cli.version import version
+from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import TcptopError, Unsupported
 from tcptop_ops.host.privilege import import_what_will_be_hidden, never_gain
-from tcptop_ops.settings import Settings
 
 SMALLEST = (40, 10)
 """Columns and lines that the screen needs."""
@@ -52,7 +52,7 @@ def run(argv: list[str]) -> int:
         write_out(page(given.explain))
         return 0
     if given.print_config:
-        from tcptop_ops.settings_text import commented_defaults
+        from tcptop_ops.config.toml_text import commented_defaults
 
         write_out(commented_defaults())
         return 0
@@ -108,12 +108,12 @@ def require_metrics() -> None:
 
 def run_doctor(options: Options, as_json: bool) -> int:
     """Tell what works here and what does not. Return the exit status of the real start. Raises Usage."""
-    from tcptop_ops import doctor
-    from tcptop_ops.bpf.probe import examine
+    from tcptop_ops.doctor import report
+    from tcptop_ops.doctor.probe import examine
 
     import_what_will_be_hidden()
-    found = doctor.report(examine(options))
-    write_out(doctor.as_json(found) if as_json else doctor.table(found))
+    found = report.report(examine(options))
+    write_out(report.as_json(found) if as_json else report.table(found))
     return 0 if found.works else Unsupported.exit_code
 
 
@@ -129,7 +129,7 @@ def begin_early(source: str, options: Options) -> Pending | None:
 
 def settings_of(skip: bool) -> Settings:
     """Read those of the file, as root still, and while the loader is at work. Raises Usage."""
-    from tcptop_ops.settings_file import load, where, where_mark
+    from tcptop_ops.config.settings_file import load, where, where_mark
 
     place = where()
     if skip or os.environ.get("TCPTOP_NO_CONFIG"):

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from tcptop_ops.config.key_names import CHARACTERS
+from tcptop_ops.config.keymap import KEYS
 from tcptop_ops.explain import pages
-from tcptop_ops.keymap import KEYS
-from tcptop_ops.keynames import CHARACTERS
 from tcptop_ops.views.column_lookup import BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 

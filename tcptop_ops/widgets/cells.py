@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tcptop_ops import text
+from tcptop_ops.dns.name_book import ADDRESSES, ENDPOINTS, NAMED, NOBODY, PORTS, NameBook, NameKey, all_keys, shower
 from tcptop_ops.model.flows import Mark
-from tcptop_ops.namebook import ADDRESSES, ENDPOINTS, NAMED, NOBODY, PORTS, Key, NameBook, all_keys, shower
 from tcptop_ops.tracking.baseline import born_since
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
@@ -142,7 +142,7 @@ def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:
     return _signed_for(cell.ljust(room)) if cookie == view.flows.session and view.flows.session else cell
 
 
-def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[Key]:
+def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[NameKey]:
     """Return the keys whose names these rows could show, and those of both ends of the cursor's row for the story."""
     columns = [placed.column for placed in layout if placed.column.id in NAMED]
     columns += [find("raddr")] * (view.spec.group == "remote") + [find("peer")] * (view.groups is not None)

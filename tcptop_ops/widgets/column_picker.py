@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_ops.settings import LEAST_WIDTH, MOST_WIDTH
+from tcptop_ops.config.settings import LEAST_WIDTH, MOST_WIDTH
 from tcptop_ops.text import shorten
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.columns import COLUMNS

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from tcptop_ops import text
+from tcptop_ops.dns.name_book import NOBODY, NameBook
 from tcptop_ops.explain import connection_facts, listener_facts
 from tcptop_ops.model.enums import Origin, OwnerKind
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, UNKNOWN_U32, Records
-from tcptop_ops.namebook import NOBODY, NameBook
 from tcptop_ops.tracking.history import Series
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find

@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tcptop_ops import keymap
-from tcptop_ops.namebook import NOBODY, Key, NameBook
+from tcptop_ops.config import keymap
+from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import GROUP
@@ -104,7 +104,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._typing = False
         self._scrolled_away = False
         self._names = NOBODY
-        self._ask: Callable[[list[Key]], None] | None = None
+        self._ask: Callable[[list[NameKey]], None] | None = None
         self._strips: LRUCache[Line, Strip] = LRUCache(STRIPS_KEPT)
         self._looks: dict[str, Style] = {}
 
@@ -159,7 +159,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._typing = typing
         self._repaint()
 
-    def name_by(self, names: NameBook, ask: Callable[[list[Key]], None] | None) -> None:
+    def name_by(self, names: NameBook, ask: Callable[[list[NameKey]], None] | None) -> None:
         """Show these names from now on.
 
         ``ask`` is called at each repaint with the keys of names that could be shown.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tcptop_ops import text
+from tcptop_ops.dns.name_book import NameBook
 from tcptop_ops.model.flows import row_of
-from tcptop_ops.namebook import NameBook
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.group_census import Census, census
 from tcptop_ops.views.groups import Groups

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from tcptop_ops.keymap import KEYS, REPLAY_APP
+from tcptop_ops.config.keymap import KEYS, REPLAY_APP
 from tcptop_ops.views.column import Column
 from tcptop_ops.widgets.explain import WordList
 from tcptop_ops.widgets.keys import KeyHelp

@@ -9,8 +9,8 @@ from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import Screen
 
-from tcptop_ops.keymap import KEYS, Key
-from tcptop_ops.keynames import CHARACTERS
+from tcptop_ops.config.key_names import CHARACTERS
+from tcptop_ops.config.keymap import KEYS, KeyAction
 
 SPELLED = CHARACTERS | {
     "space": "Spc",
@@ -36,7 +36,7 @@ class KeyHelp(NamedTuple):
     in_bar: bool
 
 
-def bindings(keys: Iterable[Key]) -> list[BindingType]:
+def bindings(keys: Iterable[KeyAction]) -> list[BindingType]:
     """Return these keys as Textual's bindings."""
     return [Binding(k.keys, k.action, k.words, id=k.id, show=k.bar, priority=k.priority) for k in keys]
 

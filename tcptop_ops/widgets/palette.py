@@ -6,7 +6,7 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tcptop_ops.keymap import APP, Key
+from tcptop_ops.config.keymap import APP, KeyAction
 from tcptop_ops.widgets.keys import spell
 
 LEFT_OUT = frozenset({"interrupt"})
@@ -28,15 +28,15 @@ class Commands(Provider):
             if (score := matcher.match(title)) > 0:
                 yield Hit(score, matcher.highlight(title), partial(self._run, key), help=self._keys(key))
 
-    async def _run(self, key: Key) -> None:
+    async def _run(self, key: KeyAction) -> None:
         await self.app.run_action(key.action, self.app.screen_stack[0])
 
-    def _keys(self, key: Key) -> str:
+    def _keys(self, key: KeyAction) -> str:
         """Return the keys in force: those of the settings file, or the defaults."""
         wanted = self.app._keymap.get(key.id, key.keys)
         return " ".join(spell(name) for name in wanted.split(","))
 
-    def _titles(self) -> list[tuple[Key, str]]:
-        keys: tuple[Key, ...] = getattr(self.app.screen_stack[0], "KEYS", APP)
+    def _titles(self) -> list[tuple[KeyAction, str]]:
+        keys: tuple[KeyAction, ...] = getattr(self.app.screen_stack[0], "KEYS", APP)
         wanted = [key for key in keys if key.id not in LEFT_OUT and not key.id[-1].isdigit()]
         return [(key, key.told or key.words) for key in wanted]

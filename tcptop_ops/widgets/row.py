@@ -11,8 +11,8 @@ import numpy as np
 from tcptop_ops import text
 from tcptop_ops.diagnosis import evidence
 from tcptop_ops.diagnosis.rules import CAUSES, Cause
+from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, keys, shower
 from tcptop_ops.model.flows import Flows, Rows
-from tcptop_ops.namebook import NOBODY, Key, NameBook, keys, shower
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import View, row_at, top_sources
 from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
@@ -77,7 +77,7 @@ class Row:
         shown, numbers = shower(find(name), names)(self.value(name)), self.shown(name)
         return numbers if shown == numbers else text.shorten_middle(shown, LONGEST_END)
 
-    def name_keys(self) -> list[Key]:
+    def name_keys(self) -> list[NameKey]:
         """Return the keys whose names its endpoints could show."""
         return [key for name in ("local", "peer") for key in keys(find(name), self.value(name))]
 

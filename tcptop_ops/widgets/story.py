@@ -6,7 +6,7 @@ Groups are described by ``group_story``.
 from __future__ import annotations
 
 from tcptop_ops import text
-from tcptop_ops.namebook import NOBODY, NameBook
+from tcptop_ops.dns.name_book import NOBODY, NameBook
 from tcptop_ops.tracking.history import Series
 from tcptop_ops.views.view import View
 from tcptop_ops.widgets import group_story

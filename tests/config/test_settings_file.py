@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops import settings_file
+from tcptop_ops.config import settings_file
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.config.toml_text import parse
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.host.privilege import User
-from tcptop_ops.settings import Settings
-from tcptop_ops.settings_text import parse
 from tests.support.settings_files import EVERYTHING, OTHER_ID, mode, placed
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops import settings_file
 from tcptop_ops.cli.arguments import Arguments, read, resolve
 from tcptop_ops.cli.front_ends import spec_of
-from tcptop_ops.settings import Settings
-from tcptop_ops.settings_text import parse
+from tcptop_ops.config import settings_file
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.config.toml_text import parse
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.view import Spec

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tcptop_ops.names import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System
+from tcptop_ops.dns.resolver import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System
 from tests.leftovers import wait_until
 from tests.support.lookups import HOSTS, PATIENCE_S, Asked, Clock, asked_for, key
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.settings import Settings
-from tcptop_ops.settings_text import parse
+from tcptop_ops.config.settings import Settings
+from tcptop_ops.config.toml_text import parse
 from tests.leftovers import wait_until
 from tests.live.started import ROOT, started
 

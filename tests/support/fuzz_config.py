@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from tcptop_ops import settings_text
+from tcptop_ops.config import toml_text
 from tcptop_ops.errors import Failed, Usage
 from tests.support.fuzz_run import Try
 
@@ -97,7 +97,7 @@ def config_try() -> Try:
         except UnicodeDecodeError:
             return "not UTF-8"
         try:
-            now = settings_text.parse(text)
+            now = toml_text.parse(text)
         except Usage as error:
             line = int(error.message.removeprefix("config.toml line ").partition(":")[0])
             if not 1 <= line <= text.count("\n") + 1 or len(error.message) > 400 or not error.hint:
@@ -105,12 +105,12 @@ def config_try() -> Try:
             return "refused"
         wanted = replace(now, **rng.choice(CHANGES))  # type: ignore[arg-type]
         try:
-            made = settings_text.edited(text, wanted)
+            made = toml_text.edited(text, wanted)
         except Usage:  # the keys that were changed are others' by now
             return "refused to change"
         except Failed:
             return "can't be changed"
-        if settings_text.parse(made) != wanted or settings_text.edited(made, wanted) != made:
+        if toml_text.parse(made) != wanted or toml_text.edited(made, wanted) != made:
             raise ValueError(f"{text!r} became {made!r}")
         return "changed"
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 
-from tcptop_ops.namebook import Key, NameBook
-from tcptop_ops.names import Resolver
+from tcptop_ops.dns.name_book import NameBook, NameKey
+from tcptop_ops.dns.resolver import Resolver
 from tests.fakes import packed
 
 PATIENCE_S = 20
 
 
-def key(address: str) -> Key:
+def key(address: str) -> NameKey:
     """Return the key of an address."""
     return bytes(packed(address))
 
 
-HOSTS: dict[Key, str] = {
+HOSTS: dict[NameKey, str] = {
     key("10.2.0.1"): "alpha.example.com",
     key("10.2.0.2"): "beta.example.com",
     key("2001:db8::9"): "six.example.com",
@@ -33,12 +33,12 @@ class Asked:
     def __init__(self, known: NameBook = HOSTS) -> None:
         """Know these names, and answer at once."""
         self.known = dict(known)
-        self.keys: list[Key] = []
+        self.keys: list[NameKey] = []
         self.go_on = threading.Event()
         self.go_on.set()
         self._lock = threading.Lock()
 
-    def __call__(self, wanted: Key) -> str:
+    def __call__(self, wanted: NameKey) -> str:
         """Return a name. Raises socket.herror where there is none."""
         with self._lock:
             self.keys.append(wanted)
@@ -60,7 +60,7 @@ class Clock:
         return self.now
 
 
-def asked_for(resolver: Resolver, *wanted: Key) -> NameBook:
+def asked_for(resolver: Resolver, *wanted: NameKey) -> NameBook:
     """Return what is known once these were looked up."""
     resolver.want(wanted)
     assert resolver.wait(PATIENCE_S)

@@ -12,10 +12,10 @@ from tcptop_ops.model.addresses import is_link_local, is_unspecified
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 
-Key = bytes | int
+NameKey = bytes | int
 """What a name belongs to: the 16 bytes of an address (IPv4-mapped), or a TCP port."""
 
-NameBook = Mapping[Key, str]
+NameBook = Mapping[NameKey, str]
 """Names that have passed ``harmless``; a key without a name is absent."""
 
 NOBODY: NameBook = MappingProxyType({})
@@ -50,7 +50,7 @@ def _looks_like_an_address(name: str) -> bool:
     return True
 
 
-def keys(column: Column, value: Any) -> list[Key]:
+def keys(column: Column, value: Any) -> list[NameKey]:
     """Return the keys whose names a cell of this column could show."""
     if column.id in PORTS:
         return [int(value)] if value > 0 else []  # false for NaN
@@ -59,7 +59,7 @@ def keys(column: Column, value: Any) -> list[Key]:
     return [*_host(value), *([_port(value)] * (column.id in ENDPOINTS and _port(value) > 0))]
 
 
-def _host(packed: bytes) -> list[Key]:
+def _host(packed: bytes) -> list[NameKey]:
     """Return the key of an address; an empty list for the unspecified and for link-local ones, which are not unique."""
     address = packed[:16]
     return [] if is_unspecified(address) or is_link_local(address) else [address]
@@ -87,7 +87,7 @@ def _endpoint(column: Column, packed: bytes, names: NameBook) -> str:
     return text.endpoint(host or find("laddr").show(packed), service or _port(packed))
 
 
-def all_keys(columns: Iterable[Column], values: Callable[[Column], Iterable[Any]]) -> list[Key]:
+def all_keys(columns: Iterable[Column], values: Callable[[Column], Iterable[Any]]) -> list[NameKey]:
     """Return the distinct keys of these columns: column by column, in the order of the rows."""
     named = [column for column in columns if column.id in NAMED]
     return list(dict.fromkeys(key for column in named for value in values(column) for key in keys(column, value)))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from tcptop_ops.bpf import cgroup, helper, iterator_cve, kernel_offsets
 from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options
 from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, is_privileged
-from tcptop_ops.doctor import (
+from tcptop_ops.doctor.report import (
     WHOLE_USER_NAMESPACE,
     Accepted,
     Cgroups,

@@ -11,9 +11,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from tcptop_ops.config.settings import FILE, HINT, Settings
 from tcptop_ops.errors import Failed, Usage
 from tcptop_ops.host.privilege import User, target_user
-from tcptop_ops.settings import FILE, HINT, Settings
 
 PLACE = f"tcptop-ops/{FILE}"
 MARK = "tcptop-ops/started"
@@ -92,7 +92,7 @@ def load(path: Path | None) -> Settings:
         text = None
     if text is None:
         return Settings(path=path)
-    from tcptop_ops.settings_text import parse  # imports tomlkit, which is needed only if there is a file
+    from tcptop_ops.config.toml_text import parse  # imports tomlkit, which is needed only if there is a file
 
     return replace(parse(text), path=path)
 
@@ -164,7 +164,7 @@ def update(path: Path | None, changed: Mapping[str, Any]) -> None:
         raise Failed("settings are not saved by root: try again in a moment", "root is given up once all is attached")
     try:
         before = read(path) or ""
-        from tcptop_ops.settings_text import edited, parse
+        from tcptop_ops.config.toml_text import edited, parse
 
         after = edited(before, replace(parse(before), **changed))
         if after != before:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from tcptop_ops.namebook import NOBODY, Key, NameBook, all_keys, harmless, shower
+from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, all_keys, harmless, shower
 from tcptop_ops.views.view import View
 
 THREADS = 4
@@ -35,7 +35,7 @@ FIRST_WAIT_S = 1.0
 DEADLINE_S = 5.0
 """Seconds after which a late answer is discarded: it is likely to report a failing name server, not a missing name."""
 
-LookUp = Callable[[Key], str]
+LookUp = Callable[[NameKey], str]
 """A function from a key to its name; "" or OSError if there is none. It is called from several threads."""
 
 
@@ -46,7 +46,7 @@ class System:
         """Set up a lock, since getservbyport(3) is not thread-safe."""
         self._one_at_a_time = threading.Lock()
 
-    def __call__(self, key: Key) -> str:
+    def __call__(self, key: NameKey) -> str:
         """Look up a name, as ``LookUp`` describes."""
         return self._service(key) if isinstance(key, int) else self._host(key)
 
@@ -67,7 +67,7 @@ class Known(NamedTuple):
     until: float
 
 
-def _kept_s(key: Key, name: str) -> float:
+def _kept_s(key: NameKey, name: str) -> float:
     """Return how long an answer is kept, in seconds; a port's name never changes while the program runs."""
     return float("inf") if isinstance(key, int) else KEPT_S if name else FAILED_KEPT_S
 
@@ -94,9 +94,9 @@ class Resolver:
         self._clock = clock
         self._tell: Callable[[], object] = lambda: None
         self._news = threading.Condition()
-        self._wanted: OrderedDict[Key, None] = OrderedDict()
-        self._asked: dict[Key, float] = {}  # key -> time after which its answer is discarded
-        self._known: OrderedDict[Key, Known] = OrderedDict()  # most recently wanted last
+        self._wanted: OrderedDict[NameKey, None] = OrderedDict()
+        self._asked: dict[NameKey, float] = {}  # key -> time after which its answer is discarded
+        self._known: OrderedDict[NameKey, Known] = OrderedDict()  # most recently wanted last
         self._threads: list[threading.Thread] = []
         self._ended = False
 
@@ -114,7 +114,7 @@ class Resolver:
         with self._news:
             return {key: known.name for key, known in self._known.items() if known.name} or NOBODY
 
-    def want(self, keys: Iterable[Key]) -> None:
+    def want(self, keys: Iterable[NameKey]) -> None:
         """Request names; those that are known are not looked up. Earlier requests that have not begun are dropped."""
         now = self._clock()
         with self._news:
@@ -128,7 +128,7 @@ class Resolver:
                 self._start_threads()
                 self._news.notify_all()
 
-    def _is_due(self, key: Key, now: float) -> bool:
+    def _is_due(self, key: NameKey, now: float) -> bool:
         known = self._known.get(key)
         return known is None or known.until <= now
 
@@ -160,7 +160,7 @@ class Resolver:
                 name = ""
             self._keep(key, name)
 
-    def _next(self) -> Key | None:
+    def _next(self) -> NameKey | None:
         with self._news:
             self._news.wait_for(lambda: self._wanted or self._ended)
             if self._ended:
@@ -169,7 +169,7 @@ class Resolver:
             self._asked[key] = self._clock() + DEADLINE_S
             return key
 
-    def _keep(self, key: Key, name: str) -> None:
+    def _keep(self, key: NameKey, name: str) -> None:
         with self._news:
             now = self._clock()
             name = name if now <= self._asked.pop(key) else ""

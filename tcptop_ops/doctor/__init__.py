@@ -1,0 +1,1 @@
+"""What this host supports: tried, and told."""
