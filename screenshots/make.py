@@ -22,7 +22,7 @@ from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.summary import Status
+from tcptop_ops.widgets.panels.summary import Status
 
 HERE = Path(__file__).parent
 NEVER_S = 3600.0

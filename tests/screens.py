@@ -13,7 +13,7 @@ from textual.widget import Widget
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.config.keymap import KeyAction
 from tcptop_ops.views.view import View
-from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 
 
 def text_of(app: App[Any]) -> list[str]:
@@ -23,7 +23,7 @@ def text_of(app: App[Any]) -> list[str]:
 
 def first_words(app: App[Any]) -> list[str]:
     """The name of each row's process; where that is not on the screen, the first cell, without its marks."""
-    table = app.screen_stack[0].query_one(FlowTable)
+    table = app.screen_stack[0].query_one(ConnectionTable)
     rows = [table.render_line(y).text for y in range(table.size.height)]
     at = max(rows[0].find("PROCESS"), 2) if table.view else 2
     return [row[at:].split()[0] for row in rows[1:] if row[at:].strip()]

@@ -21,11 +21,11 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.graphs import BLOCKS
-from tcptop_ops.widgets.help import HelpScreen
-from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.sort_menu import SortMenu
+from tcptop_ops.widgets.base.charts import BLOCKS
+from tcptop_ops.widgets.panels.key_bar import KeyBar
+from tcptop_ops.widgets.screens.help import HelpScreen
+from tcptop_ops.widgets.screens.sort_menu import SortMenu
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.screens import first_words, next_tick, shown_tick, text_of
 from tests.support.running_app import NEVER_S, app_of, header, running, top_is, world, worlds
@@ -181,11 +181,11 @@ async def test_the_cursor_stays_on_its_connection_from_tick_to_tick() -> None:
     app = app_of()
     async with running(app) as pilot:
         await pilot.press("j")
-        assert app.query_one(FlowTable).cursor == 1
+        assert app.query_one(ConnectionTable).cursor == 1
         await next_tick(pilot)
         await next_tick(pilot)
         assert first_words(app)[:2] == ["java", "nginx"]
-        assert app.query_one(FlowTable).cursor == 0
+        assert app.query_one(ConnectionTable).cursor == 0
         assert text_of(app)[20].startswith("java")
 
 
@@ -222,7 +222,7 @@ async def test_sorting_by_a_click_on_the_header_and_again() -> None:
     app = app_of()
     async with running(app) as pilot:
         for title, order in (("SRTTv", "postgres"), ("SRTT^", "java"), ("SRTTv", "postgres")):
-            await pilot.click(FlowTable, offset=(header(app).index("SRTT") + 1, 0))
+            await pilot.click(ConnectionTable, offset=(header(app).index("SRTT") + 1, 0))
             assert title in header(app)
             assert first_words(app)[0] == order
 
@@ -230,7 +230,7 @@ async def test_sorting_by_a_click_on_the_header_and_again() -> None:
 async def test_clicking_a_row_selects_it() -> None:
     app = app_of()
     async with running(app) as pilot:
-        await pilot.click(FlowTable, offset=(10, 3))
+        await pilot.click(ConnectionTable, offset=(10, 3))
         assert text_of(app)[20].startswith("postgres")
 
 

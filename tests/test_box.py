@@ -19,7 +19,7 @@ from tcptop_ops.sources.sock_diag import close_connection, sockid
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.box import ElsewhereBox, Question
+from tcptop_ops.widgets.screens.dialogs import CommandsDialog, ConfirmDialog
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, records, snapshot
 from tests.leftovers import wait_until
 from tests.screens import next_tick, text_of, until
@@ -55,7 +55,7 @@ async def test_the_box_lists_what_can_be_copied() -> None:
     app = app_with(source())
     async with running(app) as pilot:
         await pilot.press("y")
-        assert top_is(app, ElsewhereBox)
+        assert top_is(app, CommandsDialog)
         shown = screen(app)
         assert "one 1001 10.0.0.1:4000 -> 10.2.0.14:5432" in shown
         assert "1 ss ss -tinH 'src 10.0.0.1:4000 and dst 10.2.0.14:5432'" in shown
@@ -64,7 +64,7 @@ async def test_the_box_lists_what_can_be_copied() -> None:
         assert "Enter copies, Esc closes" in shown
         assert {len(line) for line in text_of(app)} == {80}
         await pilot.press("escape")
-        assert not top_is(app, ElsewhereBox)
+        assert not top_is(app, CommandsDialog)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_a_number_or_enter_copies(keys: tuple[str, ...], copied: str, monk
         await pilot.press("y", *keys)
         assert app.clipboard == copied
         assert f"\x1b]52;c;{base64.b64encode(copied.encode()).decode()}\a" in written
-        assert top_is(app, ElsewhereBox)
+        assert top_is(app, CommandsDialog)
         assert "copied, if the terminal takes OSC 52" in screen(app)
 
 
@@ -95,10 +95,10 @@ async def test_the_box_of_the_detail_is_of_its_connection() -> None:
     app = app_with(source())
     async with running(app) as pilot:
         await pilot.press("j", "enter", "y")
-        assert top_is(app, ElsewhereBox)
+        assert top_is(app, CommandsDialog)
         assert "ss -tinH 'src [2001:db8::1]:4001 and dst [2001:db8::2]:5432'" in screen(app)
         await pilot.press("y")
-        assert not top_is(app, ElsewhereBox)
+        assert not top_is(app, CommandsDialog)
 
 
 async def test_without_a_row_there_is_no_box() -> None:
@@ -122,7 +122,7 @@ async def test_a_connection_is_closed_after_a_question(key: str) -> None:
     app = app_with(fake, allow_close=True)
     async with running(app) as pilot:
         await pilot.press("j", key)
-        assert top_is(app, Question)
+        assert top_is(app, ConfirmDialog)
         shown = screen(app)
         assert "two 1002 [2001:db8::1]:4001 -> [2001:db8::2]:5432" in shown
         assert "ESTAB" in shown

@@ -18,10 +18,10 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.detail import DetailScreen
-from tcptop_ops.widgets.explain import ExplainScreen, WordList
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.operators import OperatorsScreen
+from tcptop_ops.widgets.screens.connection_detail import DetailScreen
+from tcptop_ops.widgets.screens.explain import ExplainScreen, WordList
+from tcptop_ops.widgets.screens.operators import OperatorsScreen
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, snapshot
 from tests.screens import next_tick, shown_tick, text_of
 from tests.support.lossy_network import BAD, GOOD, Watched
@@ -367,7 +367,7 @@ async def test_help_leads_to_the_pages() -> None:
         await pilot.press("escape")
         assert isinstance(app.screen, WordList)
         await pilot.press("escape", "escape")
-        assert app.focused is app.screen_stack[0].query_one(FlowTable)
+        assert app.focused is app.screen_stack[0].query_one(ConnectionTable)
 
 
 async def test_e_in_the_detail_explains_its_cause() -> None:

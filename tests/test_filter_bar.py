@@ -13,9 +13,9 @@ from textual.pilot import Pilot
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.filter_bar import FilterInput, pointed
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.key_bar import KeyBar
+from tcptop_ops.widgets.panels.filter_bar import FilterInput, pointed
+from tcptop_ops.widgets.panels.key_bar import KeyBar
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import BOOT_NS, FakeSource, finals, flow, snapshot
 from tests.screens import first_words, next_tick, text_of
 from tests.support.filter_bar import bar, enter, filtered, is_open, rule, selected, write
@@ -265,7 +265,7 @@ async def test_when_nothing_matches_it_says_what_to_do(size: tuple[int, int], to
     app = app_of()
     async with running(app, size) as pilot:
         await enter(pilot, "nobody")
-        table = app.query_one(FlowTable)
+        table = app.query_one(ConnectionTable)
         shown = [table.render_line(y).text.strip() for y in range(1, table.size.height)]
         assert [line for line in shown if line] == told
         assert rule(app).startswith("filter: nobody   0 of 5 ---")

@@ -16,9 +16,9 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.view import Spec, make
-from tcptop_ops.widgets.cells import SHORT_ENDS, lines
-from tcptop_ops.widgets.fit import fit
-from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.table.cell_text import SHORT_ENDS, lines
+from tcptop_ops.widgets.table.column_fit import fit
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.screens import text_of
 from tests.support.table_bench import (
@@ -337,7 +337,7 @@ async def test_another_sort_is_marked_in_the_header() -> None:
         assert order_of(table) == ["awk", "zsh"]
 
 
-class Unresized(FlowTable):
+class Unresized(ConnectionTable):
     """Has its place on the screen, and was not told so yet."""
 
     def on_resize(self, event: events.Resize) -> None:  # type: ignore[override]

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from tcptop_ops import text
-from tcptop_ops.widgets.graphs import ASCII, BLOCKS, Pencil, graph, pencil, rows, spark, time_axis
-from tcptop_ops.widgets.lines import Spans, width_of
+from tcptop_ops.widgets.base.charts import ASCII, BLOCKS, ChartCharacters, graph, pencil, rows, spark, time_axis
+from tcptop_ops.widgets.base.line_widget import Spans, width_of
 
 NAN = math.nan
 
@@ -33,7 +33,7 @@ def test_an_area_is_as_high_as_asked_and_the_smallest_value_is_seen() -> None:
 
 @pytest.mark.parametrize("drawn", [BLOCKS, ASCII])
 @pytest.mark.parametrize("values", [[], [NAN], [0.0, 0.0], [1.0] * 500, [1e18, NAN, 3]])
-def test_a_graph_has_exactly_its_size(drawn: Pencil, values: list[float]) -> None:
+def test_a_graph_has_exactly_its_size(drawn: ChartCharacters, values: list[float]) -> None:
     found = graph("srtt", values, text.si, (40, 6), drawn)
     assert len(found) == 6
     assert {width_of(line) for line in found} == {40}

@@ -16,10 +16,10 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.detail import DetailScreen
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.group_menu import GroupMenu
-from tcptop_ops.widgets.story import Story
+from tcptop_ops.widgets.panels.selection import SelectionPanel
+from tcptop_ops.widgets.screens.connection_detail import DetailScreen
+from tcptop_ops.widgets.screens.group_menu import GroupMenu
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, text_of
 from tests.support.running_app import app_of, running, top_is
@@ -62,13 +62,13 @@ def grouped_app(key: str = "process", **rest: Any) -> TcptopApp:
 
 def rows(app: TcptopApp) -> list[str]:
     """The table's rows: marks, and the cell of the group or of what is in it."""
-    table = app.screen_stack[0].query_one(FlowTable)
+    table = app.screen_stack[0].query_one(ConnectionTable)
     shown = [table.render_line(y).text for y in range(1, table.size.height)]
     return [" ".join(line[:26].split()) for line in shown if line.strip()]
 
 
 def story(app: TcptopApp) -> list[str]:
-    lines = app.screen_stack[0].query_one(Story).lines
+    lines = app.screen_stack[0].query_one(SelectionPanel).lines
     return ["".join(span.text for span in line).rstrip() for line in lines]
 
 

@@ -24,8 +24,8 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.view import Spec, make
-from tcptop_ops.widgets.cells import lines, name_keys
-from tcptop_ops.widgets.fit import fit
+from tcptop_ops.widgets.table.cell_text import lines, name_keys
+from tcptop_ops.widgets.table.column_fit import fit
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, text_of, until
 from tests.support.lookups import HOSTS, PATIENCE_S, Asked, key

@@ -17,8 +17,8 @@ from tcptop_ops.config import keymap
 from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.index import PlaybackState, TickIndex
-from tcptop_ops.widgets.graphs import ASCII, BLOCKS
-from tcptop_ops.widgets.time_bar import TimeBar, track
+from tcptop_ops.widgets.base.charts import ASCII, BLOCKS
+from tcptop_ops.widgets.panels.replay_bar import ReplayBar, track
 from tests.fakes import flow, snapshot
 from tests.screens import has_action, text_of, until
 from tests.support.recordings import record, world
@@ -114,7 +114,7 @@ async def test_a_click_on_the_bar_goes_there(recorded: Path) -> None:
     async with running(app, (100, 30)) as pilot:
         line = bar(app)
         start, end = len(" >  0.001x 00:00:00 "), line.rindex(" of ") - 6
-        await pilot.click(TimeBar, offset=((start + end) // 2, 0))
+        await pilot.click(ReplayBar, offset=((start + end) // 2, 0))
         await until(pilot, lambda: abs(place(app) - TICKS // 2) <= 3)
 
 
@@ -237,7 +237,7 @@ def test_each_cell_is_as_much_time_and_shows_its_worst_tick() -> None:
 
 @pytest.mark.parametrize("drawn", [ASCII, BLOCKS])
 def test_its_signs_are_those_of_the_terminal(drawn: Any) -> None:
-    made = TimeBar(index_of([0, 0, 9, 99] * 25), drawn)
+    made = ReplayBar(index_of([0, 0, 9, 99] * 25), drawn)
     made._playing = PlaybackState(50, is_playing=False, speed=2.0)
     [line] = made.make_lines(80, 1)
     text = "".join(span.text for span in line)

@@ -20,12 +20,12 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, parse_list
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.column_picker import ColumnPicker
-from tcptop_ops.widgets.detail import DetailScreen
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.modal import Menu
-from tcptop_ops.widgets.terminal import Terminal
-from tcptop_ops.widgets.themes import THEMES
+from tcptop_ops.widgets.base.modal import Menu
+from tcptop_ops.widgets.base.terminal_driver import TerminalDriver
+from tcptop_ops.widgets.base.themes import THEMES
+from tcptop_ops.widgets.screens.column_picker import ColumnPicker
+from tcptop_ops.widgets.screens.connection_detail import DetailScreen
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import first_words, has_action, next_tick, text_of, until
 from tests.support.lossy_network import world
@@ -41,7 +41,7 @@ def cursor_line(app: TcptopApp) -> str:
 
 def test_every_key_has_an_action_and_its_own_id() -> None:
     assert len({key.id for key in KEYS}) == len(KEYS)
-    for owner, keys in ((MainScreen, APP), (FlowTable, TABLE)):
+    for owner, keys in ((MainScreen, APP), (ConnectionTable, TABLE)):
         for key in keys:
             assert has_action(owner, TcptopApp, key), key.id
 
@@ -143,7 +143,7 @@ async def test_columns_can_be_left_and_set_back() -> None:
         await pilot.press("C", "space", "escape")
         assert text_of(app)[3].split() == ["PROCESS", "SRTT"]
         await pilot.press("C", "r", "enter")
-        assert [c.id for c in app.query_one(FlowTable).columns][:4] == list(DEFAULT[:4])
+        assert [c.id for c in app.query_one(ConnectionTable).columns][:4] == list(DEFAULT[:4])
 
 
 async def test_no_columns_at_all_are_none_chosen() -> None:
@@ -274,7 +274,7 @@ async def test_the_palette_finds_what_a_key_does() -> None:
 async def test_a_double_click_opens_the_detail() -> None:
     app = app_of()
     async with running(app) as pilot:
-        await pilot.click(FlowTable, offset=(10, 2), times=2)
+        await pilot.click(ConnectionTable, offset=(10, 2), times=2)
         await pilot.pause()
         assert top_is(app, DetailScreen)
 
@@ -360,14 +360,14 @@ async def test_of_two_connections_of_sshd_none_is_the_session() -> None:
 async def test_while_the_line_is_full_nothing_is_drawn_and_then_the_newest() -> None:
     app = app_of()
     async with running(app) as pilot:
-        app.post_message(Terminal.Full())
+        app.post_message(TerminalDriver.Full())
         await pilot.pause()
         assert app.shown is not None
         before = app.shown.flows.tick
         for _ in range(3):
             await next_tick(pilot)
         assert app.shown.flows.tick == before
-        app.post_message(Terminal.Drained())
+        app.post_message(TerminalDriver.Drained())
         await until(pilot, lambda: app.shown is not None and app.shown.flows.tick == before + 3)
         assert first_words(app)[:2] == ["java", "nginx"]
 
@@ -375,7 +375,12 @@ async def test_while_the_line_is_full_nothing_is_drawn_and_then_the_newest() -> 
 async def test_a_line_that_is_full_twice_is_drained_once() -> None:
     app = app_of()
     async with running(app) as pilot:
-        for message in (Terminal.Full(), Terminal.Full(), Terminal.Drained(), Terminal.Drained()):
+        for message in (
+            TerminalDriver.Full(),
+            TerminalDriver.Full(),
+            TerminalDriver.Drained(),
+            TerminalDriver.Drained(),
+        ):
             app.post_message(message)
         await pilot.pause()
         await next_tick(pilot)
@@ -420,10 +425,10 @@ async def test_what_has_changed_fits_any_width(width: int, titles: int) -> None:
     app = app_of(FakeSource([since(tick) for tick in range(10)]))
     async with running(app, (width, 24)) as pilot:
         await pilot.press("m")
-        shown = [column.id for column in app.query_one(FlowTable).columns]
+        shown = [column.id for column in app.query_one(ConnectionTable).columns]
         assert "mark_retrans" in shown
         assert len(shown) == titles, shown
-        assert app.query_one(FlowTable).virtual_size.width <= width
+        assert app.query_one(ConnectionTable).virtual_size.width <= width
 
 
 # What a monkey found

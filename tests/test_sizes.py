@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tcptop_ops.config.keymap import KEYS
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.graphs import BLOCKS
+from tcptop_ops.widgets.base.charts import BLOCKS
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.screens import next_tick, text_of
 from tests.support.running_app import app_of, header, running
 
@@ -76,14 +76,14 @@ async def test_a_resize_under_any_screen_loses_nothing(name: str) -> None:
     async with running(app) as pilot:
         await pilot.press("j", *SCREENS[name])
         await pilot.pause()
-        selected, screen, before = app.query_one(FlowTable).cursor, app.screen, text_of(app)
+        selected, screen, before = app.query_one(ConnectionTable).cursor, app.screen, text_of(app)
         for width, height in SIZES:
             await pilot.resize_terminal(width, height)
             await pilot.pause()
             lines = text_of(app)
             assert (len(lines), {len(line) for line in lines}) == (height, {width})
         assert app.screen is screen
-        assert app.query_one(FlowTable).cursor == selected
+        assert app.query_one(ConnectionTable).cursor == selected
         if name not in CHANGING:
             assert text_of(app)[3:] == before[3:]
 

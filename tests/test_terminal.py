@@ -15,8 +15,8 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate
 from textual.strip import Strip
 
-from tcptop_ops.widgets.lines import Span, differing, merged
-from tcptop_ops.widgets.terminal import FULL, Cropped, Writer, cropped
+from tcptop_ops.widgets.base.line_widget import Span, differing, merged
+from tcptop_ops.widgets.base.terminal_driver import FULL, Cropped, TerminalWriter, cropped
 from tests.leftovers import wait_until
 
 RED = Style(color="red")
@@ -30,8 +30,8 @@ class Line:
     file: IO[str]
     told: list[str] = field(default_factory=list)
 
-    def writer(self) -> Writer:
-        return Writer(self.file, lambda: self.told.append("full"), lambda: self.told.append("drained"))
+    def writer(self) -> TerminalWriter:
+        return TerminalWriter(self.file, lambda: self.told.append("full"), lambda: self.told.append("drained"))
 
     def take(self, count: int) -> bytes:
         found = b""
@@ -87,7 +87,7 @@ def test_it_ends_when_the_terminal_has_gone() -> None:
     read, write = os.pipe()
     os.close(read)
     with open(write, "w") as file:
-        writer = Writer(file, lambda: None, lambda: None)
+        writer = TerminalWriter(file, lambda: None, lambda: None)
         writer.start()
         writer.write("x")
         writer.join(30)

@@ -11,7 +11,7 @@ from textual.color import Color
 from textual.theme import Theme
 
 from tcptop_ops.config.settings import THEMES as NAMES
-from tcptop_ops.widgets.themes import DARK, LIGHT, TERMINAL, THEMES, after, usual
+from tcptop_ops.widgets.base.themes import DARK, LIGHT, TERMINAL, THEMES, after, usual
 from tests.bench.terminal import Terminal
 
 SEEN_BY = {

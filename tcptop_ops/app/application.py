@@ -32,12 +32,12 @@ from tcptop_ops.host.ssh_session import sshds
 from tcptop_ops.polling.worker import Feed
 from tcptop_ops.recording.flight_recorder import FlightConfig, FlightRecorder, with_tilde
 from tcptop_ops.views.view import Spec, View
-from tcptop_ops.widgets.graphs import pencil
-from tcptop_ops.widgets.keys import bindings
-from tcptop_ops.widgets.operators import OperatorList
-from tcptop_ops.widgets.palette import Commands
-from tcptop_ops.widgets.summary import Status
-from tcptop_ops.widgets.themes import after
+from tcptop_ops.widgets.base.charts import pencil
+from tcptop_ops.widgets.base.command_palette import PaletteCommands
+from tcptop_ops.widgets.base.key_bindings import bindings
+from tcptop_ops.widgets.base.themes import after
+from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.screens.operators import OperatorList
 
 RENAMING_S = 0.3
 """Between two repaints for the sake of names that came."""
@@ -58,7 +58,7 @@ class TcptopApp(TerminalApp):
 
     CSS_PATH = "app.tcss"
     TITLE = "tcptop-ops"
-    COMMANDS: ClassVar[set[Any]] = {Commands}
+    COMMANDS: ClassVar[set[Any]] = {PaletteCommands}
     BINDINGS: ClassVar[list[BindingType]] = bindings(key for key in keymap.APP if key.priority)
 
     def __init__(
@@ -215,7 +215,7 @@ class TcptopApp(TerminalApp):
         """Open all about the selected connection; of a group, its connections."""
         self._overlays.detail()
 
-    def on_flow_table_opened(self) -> None:
+    def on_connection_table_opened(self) -> None:
         """Do the same at a double click."""
         self._overlays.detail()
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from tcptop_ops import text
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.widgets.box import Question
-from tcptop_ops.widgets.row import Row
+from tcptop_ops.widgets.base.row_text import RowText
+from tcptop_ops.widgets.screens.dialogs import ConfirmDialog
 
 NOTHING_DONE = "nothing was closed"
 
 
-def named(row: Row) -> str:
+def named(row: RowText) -> str:
     """Return a connection in a few words: its process and its addresses, as numbers."""
     pid = "" if row.shown("pid") in (text.DASH, text.UNKNOWN) else f" {row.shown('pid')}"
     there = "" if row.listens else f" -> {row.shown('peer')}"
     return f"{row.shown('process')}{pid}  {row.shown('local')}{there}"
 
 
-def refusal(row: Row, *, is_allowed: bool, has_failed: bool) -> str:
+def refusal(row: RowText, *, is_allowed: bool, has_failed: bool) -> str:
     """Return why this row can't be closed; "" where it can. ``has_failed``: whether the source has."""
     if not is_allowed:
         return "connections can be closed if the program was started with --allow-close"
@@ -28,10 +28,10 @@ def refusal(row: Row, *, is_allowed: bool, has_failed: bool) -> str:
     return "the source has failed" if has_failed else ""
 
 
-def question(row: Row) -> Question:
+def question(row: RowText) -> ConfirmDialog:
     """Return what asks whether to close this connection."""
     lost = f"{row.state}, {row.shown('cause')}; its peer gets a reset, and what was not sent yet is lost"
-    return Question("close this connection?", (named(row), lost), "closes it")
+    return ConfirmDialog("close this connection?", (named(row), lost), "closes it")
 
 
 def outcome(who: str, error: TcptopError | None) -> str:

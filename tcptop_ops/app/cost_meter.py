@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tcptop_ops.host.self_usage import Meter
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.widgets.summary import Status
+from tcptop_ops.widgets.panels.summary import Status
 
 SELDOM_S = 5.0
 """So often is the cost told, unless it has a line of its own: each time costs bytes to the terminal."""

@@ -27,13 +27,13 @@ from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT
 from tcptop_ops.views.view import View
-from tcptop_ops.widgets.column_picker import Choice, ColumnPicker
-from tcptop_ops.widgets.filter_bar import FilterBar, joined
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.group_menu import GroupMenu
-from tcptop_ops.widgets.keys import bindings
-from tcptop_ops.widgets.sort_menu import SortMenu
-from tcptop_ops.widgets.summary import Status
+from tcptop_ops.widgets.base.key_bindings import bindings
+from tcptop_ops.widgets.panels.filter_bar import FilterBar, joined
+from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.screens.column_picker import Choice, ColumnPicker
+from tcptop_ops.widgets.screens.group_menu import GroupMenu
+from tcptop_ops.widgets.screens.sort_menu import SortMenu
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 
 
 class MainScreen(Screen[None]):
@@ -137,7 +137,7 @@ class MainScreen(Screen[None]):
 
     # The cursor
 
-    def on_flow_table_moved(self) -> None:
+    def on_connection_table_moved(self) -> None:
         """Tell another connection's story."""
         if self.state.is_following:
             self.state = self.state.following(False)
@@ -191,7 +191,7 @@ class MainScreen(Screen[None]):
         """Sort by the neighbour, on the screen, of the present column."""
         self.change(self.state.sorted_beside(steps, self.panels.table.columns))
 
-    def on_flow_table_header_clicked(self, event: FlowTable.HeaderClicked) -> None:
+    def on_connection_table_header_clicked(self, event: ConnectionTable.HeaderClicked) -> None:
         """Sort by the column; again: the other way round."""
         self.change(self.state.sorted_by_title(event.column))
 
@@ -228,7 +228,7 @@ class MainScreen(Screen[None]):
 
         open_over(self.app, GroupMenu(self.state.spec.group), chosen)
 
-    def on_flow_table_folding(self, event: FlowTable.Folding) -> None:
+    def on_connection_table_folding(self, event: ConnectionTable.Folding) -> None:
         """Show the connections of a group, or hide them."""
         self.fold(event.identity, event.unfold)
 

@@ -19,13 +19,13 @@ from tcptop_ops.explain import commands
 from tcptop_ops.host.namespaces import own_namespace
 from tcptop_ops.polling.worker import Worker
 from tcptop_ops.views.view import View
-from tcptop_ops.widgets.box import ElsewhereBox
-from tcptop_ops.widgets.detail import DetailScreen
-from tcptop_ops.widgets.explain import ExplainScreen
-from tcptop_ops.widgets.help import HelpScreen
-from tcptop_ops.widgets.keys import in_force
-from tcptop_ops.widgets.operators import OperatorsScreen
-from tcptop_ops.widgets.row import Row
+from tcptop_ops.widgets.base.key_bindings import in_force
+from tcptop_ops.widgets.base.row_text import RowText
+from tcptop_ops.widgets.screens.connection_detail import DetailScreen
+from tcptop_ops.widgets.screens.dialogs import CommandsDialog
+from tcptop_ops.widgets.screens.explain import ExplainScreen
+from tcptop_ops.widgets.screens.help import HelpScreen
+from tcptop_ops.widgets.screens.operators import OperatorsScreen
 
 
 class Overlays:
@@ -64,7 +64,7 @@ class Overlays:
         """Return what names are wanted of."""
         return [key for screen in self._details if screen.row is not None for key in screen.row.name_keys()]
 
-    def _row(self) -> Row | None:
+    def _row(self) -> RowText | None:
         """Return the connection on the screen: that of the detail, or the selected one."""
         screen, view, at = self._app.screen, self._main.state.shown, self._main.panels.table.cursor
         if isinstance(screen, DetailScreen):
@@ -74,7 +74,7 @@ class Overlays:
         if view.group_at(at) is not None:
             self._main.notice("a group is no connection: Enter shows those in it")
             return None
-        return Row.of(view, at)
+        return RowText.of(view, at)
 
     # Pages
 
@@ -124,7 +124,7 @@ class Overlays:
         """Tell what shows the connection in other tools."""
         if (row := self._row()) is not None:
             shown = commands.commands(row.rows, row.flows, self._own_netns)
-            open_over(self._app, ElsewhereBox(closing.named(row), shown))
+            open_over(self._app, CommandsDialog(closing.named(row), shown))
 
     def close_connection(
         self, *, is_allowed: bool, has_failed: bool, tell: Callable[[str, TcptopError | None], object]

@@ -14,14 +14,14 @@ from tcptop_ops.app.selection import value_at
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.tracking.history import Series
-from tcptop_ops.widgets.detail import ReadSeries
-from tcptop_ops.widgets.filter_bar import FilterBar
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.graphs import Pencil
-from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.keys import in_force
-from tcptop_ops.widgets.story import Story
-from tcptop_ops.widgets.summary import Status, Summary
+from tcptop_ops.widgets.base.charts import ChartCharacters
+from tcptop_ops.widgets.base.key_bindings import in_force
+from tcptop_ops.widgets.panels.filter_bar import FilterBar
+from tcptop_ops.widgets.panels.key_bar import KeyBar
+from tcptop_ops.widgets.panels.selection import SelectionPanel
+from tcptop_ops.widgets.panels.summary import Status, Summary
+from tcptop_ops.widgets.screens.connection_detail import ReadSeries
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 
 SPARK_TICKS = 120
 
@@ -32,7 +32,7 @@ class Drawing:
 
     series: ReadSeries
     limit: AcceptLimit
-    pencil: Pencil
+    pencil: ChartCharacters
 
 
 class Panels(Container):
@@ -42,8 +42,8 @@ class Panels(Container):
         """Set up with an empty table."""
         super().__init__(id="main")
         self._summary = Summary(status, id="summary")
-        self.table = FlowTable(state.spec, id="table")
-        self._story = Story(drawing.pencil, id="story")
+        self.table = ConnectionTable(state.spec, id="table")
+        self._story = SelectionPanel(drawing.pencil, id="story")
         self.filter_bar = FilterBar(id="filter")
         self._bars = tuple(bars)
         self._key_bar = KeyBar(id="keys")
@@ -99,7 +99,7 @@ class Panels(Container):
             self.table.follow(row)
 
     def name_by(self, names: NameBook, ask: Callable[[list[NameKey]], None] | None) -> None:
-        """Show these names from now on. ``ask``: see ``FlowTable.name_by``."""
+        """Show these names from now on. ``ask``: see ``ConnectionTable.name_by``."""
         self.table.name_by(names, ask)
         self._story.name_by(names)
 

@@ -28,9 +28,9 @@ from tcptop_ops.recording.player import SPEEDS, Player
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.keys import bindings
-from tcptop_ops.widgets.summary import Status
-from tcptop_ops.widgets.time_bar import TimeBar
+from tcptop_ops.widgets.base.key_bindings import bindings
+from tcptop_ops.widgets.panels.replay_bar import ReplayBar
+from tcptop_ops.widgets.panels.summary import Status
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         player: Player,
     ) -> None:
         """Set up with what plays it; the rest is that of any main screen."""
-        self._time_bar = TimeBar(player.index, drawing.pencil, id="time")
+        self._time_bar = ReplayBar(player.index, drawing.pencil, id="time")
         self._player = player
         self._worst: Iterator[int] = iter(())
         super().__init__(state, status, costs, drawing, [self._time_bar])

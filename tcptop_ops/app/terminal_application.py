@@ -20,9 +20,9 @@ from tcptop_ops.app.sizes import fit, is_too_small
 from tcptop_ops.app.slow_terminal import SlowTerminal
 from tcptop_ops.config.settings import Settings
 from tcptop_ops.errors import Failed, TcptopError
-from tcptop_ops.widgets.keys import PLACES
-from tcptop_ops.widgets.terminal import Terminal, cropped
-from tcptop_ops.widgets.themes import THEMES, usual
+from tcptop_ops.widgets.base.key_bindings import PLACES
+from tcptop_ops.widgets.base.terminal_driver import TerminalDriver, cropped
+from tcptop_ops.widgets.base.themes import THEMES, usual
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEADING_OUT = ("app.quit", "quit", "dismiss")
@@ -40,7 +40,7 @@ class TerminalApp(App[TcptopError]):
         environment = dict(os.environ)  # Textual takes NO_COLOR out, and would make colours it does not know grey
         if not environment.get("NO_COLOR"):
             os.environ.pop("NO_COLOR", None)  # set to nothing it asks for nothing: no-color.org
-        super().__init__(driver_class=Terminal, ansi_color=True if environment.get("NO_COLOR") else None)
+        super().__init__(driver_class=TerminalDriver, ansi_color=True if environment.get("NO_COLOR") else None)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = usual(environment) if settings.theme == "auto" or self.no_color else settings.theme
@@ -106,16 +106,16 @@ class TerminalApp(App[TcptopError]):
 
     def bytes_written(self) -> int:
         """Return how many bytes went to the terminal so far."""
-        return self._driver.written if isinstance(self._driver, Terminal) else 0
+        return self._driver.written if isinstance(self._driver, TerminalDriver) else 0
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, cropped(renderable))
 
-    def on_terminal_full(self) -> None:
+    def on_terminal_driver_full(self) -> None:
         """Draw nothing until the line has taken what waits."""
         self.line.full()
 
-    def on_terminal_drained(self) -> None:
+    def on_terminal_driver_drained(self) -> None:
         """Go on; with what nobody asked for only after a while."""
         if (spared_s := self.line.drained()) is not None:
             self.set_timer(spared_s, self.catch_up)
@@ -123,7 +123,7 @@ class TerminalApp(App[TcptopError]):
     def catch_up(self) -> None:
         """Draw what was held back while the line was spared."""
 
-    def on_terminal_gone(self) -> None:
+    def on_terminal_driver_gone(self) -> None:
         """End, as SIGHUP would have it."""
         self.quit()
 

@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from tcptop_ops.config.settings import (
-    GROUPS,
-    LEAST_WIDTH,
-    MOST_WIDTH,
-    THEMES,
-    Settings,
-    between,
-    said,
-)
+from tcptop_ops.config.settings import GROUPS, LEAST_WIDTH, MOST_WIDTH, THEMES, Settings, between, said
 from tcptop_ops.errors import Usage
 
 # Checks of values: each returns the value as Settings holds it, or raises Usage

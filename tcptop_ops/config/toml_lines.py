@@ -6,11 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tcptop_ops.config.settings import (
-    FILE,
-    HINT,
-    short,
-)
+from tcptop_ops.config.settings import FILE, HINT, short
 from tcptop_ops.errors import Usage
 
 SettingPath = tuple[str, ...]

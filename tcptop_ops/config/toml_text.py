@@ -7,13 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tcptop_ops.config.setting_table import SETTINGS, TABLES, Table, nearest
-from tcptop_ops.config.settings import (
-    FILE,
-    HINT,
-    Settings,
-    said,
-    short,
-)
+from tcptop_ops.config.settings import FILE, HINT, Settings, said, short
 from tcptop_ops.config.toml_lines import SettingLines, SettingPath
 from tcptop_ops.errors import Failed, Usage
 

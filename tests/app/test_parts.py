@@ -20,8 +20,8 @@ from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, View, make
-from tcptop_ops.widgets.row import Row
-from tcptop_ops.widgets.summary import Status
+from tcptop_ops.widgets.base.row_text import RowText
+from tcptop_ops.widgets.panels.summary import Status
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 
 # A slow line
@@ -165,8 +165,8 @@ def test_a_group_narrows_to_what_it_has_in_common() -> None:
 # Closing
 
 
-def row_of(*flows: dict[str, Any], closed: list[dict[str, Any]] | None = None) -> Row:
-    return Row.of(view_of(*flows, closed=closed), 0)
+def row_of(*flows: dict[str, Any], closed: list[dict[str, Any]] | None = None) -> RowText:
+    return RowText.of(view_of(*flows, closed=closed), 0)
 
 
 def test_what_can_not_be_closed_and_why() -> None:

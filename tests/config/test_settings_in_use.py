@@ -16,9 +16,9 @@ from tcptop_ops.config.toml_text import parse
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets import themes
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.row import Row
+from tcptop_ops.widgets.base import themes
+from tcptop_ops.widgets.base.row_text import RowText
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.screens import text_of
 from tests.support.running_app import app_of, header, running
 from tests.support.settings_files import EVERYTHING, placed
@@ -80,7 +80,7 @@ async def test_thresholds_reach_the_table_and_the_story(
     async with running(app):
         assert [line[1] == "!" for line in text_of(app)[4:7]] == bad
         assert app.shown is not None
-        levels = [Row.of(app.shown, position).level("srtt") for position in range(3)]
+        levels = [RowText.of(app.shown, position).level("srtt") for position in range(3)]
         assert levels == ([0, 0, 2] if "srtt_us" in thresholds else [0, 0, 0])
 
 
@@ -93,9 +93,9 @@ async def test_keys_of_the_file() -> None:
         await pilot.press("s", "escape", "2", "r")
         assert "RETRv" in header(app)
         await pilot.press("j")
-        assert app.query_one(FlowTable).cursor == 0
+        assert app.query_one(ConnectionTable).cursor == 0
         await pilot.press("ctrl+n")
-        assert app.query_one(FlowTable).cursor == 1
+        assert app.query_one(ConnectionTable).cursor == 1
         assert text_of(app)[23].startswith("q Quit  / Filter  s Sort  r Retrans  f Finding  Enter Detail  P Pause")
         await pilot.press("question_mark")
         await pilot.press(*"j" * 16)

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.filters import compiler
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.filter_bar import FilterBar
+from tcptop_ops.widgets.panels.filter_bar import FilterBar
 from tests.screens import text_of
 
 

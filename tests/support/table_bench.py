@@ -15,8 +15,8 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec, View, make
-from tcptop_ops.widgets.fit import GUTTER
-from tcptop_ops.widgets.flow_table import FlowTable
+from tcptop_ops.widgets.table.column_fit import GUTTER
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import flow, snapshot
 
 BY_RETRANSMITS = Spec(sort=find("retrans_win"))
@@ -24,7 +24,7 @@ BY_SCORE = Spec()
 BY_NAME = Spec(sort=find("process"), falling=False)
 
 
-class Recorded(FlowTable):
+class Recorded(ConnectionTable):
     """Remembers which lines were made for painting, and what was refreshed."""
 
     def __init__(self, spec: Spec) -> None:
@@ -64,15 +64,15 @@ class Bench(App[None]):
         """Show the table alone."""
         yield self.table
 
-    def on_flow_table_header_clicked(self, event: FlowTable.HeaderClicked) -> None:
+    def on_connection_table_header_clicked(self, event: ConnectionTable.HeaderClicked) -> None:
         """Remember the column."""
         self.clicked.append(event.column)
 
-    def on_flow_table_moved(self) -> None:
+    def on_connection_table_moved(self) -> None:
         """Count the moves."""
         self.moves += 1
 
-    def on_flow_table_folding(self, event: FlowTable.Folding) -> None:
+    def on_connection_table_folding(self, event: ConnectionTable.Folding) -> None:
         """Remember what was folded or unfolded."""
         self.folded.append((event.identity, event.unfold))
 
@@ -100,7 +100,7 @@ def retransmitting(counts: dict[int, int], **fields: Any) -> View:
     return make(ticked(flows, after), BY_RETRANSMITS)
 
 
-def order_of(table: FlowTable) -> list[str]:
+def order_of(table: ConnectionTable) -> list[str]:
     """Return the processes of the rows in the window."""
     shown = [table.render_line(y).text for y in range(1, table.size.height)]
     at = max(table.render_line(0).text.find("PROCESS"), GUTTER)

@@ -9,7 +9,7 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, parse_list
 from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.fit import fit, total_width
+from tcptop_ops.widgets.table.column_fit import fit, total_width
 from tests.support.table_bench import BY_RETRANSMITS, BY_SCORE
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.widgets.graphs import BLOCKS
-from tcptop_ops.widgets.help import HelpScreen
-from tcptop_ops.widgets.sort_menu import SortMenu
+from tcptop_ops.widgets.base.charts import BLOCKS
+from tcptop_ops.widgets.screens.help import HelpScreen
+from tcptop_ops.widgets.screens.sort_menu import SortMenu
 from tests.fakes import FakeSource
 from tests.screens import first_words, text_of
 from tests.support.filter_bar import bar, enter, is_open, selected, write

@@ -6,9 +6,9 @@ import pytest
 
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import State
-from tcptop_ops.widgets.filter_bar import joined
-from tcptop_ops.widgets.flow_table import FlowTable
-from tcptop_ops.widgets.key_bar import KeyBar
+from tcptop_ops.widgets.panels.filter_bar import joined
+from tcptop_ops.widgets.panels.key_bar import KeyBar
+from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.fakes import FakeSource, flow, snapshot
 from tests.screens import next_tick, text_of
 from tests.support.filter_bar import bar, enter, filtered, is_open, rule, selected, write
@@ -49,9 +49,9 @@ async def test_a_click_selects_and_the_keys_stay_in_the_bar() -> None:
     async with running(app) as pilot:
         await pilot.press("j", "slash", "c")
         await pilot.press("backspace")
-        await pilot.click(FlowTable, offset=(10, 3))
+        await pilot.click(ConnectionTable, offset=(10, 3))
         assert selected(app) == "postgres"
-        await pilot.click(FlowTable, offset=(text_of(app)[3].index("SRTT") + 1, 0))
+        await pilot.click(ConnectionTable, offset=(text_of(app)[3].index("SRTT") + 1, 0))
         await pilot.press("tab")
         await write(pilot, "curl")
         assert bar(app)[0] == "/curl"

@@ -14,8 +14,8 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.columns import COLUMNS, GROUP
 from tcptop_ops.views.view import Spec, View, make
-from tcptop_ops.widgets.cells import lines
-from tcptop_ops.widgets.fit import fit, total_width
+from tcptop_ops.widgets.table.cell_text import lines
+from tcptop_ops.widgets.table.column_fit import fit, total_width
 from tests.fakes import BOOT_NS, finals, flow, snapshot
 from tests.screens import text_of
 from tests.support.table_bench import BY_RETRANSMITS, Bench, named, shown, ticked

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tcptop_ops import text
-from tcptop_ops.widgets.lines import Lines, Span, Spans
+from tcptop_ops.widgets.base.line_widget import LineWidget, Span, Spans
 
 if TYPE_CHECKING:
     from tcptop_ops.filters.grammar import FilterError, Node
@@ -78,7 +78,7 @@ class FilterInput(Input, inherit_bindings=False):
         """Ignore Tab, which would otherwise move the focus to another widget."""
 
 
-class Remark(Lines):
+class Remark(LineWidget):
     """The line below the input: a hint, or an error message with a caret at its place."""
 
     def __init__(self, *, id: str | None = None) -> None:

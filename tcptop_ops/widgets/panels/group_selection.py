@@ -9,8 +9,8 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.group_census import Census, census
 from tcptop_ops.views.groups import Groups
 from tcptop_ops.views.view import View
-from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, Spans, flow, join, piece
-from tcptop_ops.widgets.row import Row
+from tcptop_ops.widgets.base.line_widget import LEVEL_ROLES, Piece, Span, Spans, flow, join, piece
+from tcptop_ops.widgets.base.row_text import RowText
 
 FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("srtt", ("srtt_us",), "", " mean"),
@@ -113,7 +113,7 @@ def _verdict(group: _Group, names: NameBook) -> list[Piece]:
 
 
 def _named(group: _Group, told: Census, place: int, names: NameBook) -> str:
-    row = Row(row_of(group.groups.flows, told.worst[place]), group.groups.flows)
+    row = RowText(row_of(group.groups.flows, told.worst[place]), group.groups.flows)
     whom = row.shown("process")
     return f"{whom} {row.end('local', names)}" if row.listens else f"{whom} -> {row.end('peer', names)}"
 
@@ -122,7 +122,7 @@ def _worst(group: _Group, names: NameBook, width: int) -> list[Spans]:
     """Return a line for each of the worst connections: score, cause, process and peer."""
     found = []
     for place, number in enumerate(group.census.worst):
-        row = Row(row_of(group.groups.flows, number), group.groups.flows)
+        row = RowText(row_of(group.groups.flows, number), group.groups.flows)
         lead = Span(f"{row.shown('score'):>3} {row.shown('cause')}", row.cause_role)
         retransmits = piece(f"retr {row.shown('retrans_win')}", "dim", 1)
         found.append(join([Piece((lead,)), piece(_named(group, group.census, place, names)), retransmits], width, "  "))

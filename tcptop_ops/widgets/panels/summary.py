@@ -9,7 +9,7 @@ from tcptop_ops import text
 from tcptop_ops.model.enums import SHORT_STATES
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.usage import OwnCost
-from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join, piece, width_of
+from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, join, piece, width_of
 
 BAR = Span(" | ", "dim")
 BAR_WIDTH = len(BAR.text)
@@ -36,7 +36,7 @@ class Status:
     replayed: str = ""  # description of the recording, shown in place of the delay
 
 
-class Summary(Lines):
+class Summary(LineWidget):
     """The lines above the table."""
 
     def __init__(self, status: Status, *, id: str | None = None) -> None:

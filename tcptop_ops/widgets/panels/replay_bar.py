@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tcptop_ops import text
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
-from tcptop_ops.widgets.graphs import Pencil
-from tcptop_ops.widgets.lines import Lines, Span, Spans
+from tcptop_ops.widgets.base.charts import ChartCharacters
+from tcptop_ops.widgets.base.line_widget import LineWidget, Span, Spans
 
 LEAST_TRACK = 8
 """Minimum width of the track, in characters."""
@@ -49,17 +49,17 @@ def speed_of(speed: float) -> str:
     return f"{speed:g}x" if speed else "max"
 
 
-class TimeBar(Lines):
+class ReplayBar(LineWidget):
     """A line with the state, speed and time of day, the track, and the position in the recording."""
 
     DEFAULT_CSS = """
-    TimeBar {
+    ReplayBar {
         height: 1;
         background: $surface;
     }
     """
 
-    def __init__(self, index: TickIndex, drawn: Pencil, *, id: str | None = None) -> None:
+    def __init__(self, index: TickIndex, drawn: ChartCharacters, *, id: str | None = None) -> None:
         """Take the recording and the characters to draw with."""
         super().__init__(id=id)
         self._index = index

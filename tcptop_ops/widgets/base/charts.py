@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tcptop_ops.widgets.lines import Span, Spans
+from tcptop_ops.widgets.base.line_widget import Span, Spans
 
 
 @dataclass(frozen=True)
-class Pencil:
+class ChartCharacters:
     """Characters to draw with. ``levels``: from empty to full; ``axis`` and ``floor``: the lines of a graph."""
 
     levels: str
@@ -21,14 +21,14 @@ class Pencil:
     floor: str
 
 
-BLOCKS = Pencil(" ▁▂▃▄▅▆▇█", "│", "─")
-ASCII = Pencil(" .-=#", "|", "-")
+BLOCKS = ChartCharacters(" ▁▂▃▄▅▆▇█", "│", "─")
+ASCII = ChartCharacters(" .-=#", "|", "-")
 
 SCALE = 6
 """Characters left of a graph's vertical axis."""
 
 
-def pencil(encoding: str | None) -> Pencil:
+def pencil(encoding: str | None) -> ChartCharacters:
     """Return the characters that a terminal with this encoding can show."""
     return BLOCKS if "utf" in (encoding or "").lower() else ASCII
 
@@ -38,14 +38,14 @@ def greatest(values: Sequence[float]) -> float:
     return max((v for v in values if not math.isnan(v)), default=float("nan"))
 
 
-def spark(values: Sequence[float], width: int, drawn: Pencil) -> str:
+def spark(values: Sequence[float], width: int, drawn: ChartCharacters) -> str:
     """Draw the last ``width`` values as one line; zero has a mark, NaN is blank."""
     last = list(values[-width:])
     top = greatest(last)
     return "".join(_mark(value, top, drawn) for value in last).rjust(width)
 
 
-def _mark(value: float, top: float, drawn: Pencil) -> str:
+def _mark(value: float, top: float, drawn: ChartCharacters) -> str:
     if math.isnan(value):
         return " "
     most = len(drawn.levels) - 1
@@ -54,7 +54,7 @@ def _mark(value: float, top: float, drawn: Pencil) -> str:
     return drawn.levels[min(max(math.ceil(value / top * most), 1), most)]
 
 
-def rows(values: Sequence[float], width: int, height: int, drawn: Pencil) -> list[str]:
+def rows(values: Sequence[float], width: int, height: int, drawn: ChartCharacters) -> list[str]:
     """Draw the last ``width`` values as an area of ``height`` lines, the top one first. The greatest value fills it."""
     last = list(values[-width:])
     top, most = greatest(last), len(drawn.levels) - 1
@@ -77,7 +77,7 @@ def graph(
     values: Sequence[float],
     show: Callable[[float], str],
     size: tuple[int, int],
-    drawn: Pencil,
+    drawn: ChartCharacters,
     role: str = "graph",
 ) -> list[Spans]:
     """Draw a title with the newest and the greatest value, an area with its scale, and the base line.

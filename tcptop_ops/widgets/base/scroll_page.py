@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from textual import events
 
-from tcptop_ops.widgets.lines import Lines, Span, Spans, width_of
+from tcptop_ops.widgets.base.line_widget import LineWidget, Span, Spans, width_of
 
 GAP = 2
 """Characters between two columns of a page."""
@@ -16,7 +16,7 @@ GAP = 2
 WHEEL_LINES = 3
 
 
-class Page(Lines):
+class ScrollPage(LineWidget):
     """A scrolling page; a subclass overrides ``make_page``."""
 
     def __init__(self, *, id: str | None = None) -> None:

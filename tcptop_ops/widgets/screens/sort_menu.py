@@ -14,12 +14,12 @@ from tcptop_ops.text import shorten
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import COLUMNS
-from tcptop_ops.widgets.modal import Menu, Over
+from tcptop_ops.widgets.base.modal import Dialog, Menu
 
 HELP_WIDTH = 60
 
 
-class SortMenu(Over[Column | None]):
+class SortMenu(Dialog[Column | None]):
     """A menu whose result is a column; None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

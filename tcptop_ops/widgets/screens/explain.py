@@ -13,13 +13,13 @@ from textual.widgets.option_list import Option
 
 from tcptop_ops.explain import pages
 from tcptop_ops.text import shorten
-from tcptop_ops.widgets.modal import Menu, Over
+from tcptop_ops.widgets.base.modal import Dialog, Menu
 
 PAGE_WIDTH = 74
 SHORT = 48
 
 
-class ExplainScreen(Over[None]):
+class ExplainScreen(Dialog[None]):
     """The screen of one page."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,7 +59,7 @@ def _styled(page: str) -> Text:
     return found
 
 
-class WordList(Over[str | None]):
+class WordList(Dialog[str | None]):
     """The list of all pages. Enter opens the selected page above the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -13,9 +13,9 @@ from textual.widgets import Static
 
 from tcptop_ops.config.keymap import KEYS, REPLAY_APP
 from tcptop_ops.views.column import Column
-from tcptop_ops.widgets.explain import WordList
-from tcptop_ops.widgets.keys import KeyHelp
-from tcptop_ops.widgets.modal import Over
+from tcptop_ops.widgets.base.key_bindings import KeyHelp
+from tcptop_ops.widgets.base.modal import Dialog
+from tcptop_ops.widgets.screens.explain import WordList
 
 TOLD = {key.words: key.told for key in (*KEYS, *REPLAY_APP) if key.told}
 """Longer descriptions of keys, by the label that the key bar shows."""
@@ -41,7 +41,7 @@ FILTER = (
 )
 
 
-class HelpScreen(Over[None]):
+class HelpScreen(Dialog[None]):
     """The help: keys, filters, marks and columns."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

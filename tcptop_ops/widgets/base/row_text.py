@@ -15,7 +15,7 @@ from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, keys, shower
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import View, row_at, top_sources
-from tcptop_ops.widgets.lines import LEVEL_ROLES, Piece, Span, piece
+from tcptop_ops.widgets.base.line_widget import LEVEL_ROLES, Piece, Span, piece
 
 Thresholds = Mapping[str, tuple[float, float]]
 """The user's thresholds (warning, bad), by column id."""
@@ -25,7 +25,7 @@ LONGEST_END = 28
 """Maximum width of an endpoint shown by name, so that two of them and the process fit into 80 characters."""
 
 
-class Row:
+class RowText:
     """One row, read column by column."""
 
     def __init__(self, rows: Rows, flows: Flows, thresholds: Thresholds = NO_THRESHOLDS) -> None:
@@ -35,12 +35,12 @@ class Row:
         self.state = self.value("state").decode()
 
     @classmethod
-    def of(cls, view: View, position: int) -> Row:
+    def of(cls, view: View, position: int) -> RowText:
         """Return the row at this position of a view. Raises ValueError for a group."""
         return cls(row_at(view, position), view.flows, view.spec.thresholds)
 
     @classmethod
-    def of_cookie(cls, flows: Flows, cookie: int, thresholds: Thresholds = NO_THRESHOLDS) -> Row | None:
+    def of_cookie(cls, flows: Flows, cookie: int, thresholds: Thresholds = NO_THRESHOLDS) -> RowText | None:
         """Return the row of a connection, or None; live rows win over closed ones, later rows over earlier ones."""
         for rows in (flows.live, flows.closed):
             at = np.flatnonzero(rows.sockets["cookie"] == cookie)[-1:]
@@ -106,7 +106,7 @@ class Row:
         return evidence.of(self.rows, self.flows)
 
 
-def who(row: Row, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
+def who(row: RowText, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
     """Return process, endpoints, state or end, and further facts. ``roomy``: include the local endpoint."""
     pid = row.shown("pid")
     pieces = [piece(row.shown("process") + ("" if pid in (text.DASH, text.UNKNOWN) else f" {pid}"), "title", 1)]
@@ -124,12 +124,12 @@ def who(row: Row, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
     return pieces
 
 
-def _end(row: Row) -> Piece:
+def _end(row: RowText) -> Piece:
     end = row.shown("end")
     return piece(f"{'closed' if end == text.DASH else end} {row.shown('closed_s')} ago", "warn", 1)
 
 
-def verdict(row: Row, binding: str = "") -> list[Piece]:
+def verdict(row: RowText, binding: str = "") -> list[Piece]:
     """Return the cause, its evidence, and what to do about it.
 
     ``binding``: what limits a listener's queue, "" for none.

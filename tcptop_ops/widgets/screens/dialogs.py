@@ -14,14 +14,14 @@ from textual.widgets.option_list import Option
 
 from tcptop_ops.explain.commands import Command, OtherTools
 from tcptop_ops.text import shorten
-from tcptop_ops.widgets.modal import Menu, Over
+from tcptop_ops.widgets.base.modal import Dialog, Menu
 
 TITLE_WIDTH = 70
 COPIED = "copied, if the terminal takes OSC 52; Esc closes"
 """What is said after a copy: no reply of the terminal tells whether it accepted the OSC 52 sequence."""
 
 
-class ElsewhereBox(Over[None]):
+class CommandsDialog(Dialog[None]):
     """A numbered list of commands, each shown in full, so that it can be copied from the screen by hand."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,7 +79,7 @@ def _listed(number: int, one: Command) -> Text:
     return Text.assemble((f"{number} {one.tool}\n", "bold"), one.typed)
 
 
-class Question(Over[bool]):
+class ConfirmDialog(Dialog[bool]):
     """A question. Its result is True after the key ``y``, False after any other key."""
 
     def __init__(self, title: str, lines: Sequence[str], what_y_does: str) -> None:

@@ -49,7 +49,7 @@ def cropped(update: RenderableType | None) -> RenderableType | None:
     return Cropped(update.chops, update.spans, update.chop_ends)
 
 
-class Writer(WriterThread):
+class TerminalWriter(WriterThread):
     """A thread that writes to the terminal at its pace.
 
     ``full`` and ``drained`` are called alternately, from any thread.
@@ -143,7 +143,7 @@ class Hangup:
         os.close(self._over)
 
 
-class Terminal(LinuxDriver):
+class TerminalDriver(LinuxDriver):
     """A driver that posts messages when the output is slower than drawing, and when the terminal is gone."""
 
     _hangup: Hangup | None = None
@@ -160,14 +160,14 @@ class Terminal(LinuxDriver):
     @property
     def written(self) -> int:
         """Bytes written to the terminal so far."""
-        return self._writer_thread.written if isinstance(self._writer_thread, Writer) else 0
+        return self._writer_thread.written if isinstance(self._writer_thread, TerminalWriter) else 0
 
     def start_application_mode(self) -> None:
         """Start as Textual does, then replace its writer thread and watch for a hangup."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer_thread is not None and self._file is not None:
             self._writer_thread.stop()
-            self._writer_thread = Writer(self._file, self._tell_full, self._tell_drained)
+            self._writer_thread = TerminalWriter(self._file, self._tell_full, self._tell_drained)
             self._writer_thread.start()
             self._hangup = Hangup({self.fileno, self._file.fileno()}, self._tell_gone)
 

@@ -16,11 +16,11 @@ from tcptop_ops.explain import operator_facts
 from tcptop_ops.explain.operators import OPERATORS, Operator, decoded, is_partial
 from tcptop_ops.model.enums import SeenRow
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.keys import listed
-from tcptop_ops.widgets.lines import Lines, Span, Spans
-from tcptop_ops.widgets.modal import Over
-from tcptop_ops.widgets.pages import heading, labelled
+from tcptop_ops.widgets.base.key_bindings import listed
+from tcptop_ops.widgets.base.line_widget import LineWidget, Span, Spans
+from tcptop_ops.widgets.base.modal import Dialog
+from tcptop_ops.widgets.base.scroll_page import heading, labelled
+from tcptop_ops.widgets.panels.key_bar import KeyBar
 
 NAME, CALLS, RATE, HERE, FLAG = 22, 7, 6, 7, 8
 FLAGS = {13: "PARSE", 14: "WRITE", 15: "WRITE"}
@@ -31,7 +31,7 @@ Calls = NDArray[np.float64]
 """Calls per second: float64, indexed by operator number."""
 
 
-class OperatorList(Lines):
+class OperatorList(LineWidget):
     """The table of operators, and below it details of the selected one."""
 
     class Chosen(Message):
@@ -157,7 +157,7 @@ def _spoken(operator: Operator, flows: Flows) -> list[str]:
     return found
 
 
-class OperatorsScreen(Over[None]):
+class OperatorsScreen(Dialog[None]):
     """The screen of the operators and its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -7,13 +7,13 @@ from functools import partial
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from tcptop_ops.config.keymap import APP, KeyAction
-from tcptop_ops.widgets.keys import spell
+from tcptop_ops.widgets.base.key_bindings import spell
 
 LEFT_OUT = frozenset({"interrupt"})
 """Ids of keys that are not in the palette."""
 
 
-class Commands(Provider):
+class PaletteCommands(Provider):
     """The keys of the main screen, each once; over whichever screen the palette lies."""
 
     async def discover(self) -> Hits:

@@ -15,7 +15,7 @@ from tcptop_ops.views.columns import GROUP
 from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.views.groups import Groups
 from tcptop_ops.views.view import View, read_at, row_at
-from tcptop_ops.widgets.fit import Layout
+from tcptop_ops.widgets.table.column_fit import Layout
 
 CUT_IN_THE_MIDDLE = ENDPOINTS | ADDRESSES
 YOU = " *you"

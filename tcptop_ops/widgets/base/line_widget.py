@@ -120,12 +120,12 @@ def _wrapped(pieces: Sequence[Piece], width: int, gap: int) -> list[list[Piece]]
     return rows
 
 
-class Lines(Widget):
+class LineWidget(Widget):
     """Lines made by ``make_lines``, truncated to the width. Only cells that changed are repainted."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{role}" for role in ROLES}
     DEFAULT_CSS = """
-    Lines {
+    LineWidget {
         width: 1fr;
         & > .lines--title { text-style: bold; }
         & > .lines--dim { color: $text-muted; }
@@ -134,7 +134,7 @@ class Lines(Widget):
         & > .lines--badge { text-style: reverse; }
         & > .lines--graph { color: $text-primary; }
     }
-    Lines:ansi > .lines--dim { text-style: dim; }
+    LineWidget:ansi > .lines--dim { text-style: dim; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:

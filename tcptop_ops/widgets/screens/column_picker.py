@@ -15,7 +15,7 @@ from tcptop_ops.config.settings import LEAST_WIDTH, MOST_WIDTH
 from tcptop_ops.text import shorten
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.columns import COLUMNS
-from tcptop_ops.widgets.modal import Over
+from tcptop_ops.widgets.base.modal import Dialog
 
 HELP_WIDTH = 48
 
@@ -38,7 +38,7 @@ class Choices(OptionList, inherit_bindings=False):
     ]
 
 
-class ColumnPicker(Over[Choice | None]):
+class ColumnPicker(Dialog[Choice | None]):
     """A dialog whose result is a Choice, or None if it is left. Shown columns come first, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -20,14 +20,14 @@ from tcptop_ops.tracking.history import Series
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import COLUMNS
-from tcptop_ops.widgets import timeline
-from tcptop_ops.widgets.graphs import Pencil, graph, greatest, time_axis
-from tcptop_ops.widgets.key_bar import KeyBar
-from tcptop_ops.widgets.keys import listed
-from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans, flow, piece
-from tcptop_ops.widgets.modal import Over
-from tcptop_ops.widgets.pages import GAP, Page, beside, heading, labelled, wrapped
-from tcptop_ops.widgets.row import NO_THRESHOLDS, Row, Thresholds, who
+from tcptop_ops.widgets.base import timeline_lines
+from tcptop_ops.widgets.base.charts import ChartCharacters, graph, greatest, time_axis
+from tcptop_ops.widgets.base.key_bindings import listed
+from tcptop_ops.widgets.base.line_widget import LEVEL_ROLES, Span, Spans, flow, piece
+from tcptop_ops.widgets.base.modal import Dialog
+from tcptop_ops.widgets.base.row_text import NO_THRESHOLDS, RowText, Thresholds, who
+from tcptop_ops.widgets.base.scroll_page import GAP, ScrollPage, beside, heading, labelled, wrapped
+from tcptop_ops.widgets.panels.key_bar import KeyBar
 
 WIDE = 120
 """Width from which graphs and texts are side by side, in characters."""
@@ -60,17 +60,17 @@ Somaxconn = Callable[[int], int | None]
 """A function that returns net.core.somaxconn of a network namespace (inode number); None if it is not known."""
 
 
-class Detail(Page):
+class Detail(ScrollPage):
     """The page of one connection, found by its cookie in each tick. Once it is gone, the page keeps its last state."""
 
     def __init__(
-        self, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: Pencil, thresholds: Thresholds
+        self, cookie: int, series: ReadSeries, somaxconn: Somaxconn, drawn: ChartCharacters, thresholds: Thresholds
     ) -> None:
         """Take the connection's cookie, sources of further data, characters of graphs, and the user's thresholds."""
         super().__init__(id="detail")
         self._thresholds = thresholds
         self._cookie, self._series, self._somaxconn, self._drawn = cookie, series, somaxconn, drawn
-        self._row: Row | None = None
+        self._row: RowText | None = None
         self._gone_s: float | None = None
         self._story: Records = np.zeros(0, HAPPENING)
         self._story_ns = 0
@@ -78,14 +78,14 @@ class Detail(Page):
         self._names = NOBODY
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> RowText | None:
         """The row that is shown; None before the first ``show``, and if the connection was never found."""
         return self._row
 
     def show(self, flows: Flows) -> None:
         """Update the page from a tick."""
         snapshot = flows.snapshot
-        found = Row.of_cookie(flows, self._cookie, self._thresholds)
+        found = RowText.of_cookie(flows, self._cookie, self._thresholds)
         if found is not None:
             self._row, self._gone_s = found, None
         elif self._row is not None:
@@ -123,7 +123,7 @@ class Detail(Page):
             right += section
         return [*lines, *beside(left, right, half + GAP), *_fields(row, width)]
 
-    def _who(self, row: Row, width: int) -> list[Spans]:
+    def _who(self, row: RowText, width: int) -> list[Spans]:
         lines = flow(who(row, width >= ROOMY, self._names), width, 1)
         rest = [
             piece(f"{label} {shown}", "dim", rank)
@@ -142,7 +142,7 @@ class Detail(Page):
             rest.insert(0, piece(f"no longer listed since {text.duration(self._gone_s)}: as it was last", "warn"))
         return [*lines, *(flow(rest, width, 1) if rest else [])]
 
-    def _verdict(self, row: Row, width: int) -> list[Spans]:
+    def _verdict(self, row: RowText, width: int) -> list[Spans]:
         score, cause = row.shown("score"), row.cause
         lines: list[Spans] = [heading("VERDICT", width, f"score {score}")]
         words = ", ".join(row.evidence())
@@ -153,7 +153,7 @@ class Detail(Page):
             lines += labelled("  what to do", cause.remedy, width, LABEL)
         return lines
 
-    def _graphs(self, row: Row, width: int, tall: int, across: int) -> list[Spans]:
+    def _graphs(self, row: RowText, width: int, tall: int, across: int) -> list[Spans]:
         until = row.flows.snapshot.now_ns / 1e9
         each = (width - GAP * (across - 1)) // across
         series = self._series(self._cookie, each, until)
@@ -180,15 +180,21 @@ class Detail(Page):
         axis = time_axis(series.ago_s.tolist(), each)
         return [*lines, *(beside([axis], [axis], each) if across == 2 else [axis])]
 
-    def _told(self, row: Row, width: int) -> list[Spans]:
+    def _told(self, row: RowText, width: int) -> list[Spans]:
         is_listed = int(row.rows.events["origin"][0]) == Origin.LISTED
-        why_none = timeline.LISTED if is_listed else timeline.NOTHING if self._is_watched else timeline.UNASKED
+        why_none = (
+            timeline_lines.LISTED
+            if is_listed
+            else timeline_lines.NOTHING
+            if self._is_watched
+            else timeline_lines.UNASKED
+        )
         return [
             heading("STORY", width, "seconds"),
-            *timeline.draw(self._story, self._story_ns, width, HAPPENINGS_SHOWN, why_none),
+            *timeline_lines.draw(self._story, self._story_ns, width, HAPPENINGS_SHOWN, why_none),
         ]
 
-    def _stalls(self, row: Row, width: int) -> list[Spans]:
+    def _stalls(self, row: RowText, width: int) -> list[Spans]:
         ledger = connection_facts.stalls(row.rows, row.flows, self._story)
         share = "" if math.isnan(ledger.share_pct) else f"{text.percent(ledger.share_pct)} % of its life"
         parts = (
@@ -208,7 +214,7 @@ class Detail(Page):
             lines.append((Span("tail-loss probes ", "dim"), Span(f"{ledger.probes}, two round trips each at least")))
         return lines
 
-    def _door(self, row: Row, width: int) -> list[Spans]:
+    def _door(self, row: RowText, width: int) -> list[Spans]:
         door = listener_facts.accept_queue(row.rows, row.flows, OwnerKind.LISTENER)
         full = f", over its limit for {text.duration(door.full_s)}" if door.full_s else ""
         in_all = "" if door.drops == UNKNOWN_U32 else f", {text.count(door.drops)} in all"
@@ -234,7 +240,7 @@ def _us(value: float) -> str:
     return text.duration(value / 1e6)
 
 
-def _kin(row: Row, width: int) -> list[Spans]:
+def _kin(row: RowText, width: int) -> list[Spans]:
     lines = [heading("SHARED FATE", width)]
     for one in connection_facts.related(row.rows, row.flows):
         causes = ", ".join(f"{count} {name}" for name, count in one.causes) or "none of them bad"
@@ -243,14 +249,14 @@ def _kin(row: Row, width: int) -> list[Spans]:
     return lines if len(lines) > 1 else [*lines, (Span("no other flow to this prefix, or of this process", "dim"),)]
 
 
-def _options(row: Row, width: int) -> list[Spans]:
+def _options(row: RowText, width: int) -> list[Spans]:
     words = connection_facts.options(row.rows)
     pieces = [piece(f"{name}: {value}", "dim" if value == "no" else "plain") for name, value in words]
     rows = flow(pieces, width, len(pieces))
     return [heading("NEGOTIATED", width), *(line for line in rows if line)]
 
 
-def _fields(row: Row, width: int) -> list[Spans]:
+def _fields(row: RowText, width: int) -> list[Spans]:
     """List every column with its description; in two columns if there is room."""
     across = 2 if width >= WIDE else 1
     each = (width - GAP * (across - 1)) // across
@@ -266,7 +272,7 @@ def _fields(row: Row, width: int) -> list[Spans]:
     return lines
 
 
-def _field(row: Row, column: Column, width: int) -> list[Spans]:
+def _field(row: RowText, column: Column, width: int) -> list[Spans]:
     """Return a column's name, value and description, wrapped to the width."""
     value, level = text.shorten(row.shown(column.id), max(width - NAME, 1)), row.level(column.id)
     lead = (
@@ -283,7 +289,7 @@ def _field(row: Row, column: Column, width: int) -> list[Spans]:
     return [lead, *((Span(" " * (NAME + VALUE)), *line) for line in wrapped(column.help, width - NAME - VALUE, "dim"))]
 
 
-class DetailScreen(Over[None]):
+class DetailScreen(Dialog[None]):
     """The screen of the page and its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -307,7 +313,7 @@ class DetailScreen(Over[None]):
         cookie: int,
         series: ReadSeries,
         somaxconn: Somaxconn,
-        drawn: Pencil,
+        drawn: ChartCharacters,
         thresholds: Thresholds = NO_THRESHOLDS,
     ) -> None:
         """Take the tick to show first; the rest is passed to ``Detail``."""
@@ -334,7 +340,7 @@ class DetailScreen(Over[None]):
         self._page.name_by(names)
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> RowText | None:
         """The row that is shown, or None."""
         return self._page.row
 

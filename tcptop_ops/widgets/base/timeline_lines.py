@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcptop_ops import text
 from tcptop_ops.explain import timeline
 from tcptop_ops.model.records import Records
-from tcptop_ops.widgets.lines import LEVEL_ROLES, Span, Spans
+from tcptop_ops.widgets.base.line_widget import LEVEL_ROLES, Span, Spans
 
 NOTHING = "nothing bad happened since it is looked at"
 LISTED = "not told: only its state is known (origin listed)"

@@ -23,10 +23,10 @@ from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import GROUP
 from tcptop_ops.views.view import Spec, View
-from tcptop_ops.widgets.cells import NAME_LEVEL, Line, existing, lines, name_keys
-from tcptop_ops.widgets.fit import GUTTER, Layout, at, fit, total_width
-from tcptop_ops.widgets.keys import bindings
-from tcptop_ops.widgets.lines import merged
+from tcptop_ops.widgets.base.key_bindings import bindings
+from tcptop_ops.widgets.base.line_widget import merged
+from tcptop_ops.widgets.table.cell_text import NAME_LEVEL, Line, existing, lines, name_keys
+from tcptop_ops.widgets.table.column_fit import GUTTER, Layout, at, fit, total_width
 
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed", "group")
 LEVELS = {-1: "dim", 1: "warn", 2: "bad", NAME_LEVEL: "group"}
@@ -39,7 +39,7 @@ EMPTY_LINES = 2
 """Maximum number of lines of the message in an empty table."""
 
 
-class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
+class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
     """The rows of a View below a fixed header line.
 
     The cursor stays on its connection when the order changes. Until it is moved for the first time, and after Home, it
@@ -48,7 +48,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"flow-table--{look}" for look in LOOKS}
     DEFAULT_CSS = """
-    FlowTable {
+    ConnectionTable {
         overflow: hidden hidden;
         & > .flow-table--header { background: $panel; color: $text-muted; }
         & > .flow-table--sorted { background: $panel; color: $text; text-style: bold; }
@@ -59,7 +59,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         & > .flow-table--closed { color: $text-muted; }
         & > .flow-table--group { text-style: bold; }
     }
-    FlowTable:ansi {
+    ConnectionTable:ansi {
         & > .flow-table--header { text-style: underline; }
         & > .flow-table--sorted { text-style: bold underline; }
         & > .flow-table--cursor { text-style: reverse; }
@@ -132,7 +132,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         old, self._spec = self._spec, view.spec
         if not self._layout_of or replace(old, filter=None) != replace(view.spec, filter=None):
             self._fit()
-        self.set_reactive(FlowTable.virtual_size, Size(total_width(self._layout_of), len(view) + 1))
+        self.set_reactive(ConnectionTable.virtual_size, Size(total_width(self._layout_of), len(view) + 1))
         self._follow()
         self._repaint()
 
@@ -171,7 +171,7 @@ class FlowTable(ScrollView, can_focus=True, inherit_bindings=False):
         spec = self._spec
         self._layout_of = fit(spec.columns, spec.sort, self.size.width, spec.widths, spec.group != "none")
         width = total_width(self._layout_of)
-        self.set_reactive(FlowTable.virtual_size, Size(width, self.virtual_size.height))
+        self.set_reactive(ConnectionTable.virtual_size, Size(width, self.virtual_size.height))
         if self.scroll_x:
             self.scroll_to(x=self.scroll_x, animate=False, force=True)
         self.refresh()

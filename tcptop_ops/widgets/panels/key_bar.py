@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tcptop_ops.widgets.keys import KeyHelp
-from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, join
+from tcptop_ops.widgets.base.key_bindings import KeyHelp
+from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, join
 
 
-class KeyBar(Lines):
+class KeyBar(LineWidget):
     """A line with as many keys as fit; each can be clicked."""
 
     DEFAULT_CSS = """

@@ -11,12 +11,12 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.views.group_keys import GROUP_KEYS
-from tcptop_ops.widgets.modal import Menu, Over
+from tcptop_ops.widgets.base.modal import Dialog, Menu
 
 CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key in GROUP_KEYS.items()}
 
 
-class GroupMenu(Over[str | None]):
+class GroupMenu(Dialog[str | None]):
     """A menu whose result is the name of a way to group (``groups.KEYS`` or ``none``); None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

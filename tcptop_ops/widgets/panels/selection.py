@@ -9,11 +9,11 @@ from tcptop_ops import text
 from tcptop_ops.dns.name_book import NOBODY, NameBook
 from tcptop_ops.tracking.history import Series
 from tcptop_ops.views.view import View
-from tcptop_ops.widgets import group_story
-from tcptop_ops.widgets.cells import existing
-from tcptop_ops.widgets.graphs import BLOCKS, Pencil, greatest, spark
-from tcptop_ops.widgets.lines import Lines, Piece, Span, Spans, flow, join, piece
-from tcptop_ops.widgets.row import Row, verdict, who
+from tcptop_ops.widgets.base.charts import BLOCKS, ChartCharacters, greatest, spark
+from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, flow, join, piece
+from tcptop_ops.widgets.base.row_text import RowText, verdict, who
+from tcptop_ops.widgets.panels import group_selection
+from tcptop_ops.widgets.table.cell_text import existing
 
 FIGURES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("srtt", ("srtt_us", "rttvar_us"), "/", ""),
@@ -55,10 +55,10 @@ SPARKS = (("srtt", "srtt_us"), ("cwnd", "cwnd"), ("retr", "retrans_per_s"), ("tx
 """Label, and the column whose present value is shown behind the sparkline; two per line."""
 
 
-class Story(Lines):
+class SelectionPanel(LineWidget):
     """A rule with the position in the list, the process and its endpoints, the verdict, and as many figures as fit."""
 
-    def __init__(self, drawn: Pencil = BLOCKS, *, id: str | None = None) -> None:
+    def __init__(self, drawn: ChartCharacters = BLOCKS, *, id: str | None = None) -> None:
         """Take the characters of sparklines."""
         super().__init__(id=id)
         self._drawn = drawn
@@ -95,8 +95,8 @@ class Story(Lines):
         rule = _rule(view, (full, place), width)
         number = view.group_at(position)
         if view.groups is not None and number is not None:
-            return [rule, *group_story.lines(view, view.groups, number, (width, height - 1), self._names)]
-        row = Row.of(view, position)
+            return [rule, *group_selection.lines(view, view.groups, number, (width, height - 1), self._names)]
+        row = RowText.of(view, position)
         lines = [rule, *flow(who(row, width >= ROOMY, self._names), width, 1)]
         left = height - len(lines)
         if left > 1 or row.cause.rule is not None:
@@ -105,7 +105,7 @@ class Story(Lines):
         sparks = self._sparks(row, width) if height >= WITH_SPARKS and not row.listens else []
         return [*lines, *flow(_figures(row), width, max(left - len(sparks), 0)), *sparks][:height]
 
-    def _sparks(self, row: Row, width: int) -> list[Spans]:
+    def _sparks(self, row: RowText, width: int) -> list[Spans]:
         series = self._series
         if series is None:
             return []
@@ -148,7 +148,7 @@ def _end_of(place: str) -> str:
     return f"- {place} --" if place else "--"
 
 
-def _figures(row: Row) -> list[Piece]:
+def _figures(row: RowText) -> list[Piece]:
     pieces = []
     for rank, (label, names, between, unit) in enumerate(LISTENER_FIGURES if row.listens else FIGURES):
         spans = [Span(label + " ", "dim")]

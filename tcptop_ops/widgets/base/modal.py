@@ -11,7 +11,7 @@ DEEPEST = 8
 """Maximum number of screens that are drawn through one another."""
 
 
-class Over(ModalScreen[ScreenResultType]):
+class Dialog(ModalScreen[ScreenResultType]):
     """A modal screen that is drawn over the screen right below it in the stack.
 
     Textual (8.2) takes the background from a list that each screen drawn pops from, but a cached screen does not: with
