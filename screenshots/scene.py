@@ -15,7 +15,7 @@ import numpy as np
 from tcptop_ops.model.enums import Direction, Happening, Origin, State, Timer
 from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tests.fakes import BOOT_NS, flow, snapshot
+from tests.support.fakes import BOOT_NS, flow, snapshot
 
 SECONDS = 40
 STALLED, YOU = 7, 40

@@ -22,7 +22,7 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.base.row_text import RowText
 from tcptop_ops.widgets.panels.summary import Status
-from tests.fakes import BOOT_NS, finals, flow, snapshot
+from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
 # A slow line
 

@@ -15,7 +15,7 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec, View, make
-from tests.fakes import flow, snapshot
+from tests.support.fakes import flow, snapshot
 
 
 def shot(second: int, calls: int = 0) -> Snapshot:

@@ -15,7 +15,7 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT, SINCE_MARK, parse_list
 from tcptop_ops.views.view import Spec, View, make
-from tests.fakes import BOOT_NS, finals, flow, snapshot
+from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
 DEFAULT_COLUMNS = tuple(map(find, DEFAULT))
 MARK_COLUMNS = tuple(map(find, SINCE_MARK))

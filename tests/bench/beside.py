@@ -10,7 +10,7 @@ from tests.bench import load
 from tests.bench.figures import Line, Nonsense, Note, figure, ratios
 from tests.bench.load import EXCHANGE, SHORT, Load
 from tests.bench.setting import Held, Monitor, Place, Setting, attached, monitored, place
-from tests.lab import Traffic
+from tests.support.lab import Traffic
 
 PYTHON = "/usr/bin/python3"  # the distribution's, which has bcc
 TUNER = Path(__file__).parents[1] / "live" / "tuner.py"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.figures import Nonsense
-from tests.lab import Lab, Link, Traffic
+from tests.support.lab import Lab, Link, Traffic
 from tests.support.netns import run
 
 SOURCE = Path(__file__).with_name("load.c")

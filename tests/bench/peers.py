@@ -16,7 +16,7 @@ from tests.bench import load
 from tests.bench.figures import Line, Nonsense, Note, figure, ratios
 from tests.bench.load import BULK, EXCHANGE, SHORT, Load
 from tests.bench.setting import Place, Setting, place
-from tests.leftovers import NETNS, wait_until
+from tests.support.leftovers import NETNS, wait_until
 
 START_S = 20.0
 KERNEL_TREE = Path("/lib/modules", os.uname().release, "build")

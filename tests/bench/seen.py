@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.figures import Nonsense
 from tests.bench.setting import PATIENCE_S, ROOT, attached, command, environment
-from tests.leftovers import wait_until
+from tests.support.leftovers import wait_until
 
 WIDTH, HEIGHT = 160, 50
 FULL = 30  # rows on it, at least: what is above and below them may take more lines

@@ -15,8 +15,8 @@ from typing import Any
 
 from tcptop_ops.bpf import helper
 from tests.bench.figures import Nonsense
-from tests.lab import Lab, Traffic
-from tests.leftovers import wait_until
+from tests.support.lab import Lab, Traffic
+from tests.support.leftovers import wait_until
 
 ROOT = Path(__file__).parents[2]
 HOLDER = Path(__file__).with_name("holder.py")

@@ -10,7 +10,7 @@ from tests.bench import load
 from tests.bench.figures import Line, Note, figure, ratios
 from tests.bench.load import SHORT, Load
 from tests.bench.setting import Setting, cpu_ns, monitored, place
-from tests.lab import Traffic
+from tests.support.lab import Traffic
 
 BUSY = """
 import os, sys

@@ -19,7 +19,7 @@ from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec
-from tests.fakes import flow, snapshot
+from tests.support.fakes import flow, snapshot
 
 VISIBLE = 40
 HOURS_NS = 5 * 3600 * 1_000_000_000

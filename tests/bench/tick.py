@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.bench.figures import Line, Nonsense, Note, figure
 from tests.bench.setting import PATIENCE_S, ROOT, Held, Place, Setting, place, run_cpu_ms
-from tests.lab import Traffic
-from tests.leftovers import NETNS
+from tests.support.lab import Traffic
+from tests.support.leftovers import NETNS
 
 BUDGETS_MS = {1_000: 12.0, 10_000: 30.0, 100_000: 200.0}
 TIMES_SS = 10.0

@@ -19,8 +19,8 @@ from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.base import themes
 from tcptop_ops.widgets.base.row_text import RowText
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
-from tests.screens import text_of
 from tests.support.running_app import app_of, header, running
+from tests.support.screens import text_of
 from tests.support.settings_files import EVERYTHING, placed
 
 

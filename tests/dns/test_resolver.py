@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tcptop_ops.dns.resolver import DEADLINE_S, FAILED_KEPT_S, KEPT_S, Resolver, System
-from tests.leftovers import wait_until
+from tests.support.leftovers import wait_until
 from tests.support.lookups import HOSTS, PATIENCE_S, Asked, Clock, asked_for, key
 
 

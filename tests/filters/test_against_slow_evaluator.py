@@ -19,7 +19,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import BY_NAME
 from tcptop_ops.views.columns import COLUMNS
-from tests.fakes import scrambled
+from tests.support.fakes import scrambled
 from tests.support.filter_fleet import FLEET, mask
 
 Row = dict[str, Any]

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.leftovers import NETNS
+from tests.support.leftovers import NETNS
 from tests.support.netns import in_netns
-from tests.witness import SsSocket, ss_sockets
+from tests.support.witness import SsSocket, ss_sockets
 
 Row = dict[str, Any]
 Key = tuple[int, int]  # namespace, cookie

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import leftovers
-from tests.lab import Lab
 from tests.live.watch import Watch
+from tests.support import leftovers
+from tests.support.lab import Lab
 from tests.support.netns import LabError
 
 BCC_PYTHON = "/usr/bin/python3"  # the distribution's: PyPI's bcc is something else

@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import End, Lab, Link
-from tests.leftovers import wait_until
+from tests.support.lab import End, Lab, Link
+from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns, run
-from tests.witness import SsSocket, ss_sockets
+from tests.support.witness import SsSocket, ss_sockets
 
 CONTROLS = (b"cubic", b"reno", b"bbr")
 WAYS = ("ipv4", "ipv6", "dual", "mapped")

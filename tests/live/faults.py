@@ -21,8 +21,8 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.polling import schedule
 from tcptop_ops.views import view
-from tests.lab import Lab, Link, Traffic
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link, Traffic
 
 HEALTHY = Path(__file__).with_name("healthy.py")
 HOLE = 7

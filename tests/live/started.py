@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.leftovers import wait_until
+from tests.support.leftovers import wait_until
 
 WIDTH, HEIGHT = 120, 40
 PATIENCE_S = 20

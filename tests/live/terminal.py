@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tests.leftovers import wait_until
+from tests.support.leftovers import wait_until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0

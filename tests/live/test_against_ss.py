@@ -17,11 +17,11 @@ from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.sources.sock_diag import SockDiag, open_socket
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views import view
-from tests.lab import Lab
-from tests.leftovers import NETNS
 from tests.live.agreement import CLOCKS, COUNTS, TIMES, Key, Row, Said, differences, ss_says
 from tests.live.crowd import Crowd, crowded
 from tests.live.watch import Watch
+from tests.support.lab import Lab
+from tests.support.leftovers import NETNS
 from tests.support.netns import in_netns
 
 STEADY = 0.95

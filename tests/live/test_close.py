@@ -18,10 +18,10 @@ from tcptop_ops.model.records import Records
 from tcptop_ops.sources.base import Source
 from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
-from tests.lab import Lab, Link
-from tests.leftovers import wait_until
 from tests.live.terminal import terminal
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns
 
 PATIENCE_S = 20

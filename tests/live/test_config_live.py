@@ -13,8 +13,8 @@ import pytest
 
 from tcptop_ops.config.settings import Settings
 from tcptop_ops.config.toml_text import parse
-from tests.leftovers import wait_until
 from tests.live.started import ROOT, started
+from tests.support.leftovers import wait_until
 
 UID = 12345
 CALLER = {"SUDO_UID": str(UID), "SUDO_GID": str(UID), "SUDO_USER": "caller", "HOME": "/root"}

@@ -17,11 +17,11 @@ from tcptop_ops.model.records import EVENTS, FINAL
 from tcptop_ops.polling.schedule import ticks
 from tcptop_ops.sources import sockops
 from tcptop_ops.tracking.tracker import Tracker
-from tests.lab import Lab, Link
-from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import LabError, run
-from tests.witness import snmp
+from tests.support.witness import snmp
 
 CLIENTS = 2
 SHORT_CONNECTIONS = CLIENTS * int(50_000 * float(os.environ.get("TCPTOP_SCALE", "1")))

@@ -23,9 +23,9 @@ from tcptop_ops.cli.arguments import read
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.recording.reader import Reader
-from tests.leftovers import wait_until
 from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
 from tests.support.documents import PAGES, commands
+from tests.support.leftovers import wait_until
 from tests.support.scraping import answers, free_port
 
 PATIENCE_S = 30

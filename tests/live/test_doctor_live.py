@@ -17,9 +17,9 @@ import pytest
 
 from tcptop_ops.bpf import cgroup as cgroups
 from tcptop_ops.bpf import helper
-from tests import leftovers
-from tests.lab import Lab, Link, Traffic
 from tests.live.conftest import BCC_PYTHON
+from tests.support import leftovers
+from tests.support.lab import Lab, Link, Traffic
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "tcptop_ops"]
 DOCTOR = [*PROGRAM, "--doctor", "--json"]

@@ -11,10 +11,10 @@ import pytest
 
 from tcptop_ops.bpf import load_shedding
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import wait_until
 
 SETTER = Path(__file__).with_name("setter.py")
 RTO, RETRANS, STATE, RTT = 1, 2, 4, 8  # BPF_SOCK_OPS_*_CB_FLAG

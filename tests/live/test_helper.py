@@ -21,9 +21,9 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespaces import HelperAccess, InProcessAccess, scan_descriptors, widest
 from tcptop_ops.model.enums import State
 from tcptop_ops.sources.sock_diag import SockDiag
-from tests.lab import Lab, Link
-from tests.leftovers import NETNS
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import NETNS
 from tests.support.netns import in_netns, run
 
 SOON_S = 20

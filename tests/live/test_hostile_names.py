@@ -22,12 +22,12 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import parse_list
 from tcptop_ops.views.view import Spec, View, make
-from tests import hostile
-from tests.fakes import FakeSource
-from tests.lab import Lab, Traffic
-from tests.leftovers import wait_until
 from tests.live.watch import Watch
-from tests.screens import next_tick, shown_tick
+from tests.support import hostile
+from tests.support.fakes import FakeSource
+from tests.support.lab import Lab, Traffic
+from tests.support.leftovers import wait_until
+from tests.support.screens import next_tick, shown_tick
 
 COUNT = 1000
 DIRECTORIES = 40

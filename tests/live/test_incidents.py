@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, Traffic
 from tests.live.terminal import Terminal, terminal
+from tests.support.lab import Lab, Traffic
 
 FLOWS = 6
 PACE = 2_000_000

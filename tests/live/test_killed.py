@@ -16,11 +16,11 @@ import pytest
 
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.attach import ALL_FLAGS, Options, begin
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import wait_until
 from tests.live.conftest import accepted
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
 from tests.live.watch import Watch, program
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import wait_until
 
 MOMENTS = int(os.environ.get("TCPTOP_MOMENTS", "2"))
 """For each way to end it; 20 were tried for each before a release."""

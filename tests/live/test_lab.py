@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import leftovers
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import sweep_leftovers, wait_until
+from tests.support import leftovers
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import sweep_leftovers, wait_until
 from tests.support.netns import LabError, in_netns
-from tests.witness import RetransmitTracepoint, SsSocket, snmp, ss_socket, ss_sockets, wait_quiet
+from tests.support.witness import RetransmitTracepoint, SsSocket, snmp, ss_socket, ss_sockets, wait_quiet
 
 ODD = 3_000_001  # bytes
 FAMILIES = pytest.mark.parametrize("family", ["ipv4", "ipv6"])

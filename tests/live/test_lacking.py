@@ -12,9 +12,9 @@ import pytest
 from tcptop_ops.bpf import attach, kernel_offsets
 from tcptop_ops.bpf.btf import LACKING
 from tcptop_ops.views.columns import COLUMNS
-from tests.lab import Lab, Link
 from tests.live.watch import Watch
-from tests.witness import wait_quiet
+from tests.support.lab import Lab, Link
+from tests.support.witness import wait_quiet
 
 SENT = 70_001
 REQUIRED = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.SOCKET] for macro in needed}

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tcptop_ops.outputs.openmetrics import MOST_SERIES
-from tests.lab import Lab, Link
-from tests.leftovers import wait_until
 from tests.live.started import ITERATES, ROOT, started, status
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 from tests.support.scraping import answers, fetch, free_port, samples, value
 
 pytest.importorskip("prometheus_client")

@@ -22,12 +22,12 @@ import pytest
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, RETIRE_AFTER
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.explain.operators import OPERATORS
-from tests.lab import START_LIMIT, End, Lab, Link, Traffic
-from tests.leftovers import wait_until
 from tests.live.conftest import BCC_PYTHON
 from tests.live.watch import Watch
+from tests.support.lab import START_LIMIT, End, Lab, Link, Traffic
+from tests.support.leftovers import wait_until
 from tests.support.netns import LabError, in_netns
-from tests.witness import ss_socket
+from tests.support.witness import ss_socket
 
 TUNER = Path(__file__).with_name("tuner.py")
 SYN_RTO_MS, OPTION = 300, 253  # what tuner.py answers and writes

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import iterator_cve
-from tests.lab import Lab, Link
-from tests.leftovers import wait_until
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 
 SENT = 1_234_567
 

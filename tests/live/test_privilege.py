@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import helper
-from tests.lab import Lab, Link
-from tests.leftovers import wait_until
 from tests.live.started import ROOT, children, helper_of, started, status, threads
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 
 CALLER = {"SUDO_UID": "12345", "SUDO_GID": "12345"}
 NOBODY = "65534"

@@ -24,9 +24,9 @@ from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, make
-from tests.lab import Lab, Traffic
-from tests.leftovers import wait_until
 from tests.live.started import ROOT
+from tests.support.lab import Lab, Traffic
+from tests.support.leftovers import wait_until
 from tests.support.netns import run
 
 HOST = HostDescription("here", "a kernel", "0")

@@ -13,11 +13,11 @@ import pytest
 
 from tcptop_ops.bpf import kernel_offsets
 from tcptop_ops.model.records import UNKNOWN_U32, Records
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns
-from tests.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
+from tests.support.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
 
 COUNT = 400_009  # bytes
 CLIENTS = 4

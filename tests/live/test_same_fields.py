@@ -20,12 +20,12 @@ from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
-from tests.lab import Lab, Link
-from tests.leftovers import NETNS, wait_until
 from tests.live.crowd import crowded, listener
 from tests.live.watch import Watch
+from tests.sources.test_same_fields import OF_A_PROGRAM, is_filled, null
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns, run
-from tests.test_same_fields import OF_A_PROGRAM, is_filled, null
 
 NOT_IN_SOCK_DIAG = {"last_rtt_us", "cb_flags"}
 """Fields of SOCKET that struct tcp_info lacks: the column of the first is missing, no column shows the second."""

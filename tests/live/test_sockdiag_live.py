@@ -16,11 +16,11 @@ from tcptop_ops.model.records import INFINITE_SSTHRESH
 from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.sources.sock_diag import SockDiag, open_socket
-from tests.lab import Lab
-from tests.leftovers import wait_until
 from tests.support.against_ss import as_ss, row_of_port
+from tests.support.lab import Lab
+from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns, run
-from tests.witness import ss_sockets, wait_quiet
+from tests.support.witness import ss_sockets, wait_quiet
 
 ODD = 1_000_003  # bytes
 NOBODY = 65534

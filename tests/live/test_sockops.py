@@ -21,10 +21,10 @@ from tcptop_ops.model.enums import RetransClass, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.text import address
 from tcptop_ops.views import view
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import wait_until
 from tests.live.watch import Watch
-from tests.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import wait_until
+from tests.support.witness import RetransmitTracepoint, snmp, ss_socket, wait_quiet
 
 SENT, ANSWERED = 70_001, 1_003
 LINEAR_TIMEOUTS = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")

@@ -15,9 +15,9 @@ import pytest
 
 from tcptop_ops.model.enums import Happening, RetransClass, State
 from tcptop_ops.model.records import Records
-from tests.lab import Lab, Link
-from tests.leftovers import wait_until
 from tests.live.watch import Watch
+from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns
 
 NEAR_S = 0.010

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tcptop_ops.bpf import attach, helper
-from tests.lab import Lab, Link, Traffic
-from tests.leftovers import NETNS, wait_until
 from tests.live.watch import Watch, program
+from tests.support.lab import Lab, Link, Traffic
+from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import run
 
 CONTAINER = "docker-" + "5eed" * 16 + ".scope"

@@ -16,8 +16,8 @@ from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views import view
-from tests.lab import Lab, Traffic
-from tests.leftovers import wait_until
+from tests.support.lab import Lab, Traffic
+from tests.support.leftovers import wait_until
 
 WORKERS = Path(__file__).with_name("workers.py")
 

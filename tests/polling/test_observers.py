@@ -16,7 +16,7 @@ from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.poller import Poller
 from tcptop_ops.polling.schedule import Clock, PollSchedule, ticks
 from tcptop_ops.tracking.tracker import Tracker
-from tests.fakes import FakeSource, finals, flow, scrambled, snapshot
+from tests.support.fakes import FakeSource, finals, flow, scrambled, snapshot
 
 
 class Listener:

@@ -13,7 +13,7 @@ from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.tracking.tracker import Tracker
-from tests.fakes import FakeSource, flow, snapshot
+from tests.support.fakes import FakeSource, flow, snapshot
 
 HOST = HostDescription("web-3", "6.18.0", "0.1.0")
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import Lab, Traffic
 from tests.live.watch import WORKERS
 from tests.soak.judge import Made
 from tests.soak.plan import (
@@ -21,8 +20,9 @@ from tests.soak.plan import (
     TALKERS,
     Plan,
 )
+from tests.support.lab import Lab, Traffic
 from tests.support.netns import run
-from tests.witness import ss_sockets
+from tests.support.witness import ss_sockets
 
 MAKER = Path(__file__).with_name("traffic.py")
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import psutil
 
-from tests.lab import Lab
-from tests.leftovers import wait_until
 from tests.soak.judge import Sample, Tick, tick_of
 from tests.soak.plan import LISTED, PATIENCE_S, Plan
+from tests.support.lab import Lab
+from tests.support.leftovers import wait_until
 
 
 class Monitor(Protocol):

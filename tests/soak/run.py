@@ -17,8 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcptop_ops.bpf import helper
-from tests.lab import Lab
-from tests.leftovers import wait_until
 from tests.soak.crowd import Crowd
 from tests.soak.judge import (
     Made,
@@ -33,6 +31,8 @@ from tests.soak.judge import (
 )
 from tests.soak.monitors import JsonMonitor, Monitor, ScreenMonitor, helper_of, sample
 from tests.soak.plan import AT_REST, PATIENCE_S, Plan
+from tests.support.lab import Lab
+from tests.support.leftovers import wait_until
 
 
 class Soak:

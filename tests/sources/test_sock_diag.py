@@ -19,10 +19,10 @@ from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.sources import netlink
 from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, refusal, request
-from tests.leftovers import wait_until
 from tests.support.against_ss import as_ss
+from tests.support.leftovers import wait_until
 from tests.support.sock_diag import FULL, FakeNetlink, Opened, diag, failure, is_same, packed, rate_of, row_of
-from tests.witness import parse_ss
+from tests.support.witness import parse_ss
 
 
 def test_addresses_ports_family_and_the_like(opened: Opened, real: SockDiag) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
-from tests.witness import SsSocket
+from tests.support.witness import SsSocket
 
 
 def row_of_port(sockets: Records, port: int) -> Any:

@@ -10,7 +10,7 @@ from tcptop_ops.app.application import TcptopApp
 from tcptop_ops.filters import compiler
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.panels.filter_bar import FilterBar
-from tests.screens import text_of
+from tests.support.screens import text_of
 
 
 async def write(pilot: Pilot[Any], text: str) -> None:

@@ -12,7 +12,7 @@ from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.tracking.tracker import Tracker
-from tests.fakes import BOOT_NS, HOSTILE, finals, flow, snapshot
+from tests.support.fakes import BOOT_NS, HOSTILE, finals, flow, snapshot
 
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "peer": ("0.0.0.0", 0), "direction": Direction.LISTEN}
 

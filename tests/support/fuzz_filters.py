@@ -11,7 +11,7 @@ from tcptop_ops.filters.grammar import FilterError, parse
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import BY_NAME
-from tests.fakes import scrambled, snapshot
+from tests.support.fakes import scrambled, snapshot
 from tests.support.fuzz_run import Try
 
 FIELDS = (*BY_NAME, "port", "host", "ports", "Srtt", "x", "srtt_us ")

@@ -11,7 +11,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.groups import Groups, group_rows
-from tests.fakes import BOOT_NS, finals, snapshot
+from tests.support.fakes import BOOT_NS, finals, snapshot
 
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "direction": Direction.LISTEN, "peer": ("0.0.0.0", 0)}
 UNTOLD: dict[str, Any] = {"direction": Direction.UNKNOWN, "origin": Origin.LISTED}

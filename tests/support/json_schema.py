@@ -23,7 +23,7 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views import column_readers
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_sets import OUTPUT
-from tests.fakes import snapshot
+from tests.support.fakes import snapshot
 
 FILE = Path(tcptop_ops.__file__).with_name("outputs") / "schema.json"
 

@@ -7,7 +7,7 @@ import threading
 
 from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.dns.resolver import Resolver
-from tests.fakes import packed
+from tests.support.fakes import packed
 
 PATIENCE_S = 20
 

@@ -10,7 +10,7 @@ import numpy as np
 from tcptop_ops.model.enums import Direction, Happening, OwnerKind, RetransClass, State
 from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN
 from tcptop_ops.model.snapshot import Snapshot
-from tests.fakes import BOOT_NS, FakeSource, flow, snapshot
+from tests.support.fakes import BOOT_NS, FakeSource, flow, snapshot
 
 BAD, GOOD = range(1, 7), range(11, 31)
 HERE: dict[str, Any] = {"local": ("10.0.0.1", 8080), "netns": 7}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tests.leftovers import NETNS
+from tests.support.leftovers import NETNS
 
 T = TypeVar("T")
 

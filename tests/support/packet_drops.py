@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.leftovers import MARK
+from tests.support.leftovers import MARK
 from tests.support.netns import run
 
 

@@ -22,7 +22,7 @@ from tcptop_ops.recording import codec
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, make
-from tests.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
+from tests.support.fakes import FakeSource, finals, flow, scramble, scrambled, snapshot
 
 HOST = HostDescription("web-3", "6.18.0", "0.1.0")
 

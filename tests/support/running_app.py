@@ -16,8 +16,8 @@ from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec
-from tests.fakes import FakeSource, flow, snapshot
-from tests.screens import next_tick, shown_tick, text_of
+from tests.support.fakes import FakeSource, flow, snapshot
+from tests.support.screens import next_tick, shown_tick, text_of
 
 NAMES = ("nginx", "postgres", "java", "curl")
 NEVER_S = 3600.0

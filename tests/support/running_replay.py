@@ -15,7 +15,7 @@ from tcptop_ops.recording.player import lead_s
 from tcptop_ops.recording.reader import Reader
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
-from tests.screens import until
+from tests.support.screens import until
 
 
 def app_of(path: Path, **options: Any) -> ReplayApp:

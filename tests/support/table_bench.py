@@ -17,7 +17,7 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.table.column_fit import GUTTER
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
-from tests.fakes import flow, snapshot
+from tests.support.fakes import flow, snapshot
 
 BY_RETRANSMITS = Spec(sort=find("retrans_win"))
 BY_SCORE = Spec()

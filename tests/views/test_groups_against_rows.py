@@ -19,7 +19,7 @@ from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.views.group_census import census
 from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.views.groups import group_rows
-from tests.fakes import flow, scrambled
+from tests.support.fakes import flow, scrambled
 from tests.support.grouping import LISTENER, cookies, flows_of, grouped
 
 

@@ -8,10 +8,10 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.widgets.base.charts import BLOCKS
 from tcptop_ops.widgets.screens.help import HelpScreen
 from tcptop_ops.widgets.screens.sort_menu import SortMenu
-from tests.fakes import FakeSource
-from tests.screens import first_words, text_of
+from tests.support.fakes import FakeSource
 from tests.support.filter_bar import bar, enter, is_open, selected, write
 from tests.support.running_app import app_of, running, top_is, world
+from tests.support.screens import first_words, text_of
 
 
 async def test_at_40x10_the_bar_takes_the_storys_place() -> None:

@@ -9,10 +9,10 @@ from tcptop_ops.model.enums import State
 from tcptop_ops.widgets.panels.filter_bar import joined
 from tcptop_ops.widgets.panels.key_bar import KeyBar
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
-from tests.fakes import FakeSource, flow, snapshot
-from tests.screens import next_tick, text_of
+from tests.support.fakes import FakeSource, flow, snapshot
 from tests.support.filter_bar import bar, enter, filtered, is_open, rule, selected, write
 from tests.support.running_app import app_of, running
+from tests.support.screens import next_tick, text_of
 
 
 async def test_the_cursor_stays_on_its_connection() -> None:

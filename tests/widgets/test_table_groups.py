@@ -16,8 +16,8 @@ from tcptop_ops.views.columns import COLUMNS, GROUP
 from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.table.cell_text import lines
 from tcptop_ops.widgets.table.column_fit import fit, total_width
-from tests.fakes import BOOT_NS, finals, flow, snapshot
-from tests.screens import text_of
+from tests.support.fakes import BOOT_NS, finals, flow, snapshot
+from tests.support.screens import text_of
 from tests.support.table_bench import BY_RETRANSMITS, Bench, named, shown, ticked
 
 GROUPED = Spec(sort=find("retrans_win"), group="process")

@@ -1,0 +1,1 @@
+"""Tests of tcptop_ops.model."""
