@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 
 def lowest(requirement: Requirement) -> str:
-    """A requirement without a lower bound is a mistake: StopIteration."""
+    """Return the lower bound of a requirement. Raises StopIteration where it has none, which is a mistake."""
     return next(bound.version for bound in requirement.specifier if bound.operator == ">=")
 
 

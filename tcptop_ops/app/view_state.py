@@ -205,7 +205,7 @@ class ViewState:
         return self.looking(replace(self.spec, columns=columns, widths=widths))
 
     def grouped_by(self, key: str) -> ViewState:
-        """Return the state grouped by a key of ``groups.KEYS``, or by "none"; every group is folded."""
+        """Return the state grouped by a key of ``GROUP_KEYS``, or by "none"; every group is folded."""
         if key == self.spec.group:
             return self
         return self.looking(replace(self.spec, group=key, unfolded=frozenset()))

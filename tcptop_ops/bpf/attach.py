@@ -68,8 +68,8 @@ class Attached:
     cgroup_root: str
     cgroup: str
     program_id: int
-    spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``unsafe``
-    missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``layout``
+    spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``iterator_cve``
+    missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``kernel_offsets``
     helper: LoaderProcess | None  # what the loader became
 
 

@@ -1,4 +1,4 @@
-"""The C structs and enums of the kernel's side, written from ``fields`` and the enums of ``snapshot``: defined once."""
+"""The C structs and enums of the kernel's side, written from ``model.fields`` and ``model.enums``: defined once."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Refused(Exception):
     """Told to the monitor: a message, a hint, and what kind of refusal it is."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
-        """Take ``kind``: what ``refusal`` of launch.py makes an error of."""
+        """Take ``kind``: what ``refusal`` of attach.py makes an error of."""
         super().__init__(message)
         self.answer = {"error": kind, "message": message, "hint": hint}
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * A socket's present state, as tcp_get_info() (net/ipv4/tcp.c) and inet_diag tell it.
- * The offsets come from the running kernel's BTF (layout.py): -1 where it lacks a member. What is read then in its place
+ * The offsets come from the running kernel's BTF (kernel_offsets.py): -1 where it lacks a member. What is read then in its place
  * is what says "unknown", or what no diagnosis takes for a fault; the monitor knows which columns it must not believe.
  */
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What happened in a socket's life. Compiled together with iterators.c; structs and enums are written by records.py.
+ * What happened in a socket's life. Compiled together with iterators.c; structs and enums are written by c_structs.py.
  * Never writes ctx->reply (shared by all attached programs, and a union with args), never reserves header space.
  *
  * Defined by the loader, all with the prefix TCO_, which no header uses: HZ, MAP_SIZE, RING_PAGES, BIRTH_FLAGS,
- * RETIRE_AFTER, the offsets of layout.py, and what the kernel accepts (HAVE_*).
+ * RETIRE_AFTER, the offsets of kernel_offsets.py, and what the kernel accepts (HAVE_*).
  */
 
 #define AF_INET 2

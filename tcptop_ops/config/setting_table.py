@@ -167,5 +167,6 @@ TABLES = (
 
 
 def nearest(name: Any, names: tuple[str, ...] | list[str]) -> str:
+    """Return a hint that names the most similar of ``names``; an empty string where none is similar."""
     near = get_close_matches(name, names, 1) if isinstance(name, str) and len(name) < 100 else []
     return f"did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Define the settings as plain data; ``settings_text`` reads and writes them as TOML.
+"""Define the settings as plain data; ``toml_text`` reads and writes them as TOML.
 
 Options that affect the kernel (cgroup, callbacks, map size, source) are not settings: what is attached to a host should
 be visible in the command that attached it, not hidden in a file.

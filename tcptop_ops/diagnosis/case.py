@@ -76,8 +76,10 @@ class Case:
 
 
 def as_floats(values: NDArray[Any]) -> Floats:
+    """Return the values as float64."""
     return values.astype(np.float64)
 
 
 def percent(part: Floats, whole: Floats) -> Floats:
+    """Return what share ``part`` is of ``whole``, in percent; a whole below 1 counts as 1."""
     return 100.0 * part / np.maximum(whole, 1.0)

@@ -1,4 +1,4 @@
-"""Show names in place of addresses and ports: a mapping, filled by ``names``, and the text made with it. Pure."""
+"""Show names in place of addresses and ports: a mapping, filled by ``resolver``, and the text made with it. Pure."""
 
 from __future__ import annotations
 

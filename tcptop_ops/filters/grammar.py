@@ -1,4 +1,4 @@
-"""Parse the filter language into a syntax tree. ``filters`` gives the tree its meaning.
+"""Parse the filter language into a syntax tree. ``compiler`` gives the tree its meaning.
 
     or          joins conditions of which at least one must hold; binds loosest
     and         joins conditions that must all hold; binds tighter than ``or``

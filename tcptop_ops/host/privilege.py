@@ -100,9 +100,9 @@ LATER = (
     "pygments.plugin",
     "rich.traceback",
     "sqlite3",
-    "tcptop_ops.filters",
+    "tcptop_ops.filters.compiler",
     "tcptop_ops.recording.writer",
-    "tcptop_ops.settings_text",
+    "tcptop_ops.config.toml_text",
     "tomlkit",
 )
 """Modules that are imported only when they are needed, after root was dropped."""

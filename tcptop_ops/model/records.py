@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_ops.model import fields
 
 Records = NDArray[Any]
-"""A structured array, a row per element; its dtype is one of this module's, or of ``tracker`` and ``diagnosis``."""
+"""A structured array, a row per element; its dtype is one of this module's, or of ``flows`` and ``diagnosis.case``."""
 
 
 UNKNOWN_U32 = 0xFFFFFFFF

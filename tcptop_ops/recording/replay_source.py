@@ -48,7 +48,7 @@ class ReplaySource:
         return None
 
     def poll(self) -> Snapshot:
-        """Return the next snapshot. Raises Over at the end."""
+        """Return the next snapshot. Raises EndOfSource at the end."""
         if self._next is None:
             raise EndOfSource
         now = self._next

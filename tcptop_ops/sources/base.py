@@ -21,7 +21,7 @@ class Source(Protocol):
     def poll(self) -> Snapshot:
         """Return the present snapshot. Its arrays are written again at the second next call.
 
-        Raises Failed when the kernel can no longer be asked; Over at the end of a recording.
+        Raises Failed when the kernel can no longer be asked; EndOfSource at the end of a recording.
         """
         ...
 

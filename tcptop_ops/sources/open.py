@@ -17,7 +17,7 @@ def open_source(name: str, options: Options, pending: Pending | None = None) -> 
     """Open the source of this name, and drop root: what still needs privilege is done by the helper.
 
     "auto" is sockops or, where that is unsupported, sockdiag with a note that says why. ``pending``: what
-    ``launch.begin`` returned. Raises Unsupported, Usage or Failed.
+    ``attach.begin`` returned. Raises Unsupported, Usage or Failed.
     """
     from tcptop_ops.host.privilege import give_up
 

@@ -29,7 +29,7 @@ class SockDiagReader:
         self._last: Records = np.zeros(0, SOCKET)
 
     def read(self) -> SocketState:
-        """See PresentState."""
+        """See StateReader."""
         self._newest, self._oldest = self._oldest, self._newest
         dump = self._diag.dump(self._newest)
         sockets = dump.sockets if self._cgroup is None else gather(dump.sockets, self._within(dump.sockets))
@@ -43,14 +43,14 @@ class SockDiagReader:
         return np.isin(sockets["cgroup_id"], ids)
 
     def devices(self, sockets: Records) -> dict[int, str]:
-        """See PresentState."""
+        """See StateReader."""
         return self._diag.devices(sockets)
 
     def rest(self) -> SocketState | None:
-        """See PresentState: at the next dump, which asks in every namespace anyhow."""
+        """See StateReader: at the next dump, which asks in every namespace anyhow."""
         self._diag.expire()
         return None
 
     def close(self) -> None:
-        """See PresentState."""
+        """See StateReader."""
         self._diag.close()

@@ -36,7 +36,7 @@ class TcpIteratorReader:
         self._diag: EveryNamespace | None = None
 
     def read(self) -> SocketState:
-        """See PresentState."""
+        """See StateReader."""
         self._buffers.reverse()
         self._before, self._last = self._last, self._buffers[0].records[:0]
         self._without_rows = dict.fromkeys(WITHOUT_ROWS, 0)
@@ -51,7 +51,7 @@ class TcpIteratorReader:
         return self._visit(self._inhabited | {self._reach.own})
 
     def rest(self) -> SocketState | None:
-        """See PresentState."""
+        """See StateReader."""
         self._sweep.expire()
         self._sweep.refresh()
         left = self._sweep.found - self._visited
@@ -86,11 +86,11 @@ class TcpIteratorReader:
         return self._diag.half_open()
 
     def devices(self, sockets: Records) -> dict[int, str]:
-        """See PresentState."""
+        """See StateReader."""
         return self._sweep.devices(sockets)
 
     def close(self) -> None:
-        """See PresentState."""
+        """See StateReader."""
         if self._diag is not None:
             self._diag.close()
 

@@ -17,18 +17,21 @@ from tcptop_ops.views.column_text import STEPS, dashed, decoded, null_or, show_i
 
 
 def number(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+    """Return a column of numbers (float64, NaN is null), shown as a count unless ``show`` says otherwise."""
     show = rest.pop("show", text.count)
     plain = rest.pop("plain", whole)
     return Column(id, title, width, help, read, dashed(show), null_or(plain), step=STEPS.get(show), **rest)
 
 
 def word(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+    """Return a column of bytes strings (b"" is null), left-aligned and sorted upward at first."""
     show = rest.pop("show", show_word)
     plain = rest.pop("plain", decoded)
     return Column(id, title, width, help, read, show, plain, right=False, falling=False, **rest)
 
 
 def identity(id: str, title: str, width: int, help: str, part: str, name: str) -> Column:
+    """Return a column of an unsigned field that names something; 0 is null. ``part``: the array of Rows it is in."""
     return Column(id, title, width, help, read.unsigned(part, name), show_id, lambda v: int(v) or None)
 
 
@@ -41,7 +44,7 @@ def of_connections(name: str) -> GroupRule:
 
 
 def same_address(side: str) -> GroupRule:
-    """Return the rule that compares addresses alone: what ``readers.endpoint`` packs has the port and the device too.
+    """Return the rule that compares addresses alone: what ``column_readers.endpoint`` packs has the port and the device too.
 
     The scope and the device are kept for link-local addresses only, which are ambiguous without them.
     """

@@ -54,6 +54,7 @@ class GroupKey:
 
 
 def process_words(rows: Rows, _: Flows) -> Words:
+    """Return the processes' names as words (n, 4): rows of one name have equal words."""
     names = np.ascontiguousarray(rows.owners["name"], "S32")
     return names.view(">u8").astype("u8").reshape(len(rows), 4)
 
@@ -78,6 +79,7 @@ def _quoted(name: str) -> str:
 
 
 def remote_words(rows: Rows, _: Flows) -> Words:
+    """Return words (n, 4) of remote addresses: 1, both halves, device. Zeros for listeners and where there is none."""
     sockets = rows.sockets
     high, low = halves(sockets["raddr"])
     scope = np.where(are_link_local(high), device_keys(sockets), np.uint64(0))

@@ -34,7 +34,7 @@ class Spec:
     widths: Mapping[str, int] = field(default_factory=dict)  # widths set by the user, by column id
     thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # set by the user, by column id
     filter: Filter | None = None  # None: every row
-    group: str = "none"  # a name of groups.KEYS, or "none"
+    group: str = "none"  # a name of group_keys.GROUP_KEYS, or "none"
     unfolded: frozenset[int] = frozenset()  # identities of the groups whose connections are shown
 
 

@@ -1,4 +1,4 @@
-"""The short form of ``python -m tests.fuzz``; and that it would notice."""
+"""The short form of ``python -m tests.support.fuzz``; and that it would notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hundred thousand bad inputs: ``python -m tests.fuzz filters|netlink|config [COUNT] [SEED]``.
+"""A hundred thousand bad inputs: ``python -m tests.support.fuzz filters|netlink|config [COUNT] [SEED]``.
 
 Each must be taken or refused by its documented error, soon; and all of them together must not use up memory. What
 breaks that is reported with the seed and the input, and the exit status is 1. The same seed makes the same inputs.
@@ -21,7 +21,7 @@ TRIES: dict[str, Callable[[], Try]] = {"filters": filters_try, "netlink": netlin
 
 def main() -> int:
     """Exit status 1 where something broke."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser = argparse.ArgumentParser(prog="python -m tests.support.fuzz")
     parser.add_argument("what", choices=TRIES)
     parser.add_argument("count", type=int, nargs="?", default=100_000)
     parser.add_argument("seed", type=int, nargs="?", default=random.SystemRandom().randrange(2**32))

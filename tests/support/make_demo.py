@@ -1,4 +1,4 @@
-"""Make the recording that ``--demo`` plays: ``python -m tests.make_demo`` (as root), a minute and a half.
+"""Make the recording that ``--demo`` plays: ``python -m tests.support.make_demo`` (as root), a minute and a half.
 
 The traffic is real, between namespaces, and so is all that the kernel tells of it. One host is recorded, and nothing of
 the machine on which it is made: rows that are not the lab's are left out, and the host, its devices and its services

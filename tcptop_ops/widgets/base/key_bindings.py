@@ -91,7 +91,7 @@ def _has_focus(found: ActiveBinding) -> bool:
 
 
 def _action(found: ActiveBinding) -> str:
-    """The action of a click on the key."""
+    """Return the action of a click on the key."""
     action = found.binding.action
     if action.partition("(")[0].count("."):
         return action

@@ -17,7 +17,7 @@ CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key 
 
 
 class GroupMenu(Dialog[str | None]):
-    """A menu whose result is the name of a way to group (``groups.KEYS`` or ``none``); None if it is left."""
+    """A menu whose result is the name of a way to group (``GROUP_KEYS`` or ``none``); None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,g,f5", "dismiss(None)", "Close", id="group.close"),
