@@ -37,7 +37,7 @@ class Ends:
     """Endpoints as numbers: ``high`` and ``low`` are the 64-bit halves of the address (uint64, one element per row)."""
 
     def __init__(self, packed: NDArray[np.bytes_]) -> None:
-        """Take endpoints as ``column_readers.endpoint`` packs them: 16 bytes of address, 2 of port, 4 of scope, device."""
+        """Take endpoints of ``column_readers.endpoint``: 16 bytes of address, 2 of port, 4 of scope, device."""
         self.packed = packed
         self._bytes = packed.view("u1").reshape(len(packed), packed.dtype.itemsize)
         self.high, self.low = halves(self._bytes[:, :16])

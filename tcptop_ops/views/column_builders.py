@@ -44,7 +44,7 @@ def of_connections(name: str) -> GroupRule:
 
 
 def same_address(side: str) -> GroupRule:
-    """Return the rule that compares addresses alone: what ``column_readers.endpoint`` packs has the port and the device too.
+    """Return the rule that compares addresses alone, without the port and device that ``endpoint`` packs too.
 
     The scope and the device are kept for link-local addresses only, which are ambiguous without them.
     """
