@@ -290,7 +290,7 @@ def test_the_option_beats_the_file_and_json_is_not_asked() -> None:
 
 
 def test_batch_names_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcptop_ops.names.System", Asked)
+    monkeypatch.setattr("tcptop_ops.dns.resolver.System", Asked)
     view = make(flows_of(PEERS[0]), Spec(columns=parse_list("peer")))
     assert "10.2.0.1:443" in _table_formatter(with_names=False)(view, {})
     assert "alpha.example.com:https" in _table_formatter(with_names=True)(view, {})

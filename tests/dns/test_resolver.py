@@ -132,7 +132,7 @@ def test_the_process_ends_while_a_look_up_hangs() -> None:
     """In a system call, as the real one would."""
     program = """
 import socket, threading
-from tcptop_ops.names import Resolver
+from tcptop_ops.dns.resolver import Resolver
 near, far = socket.socketpair()
 asked = threading.Event()
 def hang(key):

@@ -31,7 +31,7 @@ WITHOUT_CGROUPS = "".join(f"umount --lazy '{point}'\n" for point in leftovers.mo
 WITHOUT_BTF = "mount -t tmpfs none /sys/kernel/btf\n"
 AS_NOBODY = f"""
 import os, sys
-import tcptop_ops.app.application, tcptop_ops.bpf.probe, tcptop_ops.cli.main
+import tcptop_ops.app.application, tcptop_ops.doctor.probe, tcptop_ops.cli.main
 import tcptop_ops.outputs.json_lines, tcptop_ops.polling.poller
 os.setgroups([])
 os.setresgid(*[{NOBODY}] * 3)

@@ -175,9 +175,9 @@ def test_every_namespace_as_it_comes_and_goes(lab: Lab) -> None:
 
 def test_nobody_can_use_it() -> None:
     program = (
-        "import os; from tcptop_ops.sockdiag import SockDiagSource; import socket\n"
-        "from tcptop_ops.reach import widest\n"
-        "from tcptop_ops.sweep import EveryNamespace\n"
+        "import os; from tcptop_ops.sources.polled import SockDiagSource; import socket\n"
+        "from tcptop_ops.host.namespaces import widest\n"
+        "from tcptop_ops.sources.namespace_dump import EveryNamespace\n"
         f"os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
         "sockets = SockDiagSource(EveryNamespace(widest())).poll().sockets\n"

@@ -23,7 +23,7 @@ from tcptop_ops.tracking.tracker import Tracker
 
 ON_ITS_OWN = (
     "import sys\n"
-    "for name in ('bcc', 'tcptop_ops.bpf.source', 'tcptop_ops.bpf.loader'): sys.modules[name] = None\n"
+    "for name in ('bcc', 'tcptop_ops.sources.sockops', 'tcptop_ops.bpf.loader'): sys.modules[name] = None\n"
     "from tcptop_ops.cli.main import main\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )

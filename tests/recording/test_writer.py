@@ -101,7 +101,7 @@ WRITER = """
 import sys
 from tests.support.recordings import HOST, world
 from tcptop_ops.recording.writer import Writer
-from tcptop_ops.tracker import Tracker
+from tcptop_ops.tracking.tracker import Tracker
 writer, tracker = Writer(sys.argv[1], HOST), Tracker()
 for second in range(1_000_000):
     writer.write(tracker.update(world(second)).copy())
