@@ -353,6 +353,9 @@ def test_no_room_at_all(width: int) -> None:
 
 
 def test_the_parser_is_imported_when_it_is_needed() -> None:
-    code = "import sys, tcptop_ops.app.application\nprint([m for m in ('lark', 'tcptop_ops.filters.compiler') if m in sys.modules])"
+    code = (
+        "import sys, tcptop_ops.app.application\n"
+        "print([m for m in ('lark', 'tcptop_ops.filters.compiler') if m in sys.modules])"
+    )
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert told.stdout.strip() == "[]"
