@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import memory as memory_module
 from tcptop_ops.diagnosis import rules, verdict
 from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.memory import first_memory, probe_segments, remember, stall_us, waited_us
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
@@ -40,8 +40,8 @@ def counted(sockets: Records, events: Records) -> Records:
         if name in (sockets.dtype.names or ()):
             now[name] = sockets[name]
     now["rto_events"] = rto_events(sockets, events)
-    now["rto_wait_us"] = memory_module.waited_us(sockets, events)
-    now["probe_segs"] = memory_module.probe_segments(events)
+    now["rto_wait_us"] = waited_us(sockets, events)
+    now["probe_segs"] = probe_segments(events)
     now["retrans_calls"] = events["retrans_calls"]
     return now
 
@@ -127,7 +127,7 @@ class Tracker:
         self._first_ns[slots] = first
         self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
-        self._memory[slots] = memory_module.first_memory(sockets, events, now_ns / 1e9)
+        self._memory[slots] = first_memory(sockets, events, now_ns / 1e9)
 
     def _rates(
         self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
@@ -145,7 +145,7 @@ class Tracker:
     ) -> None:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         memory = gather(self._memory, slots)
-        memory_module.remember(memory, sockets, events, now, seconds)
+        remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
         cause, score = verdict.fade(cause, severity, memory, seconds)
@@ -155,7 +155,7 @@ class Tracker:
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
         rates["limit"] = verdict.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
-        rates["stall_us"] = memory_module.stall_us(sockets, events, memory)
+        rates["stall_us"] = stall_us(sockets, events, memory)
         rates["state_s"] = now - memory["state_s"]
 
     def _judge_ended(
@@ -168,7 +168,7 @@ class Tracker:
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes))
         rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
-        rates["stall_us"] = memory_module.stall_us(sockets, events, memory)
+        rates["stall_us"] = stall_us(sockets, events, memory)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)

@@ -26,7 +26,6 @@ from tcptop_ops.cli import front_ends, main, standard_output
 from tcptop_ops.doctor import probe, report
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 from tcptop_ops.host.self_usage import Meter
-from tcptop_ops.sources import open as open_module
 from tcptop_ops.views.column_sets import OUTPUT
 from tests.support.error_output import assert_told
 from tests.support.fakes import FakeSource, flow, snapshot
@@ -201,7 +200,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSource]]:
     """Sources that open_source() hands out, instead of real ones; the signals' handlers are put back."""
     sources: list[FakeSource] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    monkeypatch.setattr(open_module, "open_source", lambda *_, **__: sources[0])
+    monkeypatch.setattr("tcptop_ops.sources.open.open_source", lambda *_, **__: sources[0])
     monkeypatch.setattr(main, "begin_early", lambda *_: None)
     yield sources
     for number, handler in handlers.items():

@@ -19,7 +19,6 @@ from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, OWNED, SOCKET
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.tracking import tracker as tracker_module
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
@@ -165,7 +164,7 @@ def test_a_socket_that_connects_again_keeps_its_cookie() -> None:
 
 
 def test_of_too_many_closed_rows_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker_module, "MAX_LINGERING", 5)
+    monkeypatch.setattr("tcptop_ops.tracking.tracker.MAX_LINGERING", 5)
     tracker = Tracker()
     tracker.update(snapshot(0, [], finals([flow(c) for c in (1, 2, 3)], at(0))))
     flows = tracker.update(snapshot(1, [], finals([flow(c) for c in (4, 5, 6, 7)], at(1))))
