@@ -22,7 +22,7 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tests.live.crowd import crowded, listener
 from tests.live.watch import Watch
-from tests.sources.test_same_fields import OF_A_PROGRAM, is_filled, null
+from tests.support.filled_fields import OF_A_PROGRAM, is_filled, null
 from tests.support.lab import Lab, Link
 from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns, run

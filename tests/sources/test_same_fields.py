@@ -16,13 +16,8 @@ from tcptop_ops.sources.inet_diag import INFO, Dump
 from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
-from tcptop_ops.views.columns import COLUMNS
 from tests.support.fakes import finals, flow, records, snapshot
-
-OF_A_PROGRAM = frozenset(
-    {"callbacks_mode", "counters", "watched", "story", "seen", "program_ns", "program_calls"},
-)
-"""Fields of a Snapshot that only a sock_ops program fills: no column shows them. ``callbacks_mode`` "" says so."""
+from tests.support.filled_fields import OF_A_PROGRAM, is_filled, null
 
 OPEN: dict[str, Any] = {
     "local": ("fe80::1", 40001),
@@ -89,22 +84,6 @@ def of_events() -> Flows:
     tracker = Tracker()
     tracker.update(snapshot(0, FLOWS))
     return tracker.update(snapshot(1, FLOWS[:2], finals(FLOWS[2:], 10**12)))
-
-
-def null(flows: Flows) -> set[str]:
-    """Columns that have no value in any row."""
-    return {
-        column.id
-        for column in COLUMNS
-        if all(column.plain(value) is None for value in flows.column(column.read).tolist())
-    }
-
-
-def is_filled(value: object) -> bool:
-    """Whether a field of a Snapshot has a value other than what means that there is none."""
-    if isinstance(value, (np.ndarray, np.void)):
-        return bool(np.asarray(value).reshape(-1).view("u1").any()) if np.size(value) else False
-    return bool(value)
 
 
 def test_a_snapshot_of_sock_diag() -> None:
