@@ -1,9 +1,8 @@
-"""Keys of the screen beyond moving and sorting: marks, columns, themes, following, loopback, cost, palette."""
+"""Keys of the screen beyond moving and sorting: columns, themes, following, loopback, cost, palette."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from textual.command import CommandPalette
@@ -14,20 +13,15 @@ from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.config.keymap import APP, KEYS, TABLE
 from tcptop_ops.config.settings import Settings
 from tcptop_ops.model.enums import State
-from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.polling.poller import polled
-from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, parse_list
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.base.modal import Menu
-from tcptop_ops.widgets.base.terminal_driver import TerminalDriver
 from tcptop_ops.widgets.base.themes import THEMES
 from tcptop_ops.widgets.screens.column_picker import ColumnPicker
 from tcptop_ops.widgets.screens.connection_detail import DetailScreen
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
 from tests.support.fakes import FakeSource, flow, snapshot
-from tests.support.lossy_network import world
 from tests.support.running_app import app_of, header, running, top_is
 from tests.support.screens import first_words, has_action, next_tick, text_of, until
 
@@ -49,65 +43,6 @@ def test_every_key_has_an_action_and_its_own_id() -> None:
 def test_no_key_does_two_things() -> None:
     names = [name for key in KEYS for name in key.keys.split(",")]
     assert len(set(names)) == len(names)
-
-
-# The mark
-
-
-def since(tick: int) -> Snapshot:
-    """One that retransmits twice a second, one that is quiet and slower by 5 ms each second, one born at tick 3."""
-    flows = [
-        flow(1, name=b"lossy", retrans_segs=10 + 2 * tick, bytes_acked=1000 * tick, srtt_us=30_000),
-        flow(2, name=b"quiet", retrans_segs=7, bytes_received=5000, srtt_us=10_000 + 5_000 * tick),
-    ]
-    if tick >= 3:
-        flows.append(flow(3, name=b"young", retrans_segs=1, first_ns=1_000_000_000_000 + int(2.5e9)))
-    return snapshot(tick, flows)
-
-
-def marked_rows(app: TcptopApp) -> dict[str, list[str]]:
-    """The figures since the mark, by process."""
-    at = header(app).index("PROCESS")
-    rows = [line[at:].split() for line in text_of(app)[4:9] if line.strip()]
-    return {row[0]: row[3:] for row in rows if len(row) > 3}
-
-
-async def test_a_mark_tells_what_has_changed_since() -> None:
-    app = app_of(FakeSource([since(tick) for tick in range(10)]))
-    async with running(app, (100, 30)) as pilot:
-        await pilot.press("m")
-        assert "SINCE MARK" in text_of(app)[0]
-        assert header(app).split()[-5:] == ["+RETR", "+RTO", "+SENT", "+RECVD", "+SRTT"]
-        assert marked_rows(app)["lossy"] == ["0", "0", "0", "0", "0"]
-        await next_tick(pilot)
-        await next_tick(pilot)
-        rows = marked_rows(app)
-        assert rows["lossy"] == ["4", "0", "2.0k", "0", "0"]
-        assert rows["quiet"] == ["0", "0", "0", "0", "10ms"]
-        assert rows["young"] == ["1", "0", "0", "0", "-"]
-        assert "SINCE MARK 2.00s" in text_of(app)[0]
-        assert [line[0] for line in text_of(app)[4:7] if "young" in line] == ["+"]
-        await pilot.press("m")
-        assert "MARK" not in text_of(app)[0]
-        assert "+RETR" not in header(app)
-        assert "RETR" in header(app)
-
-
-async def test_with_columns_of_ones_own_a_mark_changes_none() -> None:
-    app = app_of(FakeSource([since(tick) for tick in range(10)]), spec=Spec(columns=parse_list("process,mark_retrans")))
-    async with running(app) as pilot:
-        await pilot.press("m")
-        await next_tick(pilot)
-        assert text_of(app)[3].split() == ["PROCESS", "+RETR"]
-        assert any(line.split()[-1:] == ["2"] for line in text_of(app) if "lossy" in line)
-
-
-async def test_there_is_no_mark_in_a_picture_that_stands_still() -> None:
-    app = app_of()
-    async with running(app) as pilot:
-        await pilot.press("space", "m")
-        assert "no mark" in text_of(app)[2]
-        assert "+RETR" not in header(app)
 
 
 # Columns
@@ -330,105 +265,6 @@ async def test_the_palette_over_a_page_does_what_the_keys_of_the_main_screen_do(
         assert top_is(app, DetailScreen)
         await pilot.press("escape")
         await until(pilot, lambda: "RETRv" in header(app))
-
-
-# The connection over which this is used
-
-
-async def test_the_session_is_marked() -> None:
-    shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"other", pid=78)]) for tick in range(4)]
-    app = app_of(FakeSource(shots))
-    app.receiver.sshds = frozenset({77})
-    async with running(app) as pilot:
-        await next_tick(pilot)
-        assert next(line for line in text_of(app) if "*you" in line).split()[-8:-6] == ["sshd", "*you"]
-        assert sum("*you" in line for line in text_of(app)) == 1
-
-
-async def test_of_two_connections_of_sshd_none_is_the_session() -> None:
-    shots = [snapshot(tick, [flow(1, name=b"sshd", pid=77), flow(2, name=b"sshd", pid=77)]) for tick in range(4)]
-    app = app_of(FakeSource(shots))
-    app.receiver.sshds = frozenset({77})
-    async with running(app) as pilot:
-        await next_tick(pilot)
-        assert not any("*you" in line for line in text_of(app))
-
-
-# A slow line
-
-
-async def test_while_the_line_is_full_nothing_is_drawn_and_then_the_newest() -> None:
-    app = app_of()
-    async with running(app) as pilot:
-        app.post_message(TerminalDriver.Full())
-        await pilot.pause()
-        assert app.shown is not None
-        before = app.shown.flows.tick
-        for _ in range(3):
-            await next_tick(pilot)
-        assert app.shown.flows.tick == before
-        app.post_message(TerminalDriver.Drained())
-        await until(pilot, lambda: app.shown is not None and app.shown.flows.tick == before + 3)
-        assert first_words(app)[:2] == ["java", "nginx"]
-
-
-async def test_a_line_that_is_full_twice_is_drained_once() -> None:
-    app = app_of()
-    async with running(app) as pilot:
-        for message in (
-            TerminalDriver.Full(),
-            TerminalDriver.Full(),
-            TerminalDriver.Drained(),
-            TerminalDriver.Drained(),
-        ):
-            app.post_message(message)
-        await pilot.pause()
-        await next_tick(pilot)
-        assert app.shown is app.newest
-
-
-# The first start
-
-
-async def test_the_hint_of_the_first_start_comes_once(tmp_path: Path) -> None:
-    settings = Settings(mark=tmp_path / "state" / "started")
-    for wanted in (True, False):
-        app = app_of(settings=settings)
-        async with running(app) as pilot:
-            if wanted:
-                await until(pilot, lambda: "first time here?" in text_of(app)[2])  # noqa: B023
-                await pilot.press("j")
-            await pilot.pause()
-            assert "first time" not in text_of(app)[2]
-    assert (tmp_path / "state" / "started").stat().st_mode & 0o777 == 0o600
-
-
-async def test_a_finding_is_worth_more_than_the_hint(tmp_path: Path) -> None:
-    source = FakeSource([world(tick) for tick in range(3)])
-    app = TcptopApp(polled(source, Tracker()), Spec(), delay_s=3600.0, settings=Settings(mark=tmp_path / "started"))
-    async with app.run_test(size=(120, 30)) as pilot:
-        await until(pilot, lambda: "first time here?" in text_of(app)[2])
-        await next_tick(pilot)
-        assert text_of(app)[2].startswith("! 6 of 6 flows to 10.2.0.")
-
-
-async def test_without_a_place_to_remember_there_is_no_hint(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    app = app_of(settings=Settings(mark=file / "started"))
-    async with running(app):
-        assert "first time" not in text_of(app)[2]
-
-
-@pytest.mark.parametrize(("width", "titles"), [(80, 9), (60, 7), (40, 4), (120, 10)])
-async def test_what_has_changed_fits_any_width(width: int, titles: int) -> None:
-    app = app_of(FakeSource([since(tick) for tick in range(10)]))
-    async with running(app, (width, 24)) as pilot:
-        await pilot.press("m")
-        shown = [column.id for column in app.query_one(ConnectionTable).columns]
-        assert "mark_retrans" in shown
-        assert len(shown) == titles, shown
-        assert app.query_one(ConnectionTable).virtual_size.width <= width
 
 
 # What a monkey found
