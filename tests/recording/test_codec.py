@@ -1,0 +1,34 @@
+"""A frame gives back every bit, and takes little room."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.recording import codec
+from tests.support.fakes import flow, snapshot
+from tests.support.recordings import chaos, same
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=6))
+def test_a_frame_gives_back_every_bit(seeds: list[int]) -> None:
+    before: Snapshot | None = None
+    replayed: Snapshot | None = None
+    for at, seed in enumerate(seeds):
+        now = chaos(seed, float(at), before)
+        replayed = codec.decode(codec.encode(now, before), replayed)
+        same(replayed, now)
+        before = now
+
+
+def test_rows_that_did_not_change_take_no_room() -> None:
+    """Time that passes is no change."""
+    many = [flow(cookie, last_sent_us=cookie * 4000, timer_us=0) for cookie in range(1, 2001)]
+    before = snapshot(0, many)
+    later = [fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000} for fields in many]
+    assert len(codec.encode(snapshot(1, later), before)) < 300
+    later[7]["bytes_acked"] = 77
+    one = codec.encode(snapshot(1, later), before)
+    same(codec.decode(one, before), snapshot(1, later))
