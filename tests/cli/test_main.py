@@ -147,7 +147,7 @@ def test_help_for_a_pipe_that_was_closed_before_with_a_buffer_that_holds_it_all(
     """As from Python 3.14 on: the flush at the interpreter's exit must find nothing that can't be written."""
     code = (
         "import sys; sys.stdout = open(1, 'w', buffering=1 << 20, closefd=False)\n"
-        "from tcptop_ops.cli import main; sys.exit(main(['--help']))"
+        "from tcptop_ops.cli.main import main; sys.exit(main(['--help']))"
     )
     read, write = os.pipe()
     os.close(read)
