@@ -25,6 +25,9 @@ FOLDED, UNFOLDED, INSIDE = "[+] ", "[-] ", "    "
 NAME_LEVEL = 3
 """The level of a group's title: not a severity, but a style of its own."""
 
+EMPTY_LINES = 2
+"""Maximum number of lines of the message in an empty table."""
+
 NEW_TICKS = 2
 """Number of ticks for which a new row is marked with "+"."""
 
@@ -53,6 +56,22 @@ class Line(NamedTuple):
 def existing(view: View) -> int:
     """Return the number of rows that the view would have without its filter."""
     return len(view.flows.live) + (len(view.flows.closed) if view.spec.show_closed else 0)
+
+
+def empty_lines(view: View | None, typing: bool, width: int) -> list[str]:
+    """Return why there are no rows, and what to do about it, as at most EMPTY_LINES lines.
+
+    ``typing``: a filter is being typed. ``width``: of the room for it, in cells.
+    """
+    if view is None:
+        return ["starting ..."]
+    count = existing(view)
+    if view.spec.filter is None or not count:
+        return ["no TCP sockets"]
+    why = f"no connection matches ({count} exist)" if count > 1 else "no connection matches (1 exists)"
+    remedy = "Esc restores the filter" if typing else "\\ clears the filter"
+    whole = f"{why}; {remedy}"
+    return [whole] if len(whole) <= width else [why, remedy]
 
 
 def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names: NameBook = NOBODY) -> list[Line]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import zip_longest
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -12,7 +11,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.cache import LRUCache
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -20,23 +19,18 @@ from textual.strip import Strip
 from tcptop_ops.config import keymap
 from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey
 from tcptop_ops.views.column import Column
-from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import GROUP
 from tcptop_ops.views.view import Spec, View
 from tcptop_ops.widgets.base.key_bindings import bindings
-from tcptop_ops.widgets.base.line_widget import merged
-from tcptop_ops.widgets.table.cell_text import NAME_LEVEL, Line, existing, lines, name_keys
+from tcptop_ops.widgets.table.cell_text import Line, empty_lines, lines, name_keys
+from tcptop_ops.widgets.table.changed_cells import changed_regions
 from tcptop_ops.widgets.table.column_fit import GUTTER, Layout, at, fit, total_width
+from tcptop_ops.widgets.table.strips import COUNT, header_strip, row_segments
 
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed", "group")
-LEVELS = {-1: "dim", 1: "warn", 2: "bad", NAME_LEVEL: "group"}
-COUNT = find("connections")
-"""The column behind the counts at the end of GROUP; a click on the title of GROUP sorts by it."""
 
 WHEEL_ROWS = 3
 STRIPS_KEPT = 1024
-EMPTY_LINES = 2
-"""Maximum number of lines of the message in an empty table."""
 
 
 class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
@@ -317,35 +311,9 @@ class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._lines = new
         if view and self._ask is not None:
             self._ask(name_keys(view, self._layout_of, *window))
-        changed = [
-            Region(start, y + 1, stop - start, 1)
-            for y, (before, after) in enumerate(zip_longest(old, new))
-            if before != after
-            for start, stop in self._differing(before, after)
-        ]
-        if not new:
-            changed = [Region(0, y + 1, self.size.width, 1) for y in range(max(len(old), EMPTY_LINES))]
+        changed = changed_regions(old, new, self._layout_of, self.size.width, is_scrolled=bool(self.scroll_offset.x))
         if changed:
             self.refresh(*changed)
-
-    def _differing(self, before: Line | None, after: Line | None) -> list[tuple[int, int]]:
-        """Return the ranges of cells that look different.
-
-        That is the whole line if more than cells and levels changed, or while the table is scrolled sideways.
-        """
-        whole = [(0, self.size.width)]
-        if before is None or after is None or self.scroll_offset.x or len(after.cells) != len(self._layout_of):
-            return whole
-        if before._replace(cells=after.cells, levels=after.levels) != after or len(before.cells) != len(after.cells):
-            return whole
-        pairs = zip(self._layout_of, before.cells, after.cells, before.levels, after.levels, strict=True)
-        return merged(
-            [
-                (GUTTER + placed.x, GUTTER + placed.x + placed.width)
-                for placed, old, new, was, level in pairs
-                if (old, was) != (new, level)
-            ]
-        )
 
     def notify_style_update(self) -> None:
         """Drop all cached strips and styles, since the theme has changed."""
@@ -368,27 +336,15 @@ class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
     def render_line(self, y: int) -> Strip:
         """Return line ``y`` of the window: the header, a row, or the message of an empty table."""
         if y == 0:
-            return self._window(self._header(), self._look("header"))
+            return self._window(header_strip(self._layout_of, self._spec, self._look), self._look("header"))
         if y <= len(self._lines):
             line = self._lines[y - 1]
             return self._window(self._strip(line), self._look("", "cursor") if line.cursor else self._look(""))
-        told = [] if self._lines else self._empty()
+        told = [] if self._lines else empty_lines(self._view, self._typing, self.size.width - GUTTER)
         if y <= len(told):
             strip = Strip([Segment(" " * GUTTER + told[y - 1], self._look("closed"))])
             return strip.adjust_cell_length(self.size.width, self._look(""))
         return Strip.blank(self.size.width, self._look(""))
-
-    def _empty(self) -> list[str]:
-        """Return why there are no rows, and what to do about it, as at most EMPTY_LINES lines."""
-        if self._view is None:
-            return ["starting ..."]
-        count = existing(self._view)
-        if self._view.spec.filter is None or not count:
-            return ["no TCP sockets"]
-        why = f"no connection matches ({count} exist)" if count > 1 else "no connection matches (1 exists)"
-        remedy = "Esc restores the filter" if self._typing else "\\ clears the filter"
-        whole = f"{why}; {remedy}"
-        return [whole] if GUTTER + len(whole) <= self.size.width else [why, remedy]
 
     def _window(self, strip: Strip, fill: Style) -> Strip:
         """Return the visible part of a line; the gutter does not scroll."""
@@ -397,47 +353,9 @@ class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
             strip = Strip.join([strip.crop(0, GUTTER), strip.crop(GUTTER + x, x + width)])
         return strip.crop(0, width).adjust_cell_length(width, fill).simplify()
 
-    def _header(self) -> Strip:
-        plain, marked = self._look("header"), self._look("sorted")
-        segments = [Segment(" " * GUTTER, plain)]
-        for i, placed in enumerate(self._layout_of):
-            column = placed.column
-            is_sort = (COUNT if column is GROUP else column) is self._spec.sort
-            mark = ("v" if self._spec.falling else "^") if is_sort else ""
-            if column is GROUP:
-                counts = COUNT.title + mark
-                by = f"BY {self._spec.group.upper()}".ljust(placed.width - len(counts))
-                segments += [Segment(by, plain), Segment(counts, marked if is_sort else plain)]
-                continue
-            title = (column.title if len(column.title + mark) <= placed.width else column.title.split()[0]) + mark
-            text = title.rjust(placed.width) if column.right else title.ljust(placed.width)
-            segments += [Segment(" " * bool(i), plain), Segment(text, marked if is_sort else plain)]
-        return Strip([segment for segment in segments if segment.text])
-
     def _strip(self, line: Line) -> Strip:
         """Return the strip of a line, cached: but for the theme, a Line determines its look."""
         strip = self._strips.get(line)
         if strip is None:
-            strip = self._strips[line] = Strip(self._segments(line))
+            strip = self._strips[line] = Strip(row_segments(line, self._look))
         return strip
-
-    def _segments(self, line: Line) -> list[Segment]:
-        """Build as few segments as possible: blanks take the style of the text before them."""
-        on = "cursor" if line.cursor else ""
-        base = self._look("closed" if line.closed else "", on)
-        pieces = [(">" if line.cursor else line.mark if line.mark in "+x" else " ", base)]
-        pieces.append(("!", self._look("bad", on)) if line.mark == "!" else (" ", base))
-        for i, (cell, level) in enumerate(zip(line.cells, line.levels, strict=True)):
-            if i:
-                pieces.append((" ", base))
-            pieces.append((cell, self._look(LEVELS[level], on) if level in LEVELS else base))
-        segments: list[Segment] = []
-        text, style = "", base
-        for piece, wanted in pieces:
-            if wanted is not style and piece.strip():
-                if text:
-                    segments.append(Segment(text, style))
-                text, style = "", wanted
-            text += piece
-        segments.append(Segment(text, style))
-        return segments
