@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LIGHT = "light"
+"""The mode of the callbacks meanwhile (``Snapshot.callbacks_mode``), in place of that which was asked for."""
+
 FROM_PER_S = 10_000
 """Births a second. The per-packet callbacks of one cost some 2 us: from here on that would be 2 % of a core."""
 

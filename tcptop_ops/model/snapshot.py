@@ -31,7 +31,7 @@ class Snapshot:
     closed: Records  # FINAL
     counters: Records  # a single COUNTERS, summed over the CPUs
     closed_owners: Records | None = None  # OWNED, aligned with closed; None: take those in closed["events"]
-    callbacks_mode: str = ""  # a key of bpf.attach.MODES, or light; "" without a sock_ops program
+    callbacks_mode: str = ""  # a key of bpf.attach.MODES, or bpf.load_shedding.LIGHT; "" without a sock_ops program
     opened: int = 0  # connections since the last snapshot
     time_wait: int = 0  # sockets in TIME-WAIT, which have no row
     syn_recv: int = 0  # request sockets, which have no row

@@ -13,7 +13,7 @@ from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options, P
 from tcptop_ops.bpf.connection_map import ConnectionMap
 from tcptop_ops.bpf.cpu_counters import CpuCounters
 from tcptop_ops.bpf.helper import neighbours
-from tcptop_ops.bpf.load_shedding import LoadShedding
+from tcptop_ops.bpf.load_shedding import LIGHT, LoadShedding
 from tcptop_ops.bpf.other_programs import OtherPrograms
 from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
@@ -135,7 +135,7 @@ class SockOpsSource:
             closed=closed,
             closed_owners=self._owners.assign_closed(closed["socket"], closed["events"]),
             counters=counters,
-            callbacks_mode="events" if self._quiet else "light" if self._light.on else self._attached.callbacks,
+            callbacks_mode="events" if self._quiet else LIGHT if self._light.on else self._attached.callbacks,
             opened=opened,
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tcptop_ops.bpf.attach import MODES
+from tcptop_ops.bpf.load_shedding import LIGHT
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_line
 from tcptop_ops.tracking.tracker import Tracker
@@ -42,6 +44,13 @@ def test_a_tick_is_valid() -> None:
     assert len(tick["connections"]) == 3
     validate(tick)
     validate(printed(tracker, snapshot(2, [], callbacks_mode="")))
+
+
+@pytest.mark.parametrize("mode", [*MODES, LIGHT])
+def test_each_mode_of_the_callbacks_is_valid(mode: str) -> None:
+    tick = printed(Tracker(), snapshot(0, [flow(1)], callbacks_mode=mode))
+    assert tick["callbacks_mode"] == mode
+    validate(tick)
 
 
 def test_a_tick_of_anything_has_the_types_and_the_names() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import tcptop_ops
+from tcptop_ops.bpf.attach import MODES
+from tcptop_ops.bpf.load_shedding import LIGHT
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.diagnosis.verdict import LIMITS
 from tcptop_ops.explain.operators import OPERATORS
@@ -85,7 +87,10 @@ def made() -> Schema:
         "host": TEXT,
         "kernel": TEXT,
         "source": TEXT | {"description": "sockops or sockdiag; another one's while a recording is played"},
-        "callbacks_mode": {"enum": ["all", "every", "events", None]},
+        "callbacks_mode": {
+            "description": "as --callbacks; light: so many connections come that new ones are asked for events alone; null: no program",
+            "enum": [*MODES, LIGHT, None],
+        },
         "interval_s": NUMBER | {"description": "since the tick before"},
         "window_s": NUMBER | {"description": "what recent means"},
         "tick": WHOLE,
