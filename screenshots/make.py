@@ -22,7 +22,7 @@ from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 
 HERE = Path(__file__).parent
 NEVER_S = 3600.0
@@ -45,7 +45,7 @@ PICTURES: dict[str, tuple[Size, tuple[str, ...]]] = {
 class FixedCost(CostMeter):
     """Always the same cost, so that pictures are."""
 
-    def told(self, status: Status, snapshot: Snapshot) -> Status:
+    def told(self, status: HeaderStatus, snapshot: Snapshot) -> HeaderStatus:
         """Return the status with that cost."""
         own = OwnCost(cpu_pct=0.8, thread_pct=0.3, rss_bytes=96_000_000)
         return replace(status, own=own, terminal_per_s=1100.0, delay_s=1.0)

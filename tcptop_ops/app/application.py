@@ -36,7 +36,7 @@ from tcptop_ops.widgets.base.charts import pencil
 from tcptop_ops.widgets.base.command_palette import PaletteCommands
 from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.base.themes import after
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 from tcptop_ops.widgets.screens.operators import OperatorList
 
 RENAMING_S = 0.3
@@ -99,12 +99,12 @@ class TcptopApp(TerminalApp):
             read_accept_limit(),
             pencil(getattr(sys.stderr, "encoding", None)),  # Textual draws on standard error
         )
-        status = Status(os.uname().nodename if host is None else host, delay_s)
+        status = HeaderStatus(os.uname().nodename if host is None else host, delay_s)
         self.main = self.make_main_screen(ViewState(spec), status, drawing)
         self._overlays = Overlays(self, self.main, self.poller, drawing)
         self._saved = self._chosen()
 
-    def make_main_screen(self, state: ViewState, status: Status, drawing: Drawing) -> MainScreen:
+    def make_main_screen(self, state: ViewState, status: HeaderStatus, drawing: Drawing) -> MainScreen:
         """Return the screen that all others lie over."""
         return MainScreen(state, status, CostMeter(self.bytes_written), drawing)
 

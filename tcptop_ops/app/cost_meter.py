@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tcptop_ops.host.self_usage import Meter
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 
 SELDOM_S = 5.0
 """So often is the cost told, unless it has a line of its own: each time costs bytes to the terminal."""
@@ -27,7 +27,7 @@ class CostMeter:
         """Return the time at a tick, of a clock that runs while this program costs something."""
         return snapshot.now_ns
 
-    def told(self, status: Status, snapshot: Snapshot) -> Status:
+    def told(self, status: HeaderStatus, snapshot: Snapshot) -> HeaderStatus:
         """Return the status with what was spent since the last time; as it is, where that was not long ago."""
         now_ns = self.clock_ns(snapshot)
         passed_s = (now_ns - self._last_ns) / 1e9

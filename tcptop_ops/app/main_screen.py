@@ -29,7 +29,7 @@ from tcptop_ops.views.column_sets import DEFAULT
 from tcptop_ops.views.view import View
 from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.panels.filter_bar import FilterBar, joined
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 from tcptop_ops.widgets.screens.column_picker import Choice, ColumnPicker
 from tcptop_ops.widgets.screens.group_menu import GroupMenu
 from tcptop_ops.widgets.screens.sort_menu import SortMenu
@@ -53,7 +53,7 @@ class MainScreen(Screen[None]):
     def __init__(
         self,
         state: ViewState,
-        status: Status,
+        status: HeaderStatus,
         costs: CostMeter,
         drawing: Drawing,
         bars: Iterable[Widget] = (),

@@ -19,7 +19,7 @@ from tcptop_ops.widgets.base.key_bindings import in_force
 from tcptop_ops.widgets.panels.filter_bar import FilterBar
 from tcptop_ops.widgets.panels.key_bar import KeyBar
 from tcptop_ops.widgets.panels.selection import SelectionPanel
-from tcptop_ops.widgets.panels.summary import Status, Summary
+from tcptop_ops.widgets.panels.summary import HeaderStatus, Summary
 from tcptop_ops.widgets.screens.connection_detail import ReadSeries
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
 
@@ -38,7 +38,7 @@ class Drawing:
 class Panels(Container):
     """Summary, table, story, filter bar, keys. ``bars``: more lines above that of the keys."""
 
-    def __init__(self, state: ViewState, status: Status, drawing: Drawing, bars: Iterable[Widget] = ()) -> None:
+    def __init__(self, state: ViewState, status: HeaderStatus, drawing: Drawing, bars: Iterable[Widget] = ()) -> None:
         """Set up with an empty table."""
         super().__init__(id="main")
         self._summary = Summary(status, id="summary")
@@ -73,7 +73,7 @@ class Panels(Container):
             return None
         return self._drawing.series(state.selected, SPARK_TICKS, state.shown.flows.snapshot.now_ns / 1e9)
 
-    def show_status(self, state: ViewState, status: Status) -> None:
+    def show_status(self, state: ViewState, status: HeaderStatus) -> None:
         """Draw the lines above the table."""
         status = replace(
             status,

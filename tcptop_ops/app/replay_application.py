@@ -25,19 +25,19 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.worker import Worker
 from tcptop_ops.recording.index import TickIndex, worst_moments
 from tcptop_ops.recording.player import SPEEDS, Player
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.panels.replay_bar import ReplayBar
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 
 
 @dataclass(frozen=True)
 class Recording:
     """What is played. ``reader`` is called in the thread that plays; ``lead_s`` and ``window_s``: see Player."""
 
-    reader: Callable[[], Reader]
+    reader: Callable[[], RecordingReader]
     index: TickIndex
     tracker: Callable[[], Tracker]
     lead_s: float
@@ -73,7 +73,7 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
     def __init__(
         self,
         state: ViewState,
-        status: Status,
+        status: HeaderStatus,
         costs: CostMeter,
         drawing: Drawing,
         player: Player,
@@ -189,7 +189,7 @@ class ReplayApp(TcptopApp):
         )
         return self.player
 
-    def make_main_screen(self, state: ViewState, status: Status, drawing: Drawing) -> MainScreen:
+    def make_main_screen(self, state: ViewState, status: HeaderStatus, drawing: Drawing) -> MainScreen:
         """Return the screen with the keys that play."""
         costs, status = ReplayCostMeter(self.bytes_written), replace(status, replayed=_day(self.player.index))
         self.replay_screen = ReplayScreen(state, status, costs, drawing, self.player)

@@ -111,7 +111,7 @@ def wanted_iterators(options: Options) -> list[str]:
     return [FILE_ITERATOR] if options.iterate == "never" or spares(options) else [TCP_ITERATOR, FILE_ITERATOR]
 
 
-def unable_to(known: kernel_offsets.Layout, one_cgroup: bool) -> dict[str, str]:
+def unable_to(known: kernel_offsets.KernelLayout, one_cgroup: bool) -> dict[str, str]:
     """Return what the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
 
     ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.

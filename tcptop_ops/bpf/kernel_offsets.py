@@ -209,7 +209,7 @@ _BY_MACRO = {want.macro: want for want in WANTED}
 
 
 @dataclass(frozen=True)
-class Layout:
+class KernelLayout:
     """What this kernel's BTF tells: ``offsets`` has every macro of WANTED; ``has_option``: it knows CB_FLAGS.
 
     ``has_ipv6``: it has the code for it.
@@ -261,15 +261,15 @@ class Layout:
         return {**self.offsets, **({CB_FLAGS_OPTION: CB_FLAGS_NUMBER} if self.has_option else {})}
 
 
-NOTHING = Layout()
+NOTHING = KernelLayout()
 """Of a kernel without BTF."""
 
 
-def layout_of(btf: Btf) -> Layout:
+def layout_of(btf: Btf) -> KernelLayout:
     """Return what a BTF tells."""
-    return Layout(offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"))
+    return KernelLayout(offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"))
 
 
-def of_kernel() -> Layout:
+def of_kernel() -> KernelLayout:
     """Return that of the running kernel. Raises Unsupported without BTF."""
     return layout_of(Btf.of_kernel())

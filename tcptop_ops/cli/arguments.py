@@ -276,9 +276,9 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _is_column(name: str) -> bool:
-    from tcptop_ops.views.column_lookup import BY_NAME
+    from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 
-    return name in BY_NAME
+    return name in COLUMNS_BY_NAME
 
 
 def parse(argv: list[str]) -> Arguments | None:

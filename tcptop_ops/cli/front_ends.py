@@ -225,10 +225,10 @@ def run_player(arguments: Arguments) -> int:
     """Play a recording on the screen; that of the package again and again. Raises TcptopError."""
     from tcptop_ops.app.replay_application import Recording, ReplayApp
     from tcptop_ops.recording.player import lead_s
-    from tcptop_ops.recording.reader import Reader
+    from tcptop_ops.recording.reader import RecordingReader
     from tcptop_ops.sources.open import without_root
 
-    reader = Reader(str(arguments.replay))
+    reader = RecordingReader(str(arguments.replay))
     recording = Recording(
         lambda: without_root(reader),
         reader.index,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tcptop_ops.config.key_names import CHARACTERS
 from tcptop_ops.config.keymap import KEYS
 from tcptop_ops.explain import pages
-from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 
 NAME = "tcptop-ops"
@@ -74,7 +74,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:
 
 def _explained() -> tuple[str, ...]:
     """Return all words that --explain knows, aliases too, each once."""
-    return tuple(dict.fromkeys([word.name for word in pages.words()] + list(BY_NAME)))
+    return tuple(dict.fromkeys([word.name for word in pages.words()] + list(COLUMNS_BY_NAME)))
 
 
 # --- the man page
@@ -264,7 +264,11 @@ def bash(parser: argparse.ArgumentParser) -> str:
         if option.value
     ]
     return _filled(
-        BASH, COLUMNS=BY_NAME, WORDS=_explained(), OPTIONS=[n for o in options for n in o.names], CASES="\n".join(cases)
+        BASH,
+        COLUMNS=COLUMNS_BY_NAME,
+        WORDS=_explained(),
+        OPTIONS=[n for o in options for n in o.names],
+        CASES="\n".join(cases),
     )
 
 
@@ -331,7 +335,7 @@ ZSH_ACTIONS = {
 def zsh(parser: argparse.ArgumentParser) -> str:
     """Return a completion function, for a directory of fpath."""
     lines = [f"        {line}" for option in _options(parser) for line in _zsh_lines(option)]
-    return _filled(ZSH, COLUMNS=BY_NAME, WORDS=_explained(), OPTIONS=" \\\n".join(lines))
+    return _filled(ZSH, COLUMNS=COLUMNS_BY_NAME, WORDS=_explained(), OPTIONS=" \\\n".join(lines))
 
 
 def _zsh_lines(option: Option) -> Iterator[str]:
@@ -391,7 +395,7 @@ FISH_ACTIONS = {
 def fish(parser: argparse.ArgumentParser) -> str:
     """Return a completion for fish 3 and later."""
     lines = (line for option in _options(parser) for line in _fish_lines(option))
-    return _filled(FISH, COLUMNS=BY_NAME, OPTIONS="\n".join(lines))
+    return _filled(FISH, COLUMNS=COLUMNS_BY_NAME, OPTIONS="\n".join(lines))
 
 
 def _fish_lines(option: Option) -> Iterator[str]:

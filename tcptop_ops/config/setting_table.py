@@ -145,7 +145,7 @@ SETTINGS = (
 )
 
 
-TABLES = (
+SETTING_TABLES = (
     Table(
         "widths",
         (f"How wide a column is: {LEAST_WIDTH} to {MOST_WIDTH} characters; without it, as wide as it needs.",),

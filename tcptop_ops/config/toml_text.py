@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tcptop_ops.config.setting_table import SETTINGS, TABLES, Table, nearest
+from tcptop_ops.config.setting_table import SETTING_TABLES, SETTINGS, Table, nearest
 from tcptop_ops.config.settings import FILE, HINT, Settings, said, short
 from tcptop_ops.config.toml_lines import SettingLines, SettingPath
 from tcptop_ops.errors import Failed, Usage
@@ -18,7 +18,7 @@ def parse(text: str) -> Settings:
     """Parse the text of a settings file. Raises Usage with the number of the line."""
     found = _parsed(text)
     lines = SettingLines(text)
-    known = [item.name for item in (*SETTINGS, *TABLES)]
+    known = [item.name for item in (*SETTINGS, *SETTING_TABLES)]
     for name in found:
         if name not in known:
             raise lines.wrong(
@@ -29,7 +29,7 @@ def parse(text: str) -> Settings:
         if setting.name in found:
             with lines.telling((setting.name,), f"{setting.name}: "):
                 values[setting.name] = setting.check(found[setting.name])
-    for table in TABLES:
+    for table in SETTING_TABLES:
         values[table.name] = _read_table(table, found, lines)
     values["thresholds"] = {
         name: pair for name, pair in values["thresholds"].items() if pair != _usual_thresholds().get(name)
@@ -124,7 +124,7 @@ def edited(text: str, wanted: Settings) -> str:
         value = getattr(wanted, setting.name)
         if value != getattr(now, setting.name):
             document[setting.name] = _plain(setting.name, value)
-    for table in TABLES:
+    for table in SETTING_TABLES:
         _edit_table(document, table, getattr(now, table.name), getattr(wanted, table.name))
     made = tomlkit.dumps(document)
     if parse(made) != wanted:
@@ -179,7 +179,7 @@ def commented_defaults() -> str:
         "thresholds": [f"{name} = {_toml(list(pair))}" for name, pair in _usual_thresholds().items()],
         "keys": _key_lines(),
     }
-    for table in TABLES:
+    for table in SETTING_TABLES:
         lines += ["", *(f"# {line}" for line in table.means), f"[{table.name}]", *examples[table.name]]
     return "\n".join(lines) + "\n"
 

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import Records
-
-Mask = NDArray[np.bool_]
-
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from tcptop_ops import text
 from tcptop_ops.diagnosis import rules
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.addresses import are_mapped, halves
-from tcptop_ops.model.arrays import find_sorted
+from tcptop_ops.model.arrays import Mask, find_sorted
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Finding, Flows, Rows
 from tcptop_ops.model.records import Records
@@ -45,8 +45,6 @@ SHORTEST_V4, SHORTEST_V6 = 8, 16
 
 MOST_NUMBERS = 1 << 16
 """Keys below this are counted in a table of that size."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

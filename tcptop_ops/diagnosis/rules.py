@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tcptop_ops.diagnosis.case import Case, Floats, Mask, as_floats, percent
+from tcptop_ops.diagnosis.case import Case, Floats, as_floats, percent
 from tcptop_ops.model import endings as ends
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State, Timer
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 

@@ -20,11 +20,11 @@ from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, 
 from tcptop_ops.doctor.report import (
     WHOLE_USER_NAMESPACE,
     Accepted,
+    AttachedProgram,
     Cgroups,
     Facts,
     Interpreter,
     Members,
-    Program,
     Refusal,
     Sockets,
 )
@@ -148,7 +148,7 @@ def cgroups(top: str) -> Cgroups:
     return Cgroups(top, cgroup.is_part(top), cgroup.is_unmounted(top))
 
 
-def sock_ops_programs(target: str, top: str) -> tuple[Program, ...] | None:
+def sock_ops_programs(target: str, top: str) -> tuple[AttachedProgram, ...] | None:
     """Return the programs of others that share sockets with us; None where the kernel does not tell."""
     try:
         seen = helper.neighbours(target, top)
@@ -156,11 +156,13 @@ def sock_ops_programs(target: str, top: str) -> tuple[Program, ...] | None:
     except OSError:
         return None
     found = [
-        Program(each["id"], each["name"], each["where"].removeprefix(top) or "/", each["flags"], each["above"])
+        AttachedProgram(each["id"], each["name"], each["where"].removeprefix(top) or "/", each["flags"], each["above"])
         for each in seen
     ]
     known = {program.id for program in found}
-    hidden = [Program(i, helper.program_by_id(i)["name"], "", None, above=True) for i in effective if i not in known]
+    hidden = [
+        AttachedProgram(i, helper.program_by_id(i)["name"], "", None, above=True) for i in effective if i not in known
+    ]
     return tuple(found + hidden)
 
 

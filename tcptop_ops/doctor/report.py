@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA = "tcptop-ops/doctor/1"
+DOCTOR_SCHEMA = "tcptop-ops/doctor/1"
 WIDTH = 80
 
 TCP, DESCRIPTORS = "iterator of TCP sockets", "iterator of descriptors"
@@ -19,7 +19,7 @@ ADOPTION = "adoption of open sockets (6.12)"
 NEEDING = {"bpf_iter__tcp": (TCP, ADOPTION), "bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
 """Features that go with what ``Accepted.refused`` has a reason for."""
 
-Status = Literal["ok", "warn", "missing"]
+CheckStatus = Literal["ok", "warn", "missing"]
 
 INSTALL_BCC = "apt install python3-bpfcc, dnf install python3-bcc, or pacman -S python-bcc"
 ROOT = "run it with sudo"
@@ -32,7 +32,7 @@ class Check:
     """One line of the report. ``missing``: sockops does not work without it; ``warn``: less can be seen."""
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     remedy: str = ""
 
@@ -91,7 +91,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Program:
+class AttachedProgram:
     """Another sock_ops program. ``above``: it is attached to our cgroup or one above it.
 
     ``where``: path of its cgroup; ``flags``: those of its attachment (BPF_F_ALLOW_MULTI...). "" and None if the cgroup
@@ -137,7 +137,7 @@ class Facts:
     unprivileged_bpf: int | None
     cgroups: Cgroups | Refusal
     cgroup: str | None  # of --cgroup
-    programs: tuple[Program, ...] | None
+    programs: tuple[AttachedProgram, ...] | None
     attached: Accepted | Refusal
     sockets: Sockets | Refusal
     user_after: str
@@ -258,11 +258,11 @@ def _programs(facts: Facts) -> Check:
     return Check("neighbours", "warn", found, remedy)
 
 
-def _is_exclusive(program: Program) -> bool:
+def _is_exclusive(program: AttachedProgram) -> bool:
     return program.above and program.flags is not None and not program.flags & ALLOW_MULTI
 
 
-def _program(program: Program) -> str:
+def _program(program: AttachedProgram) -> str:
     """Describe a program, such as ``theirs (id 7) at /web, multi``."""
     if program.flags is None:
         return f"{program.name} (id {program.id}) above this container"
@@ -371,7 +371,7 @@ def as_json(found: Report) -> str:
     checks = [
         {"name": each.name, "status": each.status, "found": each.found, "remedy": each.remedy} for each in found.checks
     ]
-    answer: dict[str, Any] = {"schema": SCHEMA, "works": found.works, "checks": checks}
+    answer: dict[str, Any] = {"schema": DOCTOR_SCHEMA, "works": found.works, "checks": checks}
     return json.dumps(answer) + "\n"
 
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis.memory import waited_us
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, UNKNOWN
 from tcptop_ops.explain import timeline
 from tcptop_ops.model.addresses import is_mapped
-from tcptop_ops.model.arrays import bound_to
+from tcptop_ops.model.arrays import Mask, bound_to
 from tcptop_ops.model.enums import Direction, RetransClass, State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.records import UNKNOWN_U32, Records
@@ -26,9 +25,6 @@ PREFIX_V4, PREFIX_V6 = 24, 64
 
 
 NO_FAULT = (UNKNOWN, IDLE, HEALTHY)
-
-
-Mask = NDArray[np.bool_]
 
 
 def options(rows: Rows) -> list[tuple[str, str]]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops import text
 from tcptop_ops.explain import timeline
-from tcptop_ops.explain.connection_facts import ECN, Mask
+from tcptop_ops.explain.connection_facts import ECN
 from tcptop_ops.model import endings
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import Direction, Origin, RetransClass, SeenRow, State
 from tcptop_ops.model.flows import Flows, Rows
 

@@ -219,7 +219,7 @@ OPERATORS: tuple[Operator, ...] = (
 )
 """The fifteen operators that this program counts; kernels since 6.15 have further ones, for timestamping."""
 
-BY_NAME = {operator.name.lower(): operator for operator in OPERATORS}
+OPERATORS_BY_NAME = {operator.name.lower(): operator for operator in OPERATORS}
 
 
 def find(name: str) -> Operator | None:
@@ -228,7 +228,9 @@ def find(name: str) -> Operator | None:
     Case, the prefix ``BPF_SOCK_OPS_`` and the suffix ``_CB`` are optional.
     """
     plain = name.lower().removeprefix("bpf_sock_ops_")
-    return BY_NAME.get(plain) or BY_NAME.get(f"{plain}_cb") or BY_NAME.get(f"tcp_{plain}_cb")
+    return (
+        OPERATORS_BY_NAME.get(plain) or OPERATORS_BY_NAME.get(f"{plain}_cb") or OPERATORS_BY_NAME.get(f"tcp_{plain}_cb")
+    )
 
 
 def decoded(operator: Operator, args: Sequence[int]) -> str:

@@ -125,7 +125,7 @@ RELATED = {
 }
 
 
-class Word(NamedTuple):
+class ExplainedWord(NamedTuple):
     """A name that has a page, its kind (cause, column or operator), and a short description."""
 
     name: str
@@ -133,11 +133,11 @@ class Word(NamedTuple):
     short: str
 
 
-def words() -> list[Word]:
+def words() -> list[ExplainedWord]:
     """Return every name that has a page: causes, columns, operators."""
-    found = [Word(cause.name, "cause", cause.means) for cause in CAUSES]
-    found += [Word(column.id, "column", column.help) for column in COLUMNS]
-    return found + [Word(operator.name, "operator", operator.short) for operator in OPERATORS]
+    found = [ExplainedWord(cause.name, "cause", cause.means) for cause in CAUSES]
+    found += [ExplainedWord(column.id, "column", column.help) for column in COLUMNS]
+    return found + [ExplainedWord(operator.name, "operator", operator.short) for operator in OPERATORS]
 
 
 def page(word: str, width: int = WIDTH) -> str:
@@ -149,7 +149,7 @@ def page(word: str, width: int = WIDTH) -> str:
     cause = rules.find(wanted.lower())
     if cause is not None:
         return _text(_cause(cause), width)
-    column = column_lookup.BY_NAME.get(wanted.lower()) or _titled(wanted)
+    column = column_lookup.COLUMNS_BY_NAME.get(wanted.lower()) or _titled(wanted)
     if column is not None:
         return _text(_column(column), width)
     operator = operators.find(wanted)

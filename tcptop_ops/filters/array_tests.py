@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.addresses import are_mapped, are_unspecified, halves
-from tcptop_ops.model.filter import Mask
+from tcptop_ops.model.arrays import Mask
 
 
 def each(found: NDArray[np.bytes_], test: Callable[[bytes], bool]) -> Mask:

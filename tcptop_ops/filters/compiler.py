@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from tcptop_ops.filters import values
 from tcptop_ops.filters.array_tests import Ends, each
-from tcptop_ops.filters.grammar import Comparison, FilterError, Join, Node, Not, Text, Word, parse
+from tcptop_ops.filters.grammar import BareWord, Comparison, FilterError, Join, Node, Not, Text, parse
 from tcptop_ops.filters.regex_cost import LONGEST_VALUE
 from tcptop_ops.filters.values import Misread, Place
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.endings import ENDS
 from tcptop_ops.model.enums import SHORT_STATES, STATE_NAMES
-from tcptop_ops.model.filter import Filter, Mask, Test
+from tcptop_ops.model.filter import Filter, Test
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.views.column import Column
-from tcptop_ops.views.column_lookup import BY_NAME, find
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
 
 Compare = Callable[[Any, Any], Any]
 
@@ -74,7 +75,7 @@ EITHER = {"port": ("lport", "rport"), "host": ADDRESSES}
 SIZES = ("bytes_acked", "bytes_received", "mss", "snd_wnd", "rcv_wnd", "notsent", "recv_q", "send_q")
 
 
-FIELDS = (*BY_NAME, *EITHER)
+FIELDS = (*COLUMNS_BY_NAME, *EITHER)
 """Every name that may stand before an operator."""
 
 
@@ -120,7 +121,7 @@ def _comparison(node: Comparison) -> Test:
     name = _field(node.field)
     if name in EITHER:
         return _either(node, [find(end) for end in EITHER[name]])
-    return _known(BY_NAME[name], _of_column(node, BY_NAME[name]))
+    return _known(COLUMNS_BY_NAME[name], _of_column(node, COLUMNS_BY_NAME[name]))
 
 
 def _field(written: Text) -> str:
@@ -260,7 +261,7 @@ def _plain(id: str, value: bytes) -> str:
 
     Cached: the same 100,000 addresses recur every tick, and formatting one takes 2 us.
     """
-    return BY_NAME[id].plain(value) or ""
+    return COLUMNS_BY_NAME[id].plain(value) or ""
 
 
 # --- Columns of addresses
@@ -292,7 +293,7 @@ def _at(column: Column, place: Place) -> Test:
 # --- Words without an operator
 
 
-def _word(node: Word) -> Test:
+def _word(node: BareWord) -> Test:
     text = node.text.value.strip().lower()
     if not text:
         raise FilterError(node.text.column, "a word", node.text.value, "an empty string would match everything")

@@ -29,7 +29,7 @@ LONGEST = 4096
 DEEPEST = 64
 """Maximum nesting depth of parentheses: the tree is walked by recursion."""
 
-OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
+COMPARISONS = ("=", "!=", "<", "<=", ">", ">=", "~")
 EXAMPLE = "for instance: srtt > 20ms and not port = 443"
 
 _GRAMMAR = r"""
@@ -81,7 +81,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Word:
+class BareWord:
     """A word without an operator: a process name, an address or a state."""
 
     text: Text
@@ -102,7 +102,7 @@ class Join:
     parts: tuple[Node, ...]
 
 
-Node = Comparison | Word | Not | Join
+Node = Comparison | BareWord | Not | Join
 
 
 def parse(text: str) -> Node:
@@ -143,7 +143,7 @@ def _lark() -> Lark:
             return Comparison(_text(parts[0]), _operator(parts[1]), _text(parts[2]))
 
         def word(self, parts: list[Token]) -> Node:
-            return Word(_text(parts[0]))
+            return BareWord(_text(parts[0]))
 
     return Lark(_GRAMMAR, parser="lalr", lexer="basic", transformer=Build())
 
@@ -160,10 +160,10 @@ def _text(token: Token) -> Text:
 
 def _operator(token: Token) -> Text:
     text = Text(str(token), _column(token))
-    if text.value not in OPERATORS:
+    if text.value not in COMPARISONS:
         meant = {"==": "=", "<>": "!=", "=<": "<=", "=>": ">=", "=~": "~", "~=": "~"}.get(text.value)
         wanted = {"!~": "write: not FIELD ~ PATTERN"}.get(text.value, f"did you mean {meant}?" if meant else "")
-        raise FilterError(text.column, f"one of {' '.join(OPERATORS)}", text.value, wanted)
+        raise FilterError(text.column, f"one of {' '.join(COMPARISONS)}", text.value, wanted)
     return text
 
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.model.records import Records
 
+Mask = NDArray[np.bool_]
+"""One bool for each row."""
+
 
 def copied(records: Records) -> Records:
     """Return a copy of records of any shape, rows as opaque bytes as in ``gather``."""

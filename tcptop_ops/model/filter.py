@@ -6,13 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.flows import Flows, Rows
-
-Mask = NDArray[np.bool_]
-"""One bool per row."""
-
 
 Test = Callable[[Rows, Flows], Mask]
 

@@ -56,7 +56,7 @@ SRTT = "Smoothed round-trip time of each connection that moved data, observed ev
 
 
 @dataclass(frozen=True)
-class Tick:
+class GroupTick:
     """What each row of a tick did in it, live rows first. ``which``: those that are connections."""
 
     flows: Flows
@@ -77,14 +77,14 @@ def _connects(rows: Rows, _: Flows) -> NDArray[np.bool_]:
     return found
 
 
-def tick_of(flows: Flows) -> Tick:
+def tick_of(flows: Flows) -> GroupTick:
     """Return what each row did in this tick, of its rates and the time that passed."""
     rates = [flows.column(_rate(source)) for _, source, _ in GROUP_COUNTERS]
     added = np.rint(np.column_stack(rates) * flows.seconds)
     connects = flows.column(_connects)
     srtt_s = flows.column(lambda rows, _: rows.sockets["srtt_us"]) / 1e6
     moved = connects & (added[:, 2:] > 0).any(axis=1) & (srtt_s > 0)
-    return Tick(
+    return GroupTick(
         flows,
         np.flatnonzero(connects),
         np.arange(len(flows)) < len(flows.live),
@@ -140,7 +140,7 @@ def _summed(values: NDArray[Any], starts: NDArray[np.intp]) -> Floats:
     return np.concatenate([np.add.reduceat(wide, starts), wide.sum(axis=0, keepdims=True)])
 
 
-def _sums_of(tick: Tick, members: NDArray[np.intp], starts: NDArray[np.intp]) -> _Sums:
+def _sums_of(tick: GroupTick, members: NDArray[np.intp], starts: NDArray[np.intp]) -> _Sums:
     observed = tick.observed[members]
     group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(members))))
     seen = observed >= 0
@@ -161,7 +161,7 @@ def _percent(values: Floats, of: float) -> Floats:
     return 100.0 * values / of if of > 0 else np.zeros(len(values))
 
 
-def _worth(tick: Tick, sums: _Sums, members: NDArray[np.intp], starts: NDArray[np.intp]) -> Floats:
+def _worth(tick: GroupTick, sums: _Sums, members: NDArray[np.intp], starts: NDArray[np.intp]) -> Floats:
     """Return how much each group matters."""
     if not len(starts):
         return np.zeros(0)
@@ -185,7 +185,7 @@ class Dimension:
         self._kept: dict[int, Group] = {}
         self._rest = Group(OTHER, 0.0)
 
-    def add(self, tick: Tick) -> None:
+    def add(self, tick: GroupTick) -> None:
         """Count another tick, and choose who has series."""
         groups = group_rows(tick.flows, self._key, tick.which)
         members, starts = groups.members, groups.starts

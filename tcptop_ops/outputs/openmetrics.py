@@ -30,7 +30,7 @@ from tcptop_ops.outputs.metric_groups import (
     Dimension,
     Floats,
     Group,
-    Tick,
+    GroupTick,
     histogram,
     tick_of,
 )
@@ -72,7 +72,7 @@ class Metrics:
         of_groups = [family for dimension in self._dimensions for family in dimension.families()]
         return (*self._traffic(), *_present(tick), *self._monitor(flows, own), *of_groups)
 
-    def _count(self, tick: Tick) -> None:
+    def _count(self, tick: GroupTick) -> None:
         """Add to the host's own sums: a loopback pair counts once; what ended is in them however short it is listed."""
         flows, totals = tick.flows, tick.flows.totals
         payload = np.rint(np.array([totals.tx_bytes_per_s, totals.rx_bytes_per_s]) * flows.seconds)
@@ -133,7 +133,7 @@ def _single(name: str, kind: Literal["counter", "gauge"], help: str, value: floa
     return Family(f"tcptop_{name}", kind, help, (), (((), float(value)),))
 
 
-def _present(tick: Tick) -> list[Family]:
+def _present(tick: GroupTick) -> list[Family]:
     """Return what is there now. Every state and cause has a series, most are 0: an alert needs it from the start."""
     flows = tick.flows
     states = dict.fromkeys(STATE_NAMES.values(), 0) | flows.totals.by_state

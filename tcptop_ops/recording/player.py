@@ -17,7 +17,7 @@ from tcptop_ops.polling.observers import complete
 from tcptop_ops.polling.schedule import Clock
 from tcptop_ops.polling.worker import ResultCallback, WorkerThread
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
 from tcptop_ops.tracking.tracker import BAD_CLOSED_S, Tracker
 from tcptop_ops.tracking.window import sampled
@@ -52,7 +52,7 @@ class Player:
 
     def __init__(
         self,
-        reader: Callable[[], Reader],
+        reader: Callable[[], RecordingReader],
         index: TickIndex,
         tracker: Callable[[], Tracker],
         lead_s: float,
@@ -232,7 +232,7 @@ class Player:
             return BETWEEN_ROUNDS_S
         return gap_s(self._snapshot, self._ahead[1]) / speed if speed else 0.0
 
-    def _next(self, reader: Reader) -> None:
+    def _next(self, reader: RecordingReader) -> None:
         """Show the tick after the one that is shown. At the end pause, or restart."""
         if self._ahead is None and not self._again:
             with self._lock:
@@ -247,7 +247,7 @@ class Player:
             self._snapshot = snapshot
             self._ahead = self._readable()
 
-    def _enter(self, reader: Reader, goal: int) -> None:
+    def _enter(self, reader: RecordingReader, goal: int) -> None:
         """Show the first tick from ``goal`` on that can be read, or the last before; unless another is asked for."""
         if self._ahead is not None and self._ahead[0] == goal:  # a step on needs no lead
             self._arrived(goal)
@@ -264,7 +264,7 @@ class Player:
         self._publish_flows(flows)
         self._ahead = self._readable()
 
-    def _led_to(self, reader: Reader, goal: int) -> tuple[int, Snapshot, Flows] | None:
+    def _led_to(self, reader: RecordingReader, goal: int) -> tuple[int, Snapshot, Flows] | None:
         """Feed a fresh tracker with the ticks before the goal and the goal; return that.
 
         None where nothing from there on can be read.

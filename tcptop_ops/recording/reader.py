@@ -15,7 +15,7 @@ from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.index import TickIndex
-from tcptop_ops.recording.schema import APPLICATION_ID, SCHEMA
+from tcptop_ops.recording.schema import APPLICATION_ID, RECORDING_SCHEMA
 from tcptop_ops.text import printable
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -42,7 +42,7 @@ def _require_readable(path: str) -> None:
         raise Usage(f"{path} is no recording", "--replay takes a file that --record made")
 
 
-class Reader:
+class RecordingReader:
     """An open recording: its index, its host, and its snapshots. Nothing is written to the file."""
 
     def __init__(self, path: str) -> None:
@@ -90,9 +90,9 @@ class Reader:
         made_by = f"tcptop-ops {printable(str(meta.get('program', '?')))}"
         if not isinstance(schema, int):
             raise self._damaged("its schema is not known")
-        if schema > SCHEMA:
+        if schema > RECORDING_SCHEMA:
             raise Failed(f"{self.path} is of a newer version: {made_by}", "replay it with that one")
-        if schema < SCHEMA or meta.get("layout") != codec.layout():
+        if schema < RECORDING_SCHEMA or meta.get("layout") != codec.layout():
             raise Failed(f"{self.path} was made by {made_by}, whose records differ", "replay it with that one")
         return meta
 

@@ -8,7 +8,7 @@ from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.sources.base import EndOfSource
 
 LONGEST_PAUSE_S = 3600.0
@@ -25,7 +25,7 @@ class ReplaySource:
 
         Raises Usage or Failed, also where not one snapshot can be read.
         """
-        self._reader = Reader(path)
+        self._reader = RecordingReader(path)
         self._speed = speed
         self._coming = self._reader.snapshots()
         self._lost = 0

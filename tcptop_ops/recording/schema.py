@@ -9,7 +9,7 @@ from __future__ import annotations
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 
-SCHEMA = 1
+RECORDING_SCHEMA = 1
 """The version of all this; a file with a higher one is of a newer program."""
 
 APPLICATION_ID = 0x74637074
@@ -21,7 +21,7 @@ PAGE = 4096
 ROW_BYTES = 500
 """Of a row of ``flow``, about."""
 
-COLUMNS: tuple[Column, ...] = tuple(
+FLOW_COLUMNS: tuple[Column, ...] = tuple(
     find(name)
     for name in (
         *("netns", "laddr", "lport", "raddr", "rport", "direction", "origin", "pid", "process", "user", "service"),
@@ -40,7 +40,7 @@ CREATE TABLE tick (
 );
 CREATE TABLE flow (
     flow INTEGER PRIMARY KEY, cookie INTEGER, first_time REAL, last_time REAL, last_tick INTEGER, is_open INTEGER,
-    {", ".join(column.id for column in COLUMNS)}
+    {", ".join(column.id for column in FLOW_COLUMNS)}
 );
 CREATE TABLE event (tick INTEGER, flow INTEGER, kind TEXT, count INTEGER, detail TEXT);
 CREATE VIEW ticks AS SELECT tick, strftime('%Y-%m-%dT%H:%M:%fZ', time, 'unixepoch') AS time, interval_s, sockets,
@@ -48,12 +48,12 @@ CREATE VIEW ticks AS SELECT tick, strftime('%Y-%m-%dT%H:%M:%fZ', time, 'unixepoc
     FROM tick;
 CREATE VIEW flows AS SELECT flow, cookie, strftime('%Y-%m-%dT%H:%M:%fZ', first_time, 'unixepoch') AS first_seen,
     strftime('%Y-%m-%dT%H:%M:%fZ', last_time, 'unixepoch') AS last_seen, is_open,
-    {", ".join(column.id for column in COLUMNS)} FROM flow;
+    {", ".join(column.id for column in FLOW_COLUMNS)} FROM flow;
 CREATE VIEW events AS SELECT event.tick, strftime('%Y-%m-%dT%H:%M:%fZ', tick.time, 'unixepoch') AS time, event.kind,
     event.count, event.detail, event.flow, flow.process, flow.laddr, flow.lport, flow.raddr, flow.rport
     FROM event LEFT JOIN tick USING (tick) LEFT JOIN flow USING (flow);
 """
 """Statements, separated by semicolons."""
 
-PUT_FLOW = f"INSERT OR REPLACE INTO flow VALUES ({', '.join('?' * (6 + len(COLUMNS)))})"
+PUT_FLOW = f"INSERT OR REPLACE INTO flow VALUES ({', '.join('?' * (6 + len(FLOW_COLUMNS)))})"
 PUT_TICK = f"INSERT INTO tick VALUES ({', '.join('?' * 17)})"

@@ -26,7 +26,16 @@ from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KeyFramePolicy
-from tcptop_ops.recording.schema import APPLICATION_ID, COLUMNS, PAGE, PUT_FLOW, PUT_TICK, ROW_BYTES, SCHEMA, TABLES
+from tcptop_ops.recording.schema import (
+    APPLICATION_ID,
+    FLOW_COLUMNS,
+    PAGE,
+    PUT_FLOW,
+    PUT_TICK,
+    RECORDING_SCHEMA,
+    ROW_BYTES,
+    TABLES,
+)
 from tcptop_ops.text import storable
 
 ROWS_A_TICK, LEAST_ROWS_A_TICK = 500, 100
@@ -114,10 +123,14 @@ class Writer:
         run(f"PRAGMA journal_size_limit = {log}")
         run("BEGIN IMMEDIATE")
         run(f"PRAGMA application_id = {APPLICATION_ID}")
-        run(f"PRAGMA user_version = {SCHEMA}")
+        run(f"PRAGMA user_version = {RECORDING_SCHEMA}")
         for statement in TABLES.strip().rstrip(";").split(";"):
             run(statement)
-        known = {"schema": SCHEMA, "layout": codec.layout(), **{k: storable(v) for k, v in vars(host).items()}}
+        known = {
+            "schema": RECORDING_SCHEMA,
+            "layout": codec.layout(),
+            **{k: storable(v) for k, v in vars(host).items()},
+        }
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", known.items())
         run("COMMIT")
 
@@ -206,7 +219,7 @@ class Writer:
             [None] * len(rows)
             if column.id in missing
             else [_sql(column.plain(value)) for value in column.read(rows, flows).tolist()]
-            for column in COLUMNS
+            for column in FLOW_COLUMNS
         ]
         self._db.executemany(PUT_FLOW, zip(*cells, strict=True))
 

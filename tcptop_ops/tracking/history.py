@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Tick:
+class HistoryTick:
     """One tick of the history."""
 
     at_s: float  # CLOCK_MONOTONIC
@@ -58,7 +58,7 @@ class History:
     def __init__(self, most: int = MOST_SAMPLES) -> None:
         """Begin with no ticks. ``most``: samples to keep at most; the newest tick is kept whatever its size."""
         self._most = most
-        self._ticks: tuple[Tick, ...] = ()
+        self._ticks: tuple[HistoryTick, ...] = ()
         self._held = 0
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class History:
         if flows.seconds <= 0:
             return
         samples = _samples(flows.live, always)
-        ticks = [*self._ticks, Tick(flows.snapshot.now_ns / 1e9, samples)]
+        ticks = [*self._ticks, HistoryTick(flows.snapshot.now_ns / 1e9, samples)]
         held, drop = self._held + len(samples), 0
         while drop < len(ticks) - 1 and (held > self._most or len(ticks) - drop > MOST_TICKS):
             held -= len(ticks[drop].samples)

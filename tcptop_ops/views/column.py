@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tcptop_ops import text
-from tcptop_ops.views.column_readers import Reader, Values
+from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.column_text import show_id
 
 
@@ -28,8 +28,8 @@ class GroupRule:
     """
 
     how: Literal["sum", "mean", "least", "greatest", "same", "worst", "share"]
-    part: Reader | None = None
-    whole: Reader | None = None
+    part: ColumnReader | None = None
+    whole: ColumnReader | None = None
     enough: float = 0.0
     most: float = math.inf
 
@@ -52,7 +52,7 @@ class Column:
     title: str
     width: int
     help: str
-    read: Reader
+    read: ColumnReader
     show: Callable[[Any], str]
     plain: Callable[[Any], Any]
     alias: str = ""

@@ -12,18 +12,18 @@ from tcptop_ops.model.arrays import bound_to, gather
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import Column, GroupRule
-from tcptop_ops.views.column_readers import Reader, Values
+from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.column_text import STEPS, dashed, decoded, null_or, show_id, show_word, whole
 
 
-def number(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+def number(id: str, title: str, width: int, help: str, read: ColumnReader, **rest: Any) -> Column:
     """Return a column of numbers (float64, NaN is null), shown as a count unless ``show`` says otherwise."""
     show = rest.pop("show", text.count)
     plain = rest.pop("plain", whole)
     return Column(id, title, width, help, read, dashed(show), null_or(plain), step=STEPS.get(show), **rest)
 
 
-def word(id: str, title: str, width: int, help: str, read: Reader, **rest: Any) -> Column:
+def word(id: str, title: str, width: int, help: str, read: ColumnReader, **rest: Any) -> Column:
     """Return a column of bytes strings (b"" is null), left-aligned and sorted upward at first."""
     show = rest.pop("show", show_word)
     plain = rest.pop("plain", decoded)

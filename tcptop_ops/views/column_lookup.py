@@ -8,15 +8,17 @@ from tcptop_ops.errors import Usage
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.columns import COLUMNS
 
-BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {c.alias: c for c in COLUMNS if c.alias}
+COLUMNS_BY_NAME: dict[str, Column] = {column.id: column for column in COLUMNS} | {
+    c.alias: c for c in COLUMNS if c.alias
+}
 """Columns by id and by alias."""
 
 
 def find(name: str) -> Column:
     """Return the column with this id or alias. Raises Usage."""
-    column = BY_NAME.get(name)
+    column = COLUMNS_BY_NAME.get(name)
     if column is None:
-        near = get_close_matches(name, BY_NAME, 1)
+        near = get_close_matches(name, COLUMNS_BY_NAME, 1)
         raise Usage(
             f"no column {name!r}", f"did you mean {near[0]}?" if near else f"columns: {' '.join(c.id for c in COLUMNS)}"
         )

@@ -28,7 +28,7 @@ LONGEST_NAME = 512
 Values = NDArray[Any]
 """One value per row: float64, bytes (``S``) or uint64."""
 
-Reader = Callable[[Rows, Flows], Values]
+ColumnReader = Callable[[Rows, Flows], Values]
 
 
 def floats(values: Values) -> NDArray[np.float64]:
@@ -43,14 +43,14 @@ def unless(values: Values, null: int) -> NDArray[np.float64]:
     return found
 
 
-def socket(name: str, null: int | None = None) -> Reader:
+def socket(name: str, null: int | None = None) -> ColumnReader:
     """Return a reader of a SOCKET field as float64; NaN where it equals ``null``, if that is given."""
     if null is None:
         return lambda rows, _: floats(rows.sockets[name])
     return lambda rows, _: unless(rows.sockets[name], null)
 
 
-def connected(name: str, null: int | None = None) -> Reader:
+def connected(name: str, null: int | None = None) -> ColumnReader:
     """Return a reader of a SOCKET field as float64, with NaN for listeners, which use the field for something else."""
     read = socket(name, null)
 
@@ -62,7 +62,7 @@ def connected(name: str, null: int | None = None) -> Reader:
     return connected
 
 
-def listening(name: str) -> Reader:
+def listening(name: str) -> ColumnReader:
     """Return a reader of a SOCKET field as float64, with NaN for rows that don't listen."""
     read = socket(name)
 
@@ -74,7 +74,7 @@ def listening(name: str) -> Reader:
     return listening
 
 
-def rate(name: str) -> Reader:
+def rate(name: str) -> ColumnReader:
     """Return a reader of a rate (a field of RATES); NaN for listeners and in the first tick, which has no rates."""
 
     def rate(rows: Rows, flows: Flows) -> Values:
@@ -97,7 +97,7 @@ def syn_recv(rows: Rows, flows: Flows) -> Values:
     return values
 
 
-def win(name: str) -> Reader:
+def win(name: str) -> ColumnReader:
     """Return a reader of a counter's increase within the recent window; NaN for listeners."""
 
     def win(rows: Rows, _: Flows) -> Values:
@@ -108,7 +108,7 @@ def win(name: str) -> Reader:
     return win
 
 
-def since_mark(name: str) -> Reader:
+def since_mark(name: str) -> ColumnReader:
     """Return a reader of the increase of a value (``mark.MARKED``) since the mark; NaN where there is none."""
     return lambda rows, flows: baseline.since(flows.mark, rows, name)
 
@@ -121,7 +121,7 @@ def retrans_pct(rows: Rows, _: Flows) -> Values:
     return share
 
 
-def share(part: str, whole: str | None) -> Reader:
+def share(part: str, whole: str | None) -> ColumnReader:
     """Return a reader of a time within the window as a percentage, at most 100.
 
     ``part`` and ``whole`` are counters in microseconds; ``whole`` None is the window's own length. NaN for listeners
@@ -226,7 +226,7 @@ _ENDPOINT = np.dtype(
 )
 
 
-def endpoint(side: str) -> Reader:
+def endpoint(side: str) -> ColumnReader:
     """Return a reader of the endpoint on ``side`` ("l" or "r") as bytes that sort by address first.
 
     Layout: 16 bytes of address (IPv4-mapped), 2 of port, 4 of scope (interface index), 15 of device name, and a byte 1:
@@ -350,7 +350,7 @@ def cgroup_ids(rows: Rows) -> NDArray[np.uint64]:
     return np.where(own == 0, rows.events["cgroup_id"], own)
 
 
-def unsigned(part: str, name: str) -> Reader:
+def unsigned(part: str, name: str) -> ColumnReader:
     """Return a reader of a 64-bit identity as uint64, exact where float64 would not be; 0 is null.
 
     ``part`` is the array of Rows that has the field, such as "sockets".

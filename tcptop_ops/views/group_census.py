@@ -9,7 +9,7 @@ import numpy as np
 from tcptop_ops.diagnosis.findings import BAD_SCORE
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import State
-from tcptop_ops.views.column_readers import Reader, Values
+from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.group_keys import Words, process_words, remote_words
 from tcptop_ops.views.groups import Groups
 from tcptop_ops.views.word_arrays import hash_rows, order_of, run_starts
@@ -43,7 +43,7 @@ def census(groups: Groups, group: int, most: int = 3) -> Census:
     which = (rows[rows < edge], rows[rows >= edge] - edge) if few else ()
     parts = [part.take(some) for part, some in zip((flows.live, flows.closed), which, strict=False)]
 
-    def of_rows(read: Reader) -> Values:
+    def of_rows(read: ColumnReader) -> Values:
         if few:
             return np.concatenate([read(part, flows) for part in parts])
         return np.take(flows.column(read), rows, axis=0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.flows import Flows, Rows, row_of
 from tcptop_ops.views.column import Column, GroupRule
-from tcptop_ops.views.column_readers import Reader, Values
+from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.group_keys import GROUP_KEYS, Words
 from tcptop_ops.views.word_arrays import hash_rows, order_of, run_starts
 
@@ -84,7 +84,7 @@ class Groups:
             self._made[column.id] = _RULES[column.group.how](self, column, column.group)
         return self._made[column.id]
 
-    def _values(self, read: Reader) -> Values:
+    def _values(self, read: ColumnReader) -> Values:
         """Read one value per row, aligned with ``members``."""
         return np.take(self.flows.column(read), self.members)
 

@@ -18,7 +18,7 @@ from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.polling.poller import polled
 from tcptop_ops.recording import demo
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
 from tests.support import running_replay
@@ -37,7 +37,7 @@ SIZES = [(80, 24), (160, 50), (40, 10), (39, 9), (12, 4), (1, 1), (220, 60), (58
 
 @pytest.fixture(scope="module")
 def shots() -> list[Snapshot]:
-    with closing(Reader(str(demo.PATH))) as reader:
+    with closing(RecordingReader(str(demo.PATH))) as reader:
         return [shot for shot in reader.snapshots() if shot is not None]
 
 

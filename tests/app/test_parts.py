@@ -21,7 +21,7 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, View, make
 from tcptop_ops.widgets.base.row_text import RowText
-from tcptop_ops.widgets.panels.summary import Status
+from tcptop_ops.widgets.panels.summary import HeaderStatus
 from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
 # A slow line
@@ -80,8 +80,8 @@ def shot(second: float, program: int = 0) -> Snapshot:
 def test_the_cost_is_that_between_two_ticks() -> None:
     sent = iter((100, 700))
     meter = CostMeter(lambda: next(sent))
-    first = meter.told(Status(), shot(1, program=10))
-    assert first == Status()
+    first = meter.told(HeaderStatus(), shot(1, program=10))
+    assert first == HeaderStatus()
     second = meter.told(first, shot(3, program=30))
     assert second.own is not None
     assert (second.terminal_per_s, second.program_calls_per_s, second.program_ns_per_s) == (300.0, 10.0, 10_000.0)
@@ -89,16 +89,16 @@ def test_the_cost_is_that_between_two_ticks() -> None:
 
 def test_the_cost_is_told_seldom_unless_it_has_a_line_of_its_own() -> None:
     meter = CostMeter(lambda: 0)
-    told = meter.told(meter.told(Status(), shot(1)), shot(2))
+    told = meter.told(meter.told(HeaderStatus(), shot(1)), shot(2))
     assert meter.told(told, shot(2 + SELDOM_S - 0.1)) is told
     assert meter.told(told, shot(2 + SELDOM_S)) is not told
-    shown = Status(own=told.own, own_shown=True)
+    shown = HeaderStatus(own=told.own, own_shown=True)
     assert meter.told(shown, shot(2 + SELDOM_S + 0.1)) is not shown
 
 
 def test_a_program_that_is_not_measured_has_no_cost() -> None:
     meter = CostMeter(lambda: 0)
-    told = meter.told(meter.told(Status(), shot(1)), shot(2, program=5))
+    told = meter.told(meter.told(HeaderStatus(), shot(1)), shot(2, program=5))
     assert told.program_ns_per_s != told.program_ns_per_s
 
 

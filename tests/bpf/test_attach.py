@@ -17,7 +17,7 @@ from tcptop_ops.bpf.helper import ancestors, words
 from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
-KNOWN = kernel_offsets.Layout(
+KNOWN = kernel_offsets.KernelLayout(
     {want.macro: 8 for want in kernel_offsets.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True
 )
 TASK = {"HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"}
@@ -216,7 +216,7 @@ def test_a_cgroup_of_its_own(stub: Stub) -> None:
 
 
 def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> kernel_offsets.Layout:
+    def refuse() -> kernel_offsets.KernelLayout:
         raise Unsupported("no BTF")
 
     monkeypatch.setattr(kernel_offsets, "of_kernel", refuse)

@@ -37,7 +37,7 @@ TIMERS = {
 """Of each kernel that of keepalives, and when that of retransmits expires."""
 
 
-def known(kernel: Kernel, by_name: bool = False) -> kernel_offsets.Layout:
+def known(kernel: Kernel, by_name: bool = False) -> kernel_offsets.KernelLayout:
     return kernel_offsets.layout_of(Btf(btf(kernel, by_name)))
 
 
@@ -86,7 +86,7 @@ COST: Mapping[str, set[str]] = {
 }
 
 
-def without(found: kernel_offsets.Layout, *macros: str) -> kernel_offsets.Layout:
+def without(found: kernel_offsets.KernelLayout, *macros: str) -> kernel_offsets.KernelLayout:
     return replace(found, offsets=dict(found.offsets) | dict.fromkeys(macros, LACKING))
 
 
@@ -164,7 +164,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "web").mkdir()
     monkeypatch.setattr(cgroup, "is_part", lambda root: False)
 
-    def ask(found: kernel_offsets.Layout, below: str = "") -> dict[str, Any]:
+    def ask(found: kernel_offsets.KernelLayout, below: str = "") -> dict[str, Any]:
         monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: found)
         return attach.request(Options(iterate="always"), str(tmp_path / below), str(tmp_path))
 

@@ -12,7 +12,7 @@ import pytest
 from tcptop_ops.cli import manual
 from tcptop_ops.cli.arguments import parser
 from tcptop_ops.config.keymap import KEYS
-from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs" / "man"
@@ -118,7 +118,7 @@ def test_bash_offers_columns_one_after_the_other() -> None:
     assert "pid,cwnd" in bash_offers("--columns", "pid,c")
     assert "pid,cwnd" in bash_offers("--columns", "=", "pid,cw")
     assert "+pid,-cwnd" in bash_offers("-c", "+pid,-cw")
-    assert set(BY_NAME) | {"all"} < set(bash_offers("-c", ""))
+    assert set(COLUMNS_BY_NAME) | {"all"} < set(bash_offers("-c", ""))
 
 
 def test_bash_offers_both_ways_to_sort() -> None:

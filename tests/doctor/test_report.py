@@ -17,16 +17,16 @@ from tcptop_ops.doctor import probe
 from tcptop_ops.doctor.report import (
     CHECKS,
     Accepted,
+    AttachedProgram,
     Cgroups,
     Check,
+    CheckStatus,
     Facts,
     Interpreter,
     Members,
-    Program,
     Refusal,
     Report,
     Sockets,
-    Status,
     as_json,
     report,
     table,
@@ -55,7 +55,7 @@ WELL = Facts(
     capabilities_after=0,
 )
 REFUSED = Refusal("the kernel said no", "ask it nicely")
-THEIRS = Program(7, "theirs", "/web", flags=2, above=True)
+THEIRS = AttachedProgram(7, "theirs", "/web", flags=2, above=True)
 
 
 def check(name: str, **facts: Any) -> Check:
@@ -123,7 +123,7 @@ def test_a_host_where_all_is_well() -> None:
         ("user", {"kept": "still root: can't become ada"}, "warn", "still root", "outside the container"),
     ],
 )
-def test_each_check(name: str, facts: dict[str, Any], status: Status, found: str, remedy: str) -> None:
+def test_each_check(name: str, facts: dict[str, Any], status: CheckStatus, found: str, remedy: str) -> None:
     said = check(name, **facts)
     assert said.status == status
     assert found in said.found
@@ -144,7 +144,7 @@ def test_each_check(name: str, facts: dict[str, Any], status: Status, found: str
         (97_999, (100_000, 100_000), "warn"),
     ],
 )
-def test_sockets_listed_and_counted(listed: int, counted: tuple[int, int], status: Status) -> None:
+def test_sockets_listed_and_counted(listed: int, counted: tuple[int, int], status: CheckStatus) -> None:
     assert check("sockets", sockets=Sockets("sockops", listed, counted, 1, True)).status == status
 
 
@@ -206,7 +206,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["ok", "warn", "missing"]))))
-def test_whatever_it_finds_the_table_is_narrow_and_plain(rows: list[tuple[str, str, Status]]) -> None:
+def test_whatever_it_finds_the_table_is_narrow_and_plain(rows: list[tuple[str, str, CheckStatus]]) -> None:
     """Paths and names of programs are chosen by others."""
     shown = table(Report(True, tuple(Check("name", status, found, remedy) for found, remedy, status in rows)))
     lines = shown.split("\n")
@@ -276,7 +276,7 @@ def test_a_python_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_btf_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> kernel_offsets.Layout:
+    def refuse() -> kernel_offsets.KernelLayout:
         raise Unsupported("no BTF", "build it")
 
     monkeypatch.setattr(kernel_offsets, "of_kernel", refuse)
@@ -289,7 +289,7 @@ def test_members_that_a_kernel_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         "SOCKET_SK": -1,
         "TP_TOTAL_RTO": -1,
     }
-    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: kernel_offsets.Layout(offsets, True))
+    monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: kernel_offsets.KernelLayout(offsets, True))
     costs = {"tcp_sock.srtt_us": ("srtt_us",), "socket.sk": ("iterator of descriptors",)}
     assert probe.kernel_members() == Members(len(kernel_offsets.WANTED) - 3, costs)
 

@@ -8,7 +8,7 @@ from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.errors import Usage
 from tcptop_ops.explain import pages
 from tcptop_ops.explain.operators import OPERATORS
-from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 
 
@@ -32,7 +32,7 @@ def test_columns_causes_and_operators_are_all_there() -> None:
 
 
 def test_aliases_titles_and_either_case() -> None:
-    for name, column in BY_NAME.items():
+    for name, column in COLUMNS_BY_NAME.items():
         if name != "idle":  # a cause too: its page names the column
             assert pages.page(name).startswith(column.id)
     assert "idle_s" in pages.page("idle")

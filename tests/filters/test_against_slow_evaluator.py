@@ -17,7 +17,7 @@ from tcptop_ops.filters import compiler
 from tcptop_ops.filters.compiler import NAMES, SIZES
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.tracking.tracker import Tracker
-from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 from tcptop_ops.views.columns import COLUMNS
 from tests.support.fakes import scrambled
 from tests.support.filter_fleet import FLEET, mask
@@ -63,7 +63,7 @@ def says_number(ids: list[str], op: str, wanted: float) -> Says:
 
 @st.composite
 def numbers(draw: st.DrawFn) -> tuple[str, Says]:
-    ids, name = draw(st.sampled_from(sorted((c.id, n) for n, c in BY_NAME.items() if c.right)))
+    ids, name = draw(st.sampled_from(sorted((c.id, n) for n, c in COLUMNS_BY_NAME.items() if c.right)))
     op = draw(st.sampled_from(sorted(OPS)))
     digits = draw(st.sampled_from(["0", "1", "2", "5", "20", "30", "443", "1000", "20000", "20001"]))
     text, wanted = digits, float(digits)

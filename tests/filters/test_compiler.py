@@ -12,7 +12,7 @@ from tcptop_ops.filters import array_tests, compiler
 from tcptop_ops.filters.compiler import NAMES, SIZES, both, compile, of_pids
 from tcptop_ops.model.enums import STATE_NAMES
 from tcptop_ops.tracking.tracker import Tracker
-from tcptop_ops.views.column_lookup import BY_NAME, find
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
 from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.views.view import Spec, make
 from tests.support.fakes import flow, scrambled, snapshot
@@ -148,7 +148,7 @@ def test_examples_of_the_language() -> None:
         assert len(mask(text)) == len(FLEET)
 
 
-@pytest.mark.parametrize("text", [f"{name} = 1" for name in BY_NAME if find(name).right and "_us" not in name])
+@pytest.mark.parametrize("text", [f"{name} = 1" for name in COLUMNS_BY_NAME if find(name).right and "_us" not in name])
 def test_every_number_can_be_asked_for(text: str) -> None:
     error = refused(text)
     assert error is None or ("unit of time" in error.expected and refused(text + "s") is None)

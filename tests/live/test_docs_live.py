@@ -22,7 +22,7 @@ import pytest
 from tcptop_ops.cli.arguments import read
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.demo import PATH as DEMO
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
 from tests.support.documents import PAGES, commands
 from tests.support.leftovers import wait_until
@@ -65,7 +65,7 @@ def place(busy: Path, anybodys: Path) -> Place:
 
 def ticks_of(path: Path) -> int:
     """How many can be read so far."""
-    with suppress(Failed), closing(Reader(str(path))) as reader:
+    with suppress(Failed), closing(RecordingReader(str(path))) as reader:
         return len(list(reader.snapshots()))
     return 0
 

@@ -23,7 +23,7 @@ DESCRIPTORS = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.DESCRIPTO
 ONE_CGROUP = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.ONE_CGROUP] for macro in needed}
 
 
-def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> kernel_offsets.Layout:
+def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> kernel_offsets.KernelLayout:
     whole = kernel_offsets.of_kernel()
     less = replace(whole, offsets=dict(whole.offsets) | dict.fromkeys(macros, LACKING))
     monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: less)

@@ -18,7 +18,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.outputs.json_lines import json_object
 from tcptop_ops.polling.schedule import Clock, PollSchedule
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.sources.sockops import SockOpsSource
@@ -92,7 +92,7 @@ def test_a_kill_under_load_loses_no_whole_tick(load: list[Traffic], cgroup: Path
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         shots = list(reader.snapshots())
     assert len(shots) >= 10
     assert all(shot is not None for shot in shots)
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_recording_alone(load: list[Traffic], cgroup: Path,
             after = [schedule.tick() for _ in range(3)]
         assert [flows.snapshot.notes[-1] for flows in after] == [recorder.notes[0]] * 3
         assert "full" in recorder.notes[0] or "disk" in recorder.notes[0]
-        with closing(Reader(str(disk / "r"))) as reader:
+        with closing(RecordingReader(str(disk / "r"))) as reader:
             assert all(shot is not None for shot in reader.snapshots())
     finally:
         run(["umount", str(disk)])

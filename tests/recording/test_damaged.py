@@ -16,7 +16,7 @@ from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.polling.schedule import ticks
 from tcptop_ops.recording import codec
 from tcptop_ops.recording.key_frames import KEY_EVERY
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec, make
@@ -27,17 +27,17 @@ MUTATIONS = 2000
 
 def test_what_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="No such file"):
-        Reader(str(tmp_path / "none"))
+        RecordingReader(str(tmp_path / "none"))
     with pytest.raises(Usage, match="Is a directory"):
-        Reader(str(tmp_path))
+        RecordingReader(str(tmp_path))
     for content in (b"", b"text", b"SQLite format 3\0"):
         (tmp_path / "f").write_bytes(content)
         with pytest.raises((Usage, Failed)):
-            Reader(str(tmp_path / "f"))
+            RecordingReader(str(tmp_path / "f"))
     with closing(sqlite3.connect(tmp_path / "other")) as other:
         other.execute("CREATE TABLE tick (tick)")
     with pytest.raises(Usage, match="is no recording"):
-        Reader(str(tmp_path / "other"))
+        RecordingReader(str(tmp_path / "other"))
 
 
 @pytest.mark.parametrize(

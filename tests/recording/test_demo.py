@@ -18,7 +18,7 @@ from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.recording import demo
 from tcptop_ops.recording.index import worst_moments
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.tracking.tracker import Tracker
 
 ON_ITS_OWN = (
@@ -45,7 +45,7 @@ def test_it_is_small() -> None:
 
 def test_each_tick_can_be_read_and_it_shows_what_can_go_wrong() -> None:
     found: set[str] = set()
-    with closing(Reader(str(demo.PATH))) as reader:
+    with closing(RecordingReader(str(demo.PATH))) as reader:
         tracker, ticks = Tracker(), 0
         for snapshot in reader.snapshots():
             assert snapshot is not None
@@ -61,7 +61,7 @@ def test_each_tick_can_be_read_and_it_shows_what_can_go_wrong() -> None:
 
 
 def test_nothing_of_the_machine_is_in_it() -> None:
-    with closing(Reader(str(demo.PATH))) as reader:
+    with closing(RecordingReader(str(demo.PATH))) as reader:
         told = b"".join(zlib.decompress(reader.frame(tick)) for tick in reader.index.number.tolist())
     with closing(sqlite3.connect(f"{demo.PATH.as_uri()}?immutable=1", uri=True)) as db:
         told += "\n".join(db.iterdump()).encode()

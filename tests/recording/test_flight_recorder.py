@@ -27,7 +27,7 @@ from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording import codec, flight_recorder
 from tcptop_ops.recording.flight_recorder import FlightConfig, Frame, FrameRing, SaveTrigger, save, with_tilde
 from tcptop_ops.recording.key_frames import KEY_EVERY
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
@@ -191,7 +191,7 @@ def test_what_is_saved_replays(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert os.listdir(path.parent) == [path.name]
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         assert reader.host == HOST
         for at, shot in enumerate(reader.snapshots()):
             assert shot is not None
@@ -265,7 +265,7 @@ async def test_a_key_saves_and_tells_where(tmp_path: Path) -> None:
         await until(pilot, lambda: "saved" in text_of(app)[2] or "cannot" in text_of(app)[2])
         [path] = [tmp_path / name for name in os.listdir(tmp_path)]
         assert f"saved {path}: the last 3.00s"[:100] in text_of(app)[2]
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         assert len(reader.index) == 4
 
 

@@ -20,7 +20,7 @@ from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.index import TickIndex, seconds_into, worst_moments
 from tcptop_ops.recording.key_frames import KEY_EVERY
 from tcptop_ops.recording.player import CANT_LOOK, CANT_MEASURE, Player, lead_s
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.recordings import as_told, record, world
@@ -82,7 +82,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def playing(path: Path, **options: Any) -> Iterator[tuple[Player, Played]]:
     """A player that stands at the first tick, unless it has a speed."""
-    reader, told = Reader(str(path)), Played()
+    reader, told = RecordingReader(str(path)), Played()
     speed = options.pop("speed", None)
     player = Player(
         lambda: reader,
@@ -139,7 +139,7 @@ def test_the_time_of_an_index_never_goes_back() -> None:
 
 
 def test_trouble_is_the_scores_of_what_was_bad(recorded: Path, linear: list[Flows]) -> None:
-    with closing(Reader(str(recorded))) as reader:
+    with closing(RecordingReader(str(recorded))) as reader:
         scores = [np.concatenate([one.live.rates["score"], one.closed.rates["score"]]) for one in linear]
         wanted = [float(score[score >= 10].sum()) for score in scores]
         assert reader.index.trouble.tolist() == pytest.approx(wanted)
@@ -154,7 +154,7 @@ def test_figures_that_are_none_are_no_trouble(recorded: Path, tmp_path: Path) ->
         db.execute("UPDATE tick SET score = 9e99 WHERE tick = 6")
         db.execute("UPDATE tick SET score = -1 WHERE tick = 7")
         db.commit()
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         assert np.isnan(reader.index.time[5])
         assert reader.index.trouble[[5, 6, 7]].tolist() == [0, 0, 0]
 

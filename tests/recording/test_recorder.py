@@ -10,7 +10,7 @@ import pytest
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.polling.schedule import Clock, PollSchedule
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.recorder import Recorder, RecordingOptions
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import FakeSource, flow, snapshot
@@ -45,7 +45,7 @@ def test_an_error_in_the_pollers_thread_ends_the_recording_alone(
         monkeypatch.setattr(Flows, "copy", fail)
         told = note.format(path=path)
         assert [schedule.tick().snapshot.notes for _ in range(3)] == [(told,)] * 3
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         assert len(reader.index) == 1
         assert reader.host == HOST
 
@@ -57,7 +57,7 @@ def test_its_own_notes_are_not_recorded(tmp_path: Path) -> None:
         schedule = schedule_of(recorder)
         notes = [schedule.tick().snapshot.notes for _ in range(3)]
     assert notes == [(), *[(f"recorded to {tmp_path / 'r'}: its time is over",)] * 2]
-    with closing(Reader(str(tmp_path / "r"))) as reader:
+    with closing(RecordingReader(str(tmp_path / "r"))) as reader:
         assert [shot.notes for shot in reader.snapshots() if shot is not None] == [()]
 
 

@@ -20,7 +20,7 @@ from tcptop_ops.filters.compiler import compile as compiled
 from tcptop_ops.model.records import SOCKET
 from tcptop_ops.polling.schedule import Clock, PollSchedule
 from tcptop_ops.recording.key_frames import KEY_EVERY
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.replay_source import ReplaySource
 from tcptop_ops.recording.writer import Writer
 from tcptop_ops.sources.base import EndOfSource
@@ -45,7 +45,7 @@ def test_what_is_played_is_what_was_live(tmp_path: Path) -> None:
             assert as_told(played) == as_told(flows)
         with pytest.raises(EndOfSource):
             schedule.tick()
-    assert Reader(str(tmp_path / "r")).index.is_key.sum() == 2
+    assert RecordingReader(str(tmp_path / "r")).index.is_key.sum() == 2
 
 
 def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_kill_loses_no_whole_tick(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         told = [int(line) for line in process.stdout.read().split("\n")[:-1]]
     last = max([KEY_EVERY + 7, *told])
-    with closing(Reader(str(tmp_path / "r"))) as reader:
+    with closing(RecordingReader(str(tmp_path / "r"))) as reader:
         played = list(reader.snapshots())
     assert len(played) >= last + 1
     for second, shot in enumerate(played):
@@ -108,7 +108,7 @@ def test_a_ring_stays_below_its_limit(tmp_path: Path) -> None:
         )
     writer.close()
     assert limit / 4 < largest <= limit
-    with closing(Reader(str(path))) as reader:
+    with closing(RecordingReader(str(path))) as reader:
         kept = list(reader.snapshots())
     assert 10 < len(kept) < 200
     for shot, played in zip(shots[-len(kept) :], kept, strict=True):
@@ -124,7 +124,7 @@ def test_a_tick_that_is_too_large_for_the_ring_ends_the_recording(tmp_path: Path
     assert len(live) == 3
     [note] = recorder.notes
     assert "too much for --record-size" in note
-    assert len(Reader(str(tmp_path / "r")).index) == 1
+    assert len(RecordingReader(str(tmp_path / "r")).index) == 1
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_monitor(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_monitor(tmp_path: Path) -> N
     assert flows.snapshot.notes == recorder.notes
     assert len(recorder.notes) == 1
     assert "full" in recorder.notes[0]
-    with closing(Reader(str(tmp_path / "r"))) as reader:
+    with closing(RecordingReader(str(tmp_path / "r"))) as reader:
         assert 1 <= len(reader.index) < 200
         assert all(shot is not None for shot in reader.snapshots())
 
@@ -159,7 +159,7 @@ def test_a_slow_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
         assert re.search(r"too slow for \d+ ticks", flows.snapshot.notes[-1])
         goes_on.set()
     times = [shot.time for shot in shots]
-    played = [shot for shot in Reader(str(tmp_path / "r")).snapshots() if shot is not None]
+    played = [shot for shot in RecordingReader(str(tmp_path / "r")).snapshots() if shot is not None]
     assert 2 <= len(played) < 30
     for shot in played:
         same(shot, shots[times.index(shot.time)])
@@ -168,11 +168,11 @@ def test_a_slow_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
 def test_for_a_while_and_from_a_match_on(tmp_path: Path) -> None:
     shots = [world(second) for second in range(20)]
     _, recorder = record(tmp_path / "a", shots, seconds=5.0)
-    assert len(Reader(str(tmp_path / "a")).index) == 6
+    assert len(RecordingReader(str(tmp_path / "a")).index) == 6
     assert "its time is over" in recorder.notes[0]
     record(tmp_path / "b", shots, trigger=compiled("retrans_segs >= 8"))
     with closing(ReplaySource(str(tmp_path / "b"))) as source:
         same(source.poll(), shots[4])
     record(tmp_path / "c", shots, trigger=compiled("port = 1"))
     with pytest.raises(Failed, match="no ticks"):
-        Reader(str(tmp_path / "c"))
+        RecordingReader(str(tmp_path / "c"))

@@ -10,11 +10,11 @@ from tcptop_ops.filters import compiler
 from tcptop_ops.filters.grammar import FilterError, parse
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.tracking.tracker import Tracker
-from tcptop_ops.views.column_lookup import BY_NAME
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME
 from tests.support.fakes import scrambled, snapshot
 from tests.support.fuzz_run import Try
 
-FIELDS = (*BY_NAME, "port", "host", "ports", "Srtt", "x", "srtt_us ")
+FIELDS = (*COLUMNS_BY_NAME, "port", "host", "ports", "Srtt", "x", "srtt_us ")
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "==", "=~", "!~", "<>", "=<", "!", "~~")
 NUMBERS = ("0", "1", "-1", "+.5", "1e9", "20", "9" * 20, "9" * 400, "0." + "1" * 30, "٣", "0x10", "nan", "inf", "1_000")
 UNITS = (

@@ -88,7 +88,8 @@ def made() -> Schema:
         "kernel": TEXT,
         "source": TEXT | {"description": "sockops or sockdiag; another one's while a recording is played"},
         "callbacks_mode": {
-            "description": "as --callbacks; light: so many connections come that new ones are asked for events alone; null: no program",
+            "description": "as --callbacks; light: so many connections come that new ones are asked for events alone; "
+            "null: no program",
             "enum": [*MODES, LIGHT, None],
         },
         "interval_s": NUMBER | {"description": "since the tick before"},

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from tcptop_ops.app.replay_application import Recording, ReplayApp
 from tcptop_ops.recording.player import lead_s
-from tcptop_ops.recording.reader import Reader
+from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.view import Spec
 from tests.support.screens import until
@@ -20,7 +20,7 @@ from tests.support.screens import until
 
 def app_of(path: Path, **options: Any) -> ReplayApp:
     """Return the replay of this file; by default it plays so slowly that it stands still."""
-    reader = Reader(str(path))
+    reader = RecordingReader(str(path))
     recording = Recording(
         lambda: reader,
         reader.index,

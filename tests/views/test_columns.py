@@ -16,7 +16,7 @@ from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
 from tcptop_ops.tracking.tracker import Tracker
-from tcptop_ops.views.column_lookup import BY_NAME, find
+from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
 from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, WIDER, parse_list, parse_sort
 from tcptop_ops.views.columns import COLUMNS
 from tests.support.fakes import BOOT_NS, finals, flow, scrambled, snapshot
@@ -57,7 +57,7 @@ def shown(name: str, /, **fields: Any) -> str:
 
 def test_ids_and_aliases_are_unique() -> None:
     names = [column.id for column in COLUMNS] + [column.alias for column in COLUMNS if column.alias]
-    assert len(set(names)) == len(names) == len(BY_NAME)
+    assert len(set(names)) == len(names) == len(COLUMNS_BY_NAME)
     assert {column.alias: column.id for column in COLUMNS if column.alias} == ALIASES
     for name in (*DEFAULT, *WIDER):
         assert find(name).id == name

@@ -18,7 +18,7 @@ LEAST_NOTE = 20
 
 
 @dataclass(frozen=True)
-class Status:
+class HeaderStatus:
     """What the app knows in addition to the flows."""
 
     host: str = ""
@@ -39,13 +39,13 @@ class Status:
 class Summary(LineWidget):
     """The lines above the table."""
 
-    def __init__(self, status: Status, *, id: str | None = None) -> None:
+    def __init__(self, status: HeaderStatus, *, id: str | None = None) -> None:
         """Take the status to show until the first tick."""
         super().__init__(id=id)
         self._flows: Flows | None = None
         self._status = status
 
-    def show(self, flows: Flows | None, status: Status) -> None:
+    def show(self, flows: Flows | None, status: HeaderStatus) -> None:
         """Show these flows (None before the first tick) and this status."""
         self._flows, self._status = flows, status
         self.redraw()
@@ -76,7 +76,7 @@ def _groups(groups: list[list[Piece]], width: int) -> Spans:
     return join(flat, width, "")
 
 
-def _badges(flows: Flows, status: Status) -> list[Piece]:
+def _badges(flows: Flows, status: HeaderStatus) -> list[Piece]:
     found = []
     if status.behind_s is not None:
         behind = f" {status.behind_s:.0f}s behind" if status.behind_s >= 0.5 else ""
@@ -89,7 +89,7 @@ def _badges(flows: Flows, status: Status) -> list[Piece]:
     return found
 
 
-def _own(flows: Flows | None, status: Status, width: int) -> Spans:
+def _own(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
     """Return the line about this program's own cost: CPU, memory, terminal output and time in the kernel."""
     own = status.own
     if flows is None or own is None:
@@ -108,7 +108,7 @@ def _own(flows: Flows | None, status: Status, width: int) -> Spans:
     return _groups([[piece(one, "dim", rank)] for rank, one in enumerate(told)], width)
 
 
-def _source(flows: Flows, status: Status) -> str:
+def _source(flows: Flows, status: HeaderStatus) -> str:
     snapshot = flows.snapshot
     mode = f":{snapshot.callbacks_mode}" if snapshot.callbacks_mode else ""
     return f"{snapshot.source}{mode} {status.replayed or seconds(status.delay_s)}"
@@ -119,7 +119,7 @@ def _sockets(flows: Flows) -> Piece:
     return Piece((Span(str(count), "title"), Span(" socket" if count == 1 else " sockets")))
 
 
-def _who(flows: Flows | None, status: Status, width: int) -> Spans:
+def _who(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
     host = [piece(text.shorten(text.printable(status.host), 24), "title", 3)] if status.host else []
     if flows is None:
         return _groups([host, [piece("starting ...", "dim")]], width)
@@ -159,7 +159,7 @@ def _health(flows: Flows | None, width: int) -> Spans:
     return _groups([counts, [*_retransmits(flows), window]], width)
 
 
-def _warnings(flows: Flows, status: Status) -> list[Piece]:
+def _warnings(flows: Flows, status: HeaderStatus) -> list[Piece]:
     found = []
     if status.failure:
         found.append(piece(f"! {text.printable(status.failure)}", "bad"))
@@ -172,7 +172,7 @@ def _warnings(flows: Flows, status: Status) -> list[Piece]:
     return found
 
 
-def _finding(flows: Flows, status: Status, room: int) -> list[Piece]:
+def _finding(flows: Flows, status: HeaderStatus, room: int) -> list[Piece]:
     """Return the first finding, shortened to the room, the number of further ones, and the key that shows its flows."""
     if not flows.findings:
         return [piece("the flows of a finding; [f] goes back", "dim")] if status.finding_shown else []
@@ -199,7 +199,7 @@ def _notes(flows: Flows, room: int) -> list[Piece]:
     return [piece(text.shorten(text.printable(notes[0]), max(room - len(more), 1)) + more, rank=3)]
 
 
-def _news(flows: Flows | None, status: Status, width: int) -> Spans:
+def _news(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
     if flows is None:
         return ()
     if status.failure:
@@ -212,7 +212,7 @@ def _news(flows: Flows | None, status: Status, width: int) -> Spans:
     return _groups([[one] for one in told] + [notes], width)
 
 
-def _one_line(flows: Flows | None, status: Status, width: int) -> Spans:
+def _one_line(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
     if flows is None:
         return _who(flows, status, width)
     warnings = [one if one.rank > 1 else one._replace(rank=0) for one in _warnings(flows, status)]

@@ -94,7 +94,7 @@ class WordList(Dialog[str | None]):
             self.app.push_screen(ExplainScreen(event.option.id))
 
 
-def _line(word: pages.Word) -> Text:
+def _line(word: pages.ExplainedWord) -> Text:
     found = Text()
     found.append(word.name.ljust(23), "bold")
     found.append(shorten(word.short, SHORT))

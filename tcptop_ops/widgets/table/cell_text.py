@@ -15,7 +15,7 @@ from tcptop_ops.views.columns import GROUP
 from tcptop_ops.views.group_keys import GROUP_KEYS
 from tcptop_ops.views.groups import Groups
 from tcptop_ops.views.view import View, read_at, row_at
-from tcptop_ops.widgets.table.column_fit import Layout
+from tcptop_ops.widgets.table.column_fit import ColumnLayout
 
 CUT_IN_THE_MIDDLE = ENDPOINTS | ADDRESSES
 YOU = " *you"
@@ -74,7 +74,7 @@ def empty_lines(view: View | None, typing: bool, width: int) -> list[str]:
     return [whole] if len(whole) <= width else [why, remedy]
 
 
-def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names: NameBook = NOBODY) -> list[Line]:
+def lines(view: View, layout: ColumnLayout, start: int, stop: int, cursor: int, names: NameBook = NOBODY) -> list[Line]:
     """Format the rows ``start`` to ``stop`` of the view. ``cursor`` is the position of the cursor in it."""
     stop = min(stop, len(view))
     if start >= stop:
@@ -116,7 +116,7 @@ def lines(view: View, layout: Layout, start: int, stop: int, cursor: int, names:
     return found
 
 
-def _heads(view: View, layout: Layout, start: int, stop: int, names: NameBook) -> list[str]:
+def _heads(view: View, layout: ColumnLayout, start: int, stop: int, names: NameBook) -> list[str]:
     """Return the cells of the GROUP column: title and count of a group; for a connection in it, what identifies it.
 
     A connection shows its peer if no other column does, otherwise its process, or its pid where processes are the
@@ -161,7 +161,7 @@ def _inside(view: View, which: str, shown: str, cookie: int, room: int) -> str:
     return _signed_for(cell.ljust(room)) if cookie == view.flows.session and view.flows.session else cell
 
 
-def name_keys(view: View, layout: Layout, start: int, stop: int, cursor: int) -> list[NameKey]:
+def name_keys(view: View, layout: ColumnLayout, start: int, stop: int, cursor: int) -> list[NameKey]:
     """Return the keys whose names these rows could show, and those of both ends of the cursor's row for the story."""
     columns = [placed.column for placed in layout if placed.column.id in NAMED]
     columns += [find("raddr")] * (view.spec.group == "remote") + [find("peer")] * (view.groups is not None)

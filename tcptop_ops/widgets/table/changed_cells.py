@@ -9,11 +9,11 @@ from textual.geometry import Region
 
 from tcptop_ops.widgets.base.line_widget import merged
 from tcptop_ops.widgets.table.cell_text import EMPTY_LINES, Line
-from tcptop_ops.widgets.table.column_fit import GUTTER, Layout
+from tcptop_ops.widgets.table.column_fit import GUTTER, ColumnLayout
 
 
 def changed_regions(
-    old: Sequence[Line], new: Sequence[Line], layout: Layout, width: int, *, is_scrolled: bool
+    old: Sequence[Line], new: Sequence[Line], layout: ColumnLayout, width: int, *, is_scrolled: bool
 ) -> list[Region]:
     """Return the regions below the header line that have to be repainted when the lines ``old`` become ``new``.
 
@@ -30,7 +30,7 @@ def changed_regions(
     ]
 
 
-def differing_cells(before: Line | None, after: Line | None, layout: Layout, width: int) -> list[tuple[int, int]]:
+def differing_cells(before: Line | None, after: Line | None, layout: ColumnLayout, width: int) -> list[tuple[int, int]]:
     """Return the ranges (start, stop) of cells in which two lines look different.
 
     That is the whole line if one of them is missing, or if more than cells and levels changed.

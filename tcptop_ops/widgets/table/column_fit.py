@@ -75,11 +75,11 @@ class Placed:
     width: int
 
 
-Layout = tuple[Placed, ...]
+ColumnLayout = tuple[Placed, ...]
 Fixed = Mapping[str, int]
 
 
-def total_width(layout: Layout) -> int:
+def total_width(layout: ColumnLayout) -> int:
     """Return the width of a line in characters, gutter included."""
     return GUTTER + (layout[-1].x + layout[-1].width if layout else 0)
 
@@ -90,7 +90,7 @@ def fit(
     width: int,
     widths: Mapping[str, int] | None = None,
     grouped: bool = False,
-) -> Layout:
+) -> ColumnLayout:
     """Lay out the columns. The default ones are chosen to fit the width; any others are all shown and may scroll.
 
     ``widths``: set by the user, by column id. ``grouped``: put GROUP before them.
@@ -105,7 +105,7 @@ def fit(
     return _grow(_choose(sort, fixed, width, grouped), sort, fixed, width)
 
 
-def at(layout: Layout, x: int) -> Column | None:
+def at(layout: ColumnLayout, x: int) -> Column | None:
     """Return the column at this character (counted as ``Placed.x``), or None.
 
     The space before a column belongs to it.
@@ -172,7 +172,7 @@ def _needed(columns: Sequence[Column], sort: Column, fixed: Fixed, measure: Call
     return GUTTER + sum(measure(_stretch(column, sort, fixed)) for column in columns) + len(columns) - 1
 
 
-def _grow(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> Layout:
+def _grow(columns: Sequence[Column], sort: Column, fixed: Fixed, width: int) -> ColumnLayout:
     """Lay out columns and distribute spare width: up to ``ease`` first, then up to ``most``, EAGER columns first."""
     widths = {column.id: _stretch(column, sort, fixed).least for column in columns}
     spare = width - _needed(columns, sort, fixed, _least)

@@ -24,7 +24,7 @@ from tcptop_ops.views.view import Spec, View
 from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.table.cell_text import Line, empty_lines, lines, name_keys
 from tcptop_ops.widgets.table.changed_cells import changed_regions
-from tcptop_ops.widgets.table.column_fit import GUTTER, Layout, at, fit, total_width
+from tcptop_ops.widgets.table.column_fit import GUTTER, ColumnLayout, at, fit, total_width
 from tcptop_ops.widgets.table.strips import COUNT, header_strip, row_segments
 
 LOOKS = ("header", "sorted", "cursor", "dim", "warn", "bad", "closed", "group")
@@ -90,7 +90,7 @@ class ConnectionTable(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._spec = spec
         self._view: View | None = None
-        self._layout_of: Layout = ()
+        self._layout_of: ColumnLayout = ()
         self._lines: list[Line] = []
         self._cursor = 0
         self._cookie: int | None = None

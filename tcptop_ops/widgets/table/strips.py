@@ -12,7 +12,7 @@ from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import GROUP
 from tcptop_ops.views.view import Spec
 from tcptop_ops.widgets.table.cell_text import NAME_LEVEL, Line
-from tcptop_ops.widgets.table.column_fit import GUTTER, Layout
+from tcptop_ops.widgets.table.column_fit import GUTTER, ColumnLayout
 
 LEVELS = {-1: "dim", 1: "warn", 2: "bad", NAME_LEVEL: "group"}
 COUNT = find("connections")
@@ -27,7 +27,7 @@ class Look(Protocol):
         ...
 
 
-def header_strip(layout: Layout, spec: Spec, look: Look) -> Strip:
+def header_strip(layout: ColumnLayout, spec: Spec, look: Look) -> Strip:
     """Return the line of titles, with the direction of the order at the column that decides it."""
     plain, marked = look("header"), look("sorted")
     segments = [Segment(" " * GUTTER, plain)]
