@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from tcptop_ops import text
-from tcptop_ops.app import closing
+from tcptop_ops.app import close_connection
 from tcptop_ops.app.accept_limit import read_accept_limit
 from tcptop_ops.app.cost_meter import CostMeter
 from tcptop_ops.app.main_screen import MainScreen
@@ -245,7 +245,7 @@ class TcptopApp(TerminalApp):
 
     def on_close_tried(self, event: CloseTried) -> None:
         """Tell how it went."""
-        self.main.notice(closing.outcome(event.who, event.error))
+        self.main.notice(close_connection.outcome(event.who, event.error))
 
     # Names
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from textual.app import App
 
-from tcptop_ops.app import closing
+from tcptop_ops.app import close_connection
 from tcptop_ops.app.main_screen import MainScreen
 from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.sizes import open_over
@@ -124,7 +124,7 @@ class Overlays:
         """Tell what shows the connection in other tools."""
         if (row := self._row()) is not None:
             shown = commands.commands(row.rows, row.flows, self._own_netns)
-            open_over(self._app, CommandsDialog(closing.named(row), shown))
+            open_over(self._app, CommandsDialog(close_connection.named(row), shown))
 
     def close_connection(
         self, *, is_allowed: bool, has_failed: bool, tell: Callable[[str, TcptopError | None], object]
@@ -136,14 +136,15 @@ class Overlays:
         row = self._row()
         if row is None:
             return
-        if why_not := closing.refusal(row, is_allowed=is_allowed, has_failed=has_failed):
+        if why_not := close_connection.refusal(row, is_allowed=is_allowed, has_failed=has_failed):
             self._main.notice(why_not)
             return
-        who, sock = closing.named(row), row.rows.sockets[0].copy()  # those of the question, whatever comes meanwhile
+        # Those of the question, whatever comes meanwhile.
+        who, sock = close_connection.named(row), row.rows.sockets[0].copy()
 
         def answered(yes: bool | None) -> None:
-            self._main.notice(f"closing {who}" if yes else closing.NOTHING_DONE)
+            self._main.notice(f"closing {who}" if yes else close_connection.NOTHING_DONE)
             if yes:
                 self._poller.close_connection(sock, lambda error: tell(who, error))
 
-        open_over(self._app, closing.question(row), answered)
+        open_over(self._app, close_connection.question(row), answered)

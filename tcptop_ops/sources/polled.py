@@ -44,7 +44,7 @@ _FED = {
 
 
 class Dumps(Protocol):
-    """What lists the sockets for SockDiagSource: a SockDiag, or ``sweep.EveryNamespace``."""
+    """What lists the sockets for SockDiagSource: a SockDiag, or ``namespace_dump.EveryNamespace``."""
 
     def dump(self, *, rows: DumpBuffer | None = None) -> Dump:
         """List all sockets. The result's array may be a part of ``rows``."""

@@ -26,7 +26,7 @@ from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
 from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.sources.merge import LostSockets, RowMatcher, births, last_known, still_open, without_record
+from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, births, last_known, still_open, without_record
 from tcptop_ops.sources.sock_diag import close_connection
 from tcptop_ops.sources.socket_state import SocketState, StateReader
 from tcptop_ops.sources.state_sock_diag import SockDiagReader

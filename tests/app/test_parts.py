@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tcptop_ops.app import closing
+from tcptop_ops.app import close_connection
 from tcptop_ops.app.accept_limit import AcceptLimit, read_accept_limit
 from tcptop_ops.app.cost_meter import SELDOM_S, CostMeter
 from tcptop_ops.app.selection import Narrowing, to_process, to_remote, value_at
@@ -177,17 +177,17 @@ def test_what_can_not_be_closed_and_why() -> None:
         (row_of(listener), True, False, "a listener is no connection"),
         (row_of(living), True, True, "the source has failed"),
     ):
-        assert words in closing.refusal(row, is_allowed=allowed, has_failed=failed)
-    assert closing.refusal(row_of(living), is_allowed=True, has_failed=False) == ""
+        assert words in close_connection.refusal(row, is_allowed=allowed, has_failed=failed)
+    assert close_connection.refusal(row_of(living), is_allowed=True, has_failed=False) == ""
 
 
 def test_a_connection_and_a_listener_in_words() -> None:
     living = flow(1, pid=7, name=b"nginx", peer=("10.2.0.1", 443), **HERE)
     listener = flow(2, pid=0, name=b"", how=0, state=State.LISTEN, direction=Direction.LISTEN, peer=("0.0.0.0", 0))
-    assert closing.named(row_of(living)) == "nginx 7  10.0.0.1:80 -> 10.2.0.1:443"
-    assert "->" not in closing.named(row_of(listener))
+    assert close_connection.named(row_of(living)) == "nginx 7  10.0.0.1:80 -> 10.2.0.1:443"
+    assert "->" not in close_connection.named(row_of(listener))
 
 
 def test_how_it_went() -> None:
-    assert closing.outcome("nginx", None) == "closed: nginx"
-    assert closing.outcome("nginx", Failed("no such socket")) == "not closed: no such socket"
+    assert close_connection.outcome("nginx", None) == "closed: nginx"
+    assert close_connection.outcome("nginx", Failed("no such socket")) == "not closed: no such socket"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records
-from tcptop_ops.sources.merge import LostSockets, RowMatcher, last_known, still_open, without_record
+from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, last_known, still_open, without_record
 
 COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
 
