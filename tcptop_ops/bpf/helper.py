@@ -32,7 +32,7 @@ OWNER = struct.Struct("=QQQII16s")
 """As ``fields.OWNER``: cookie, inode, start (ns since boot), pid, descriptor, comm."""
 
 BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 16, 13, 15
-BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_ENABLE_STATS, BPF_ITER_CREATE = 1, 2, 32, 33
+BPF_MAP_UPDATE_ELEM, BPF_ENABLE_STATS, BPF_ITER_CREATE = 2, 32, 33
 BPF_CGROUP_SOCK_OPS = 3
 BPF_F_ALLOW_MULTI = 2
 SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}

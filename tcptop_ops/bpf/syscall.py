@@ -14,7 +14,7 @@ from tcptop_ops.bpf.helper import SYS_BPF, program_info
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import Records
 
-MAP_LOOKUP, MAP_UPDATE, MAP_DELETE = 1, 2, 3
+MAP_LOOKUP, MAP_UPDATE = 1, 2
 MAP_LOOKUP_BATCH, MAP_DELETE_BATCH = 24, 27
 ITER_CREATE = 33
 

@@ -1,10 +1,9 @@
-"""What this host tells of processes and users: names, command lines, and which tasks are kernel threads."""
+"""What this host tells of processes and users: names, users, and which tasks are kernel threads."""
 
 from __future__ import annotations
 
 import pwd
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import psutil
@@ -16,16 +15,6 @@ from tcptop_ops.model.arrays import distinct
 from tcptop_ops.model.records import EVENTS, Records
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process as the detail screen shows it; ``cmdline``: its arguments, the program first."""
-
-    pid: int
-    name: str
-    user: str
-    cmdline: tuple[str, ...]
 
 
 def is_kernel_thread(pid: int, comm: bytes) -> bool:
@@ -66,16 +55,6 @@ def polled_owners(scan: Callable[[], Records]) -> Callable[[Records], Records]:
         return owners.assign(sockets, np.zeros(len(sockets), EVENTS))
 
     return of
-
-
-def describe(pid: int) -> Process | None:
-    """Return what /proc tells of a process; None where it is gone or hidden."""
-    try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            return Process(pid, process.name(), process.username(), tuple(process.cmdline()))
-    except psutil.Error:
-        return None
 
 
 class Users:

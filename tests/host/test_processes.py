@@ -19,7 +19,7 @@ import pytest
 from tcptop_ops.bpf import helper
 from tcptop_ops.bpf.helper import TICK_NS, stat_of
 from tcptop_ops.host.namespaces import scan_descriptors
-from tcptop_ops.host.processes import Users, describe, full_name, is_kernel_thread, polled_owners
+from tcptop_ops.host.processes import Users, full_name, is_kernel_thread, polled_owners
 from tcptop_ops.model.records import SOCKET
 
 LONG = "a-name-longer-than-fifteen"
@@ -72,20 +72,11 @@ def test_a_cut_name_is_completed(long_named: subprocess.Popen[bytes]) -> None:
     assert full_name(2**31 - 1, start_ns) == b""
 
 
-def test_describe(long_named: subprocess.Popen[bytes]) -> None:
-    found = describe(long_named.pid)
-    assert found is not None
-    assert (found.pid, found.name, found.user) == (long_named.pid, LONG, psutil.Process().username())
-    assert found.cmdline[1:3] == ("-IS", "-c")
-    assert describe(2**31 - 1) is None
-
-
 def test_a_process_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_: int) -> NoReturn:
         raise psutil.AccessDenied
 
     monkeypatch.setattr(psutil, "Process", denied)
-    assert describe(1) is None
     assert full_name(os.getpid(), int(stat_of(os.getpid())[1][19]) * TICK_NS) == b""
 
 
