@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import cast
@@ -24,43 +23,12 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views import view
 from tcptop_ops.views.column_sets import parse_list
 from tests.support.fuzz_run import Try
+from tests.support.sock_diag import FakeNetlink
 
 USED = 1 << 20
 """Bytes of the buffer that a damaged dump may fill, and more."""
 
 EXTENSIONS = 1 << 6 | 1 << 1 | 1 << 3  # SKMEMINFO, INFO, CONG
-
-
-class Recorded:
-    """A socket that answers each request with the same datagrams; it never waits."""
-
-    def __init__(self) -> None:
-        """Answer with nothing yet."""
-        self.datagrams: list[bytes] = []
-        self.waiting: deque[bytes] = deque()
-
-    def send(self, _request: bytes) -> None:
-        """Have the answer wait."""
-        self.waiting.extend(self.datagrams)
-
-    def recv(self, length: int, _flags: int) -> bytes:
-        """Return a datagram, cut. Raises BlockingIOError where none waits."""
-        if not self.waiting:
-            raise BlockingIOError
-        return self.waiting.popleft()[:length]
-
-    def recv_into(self, room: memoryview, length: int, flags: int) -> int:
-        """Return the whole length of a datagram, and put as much as there is room for."""
-        if not self.waiting:
-            raise BlockingIOError
-        whole = len(self.waiting[0])
-        data = self.recv(length, flags)
-        room[: len(data)] = data
-        return whole
-
-    def close(self) -> None:
-        """Forget what waits."""
-        self.waiting.clear()
 
 
 def recorded() -> list[bytes]:
@@ -135,9 +103,9 @@ def _damaged(rng: random.Random, data: bytearray, others: list[bytearray]) -> li
 def netlink_try() -> Try:
     """Every way in which an answer is read; a tenth of them as far as a table and JSON."""
     good = recorded()
-    sock = Recorded()
+    sock = FakeNetlink()
     diag = SockDiag(cast(socket.socket, sock))
-    sock.datagrams = good
+    sock.datagrams = tuple(good)
     if not len(diag.dump().sockets):
         raise RuntimeError("the recorded dump has no rows")
     columns = view.Spec(columns=parse_list("all"))
@@ -156,7 +124,7 @@ def netlink_try() -> Try:
             return f"{type(error).__name__}: {error.message}"
 
     def attempt(rng: random.Random) -> str:
-        sock.datagrams = damage(rng, good)
+        sock.datagrams = tuple(damage(rng, good))
         read = rng.choice((reads[0], *reads))
         found = told(read, 0)
         if found != told(read, 0xAA):
