@@ -17,6 +17,7 @@ self=$(readlink -f -- "$0")
 top=${self%/tests/userlands.sh}
 cache=${TCPTOP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tcptop-ops}/userlands
 minutes=${TCPTOP_MINUTES:-30}
+certificates=/etc/ssl/certs/ca-certificates.crt
 fresh_days=7 # a userland is as new as its packages: made anew after that
 
 die() { printf 'userlands.sh: %s\n' "$*" >&2; exit 3; }
@@ -66,11 +67,10 @@ enter() { # enter TREE PLACE KEPT OPTION...: what is written goes to PLACE/upper
         mkdir -p -- "$root/root/.cache/pip" && mount --bind "$kept/pip" "$root/root/.cache/pip" &&
         mount --bind "$kept/archives" "$root/var/cache/apt/archives" || return
     cp -L -- /etc/resolv.conf /etc/hosts "$root/etc/"
-    # Certificates that this machine has been told to trust: what it reaches PyPI by may need them.
-    [[ ! -e /etc/ssl/certs/ca-certificates.crt ]] ||
-        install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+    # What this machine has been told to trust: the way to PyPI may need it. The package ca-certificates writes its own.
+    [[ ! -e $certificates ]] || cp -L -- "$certificates" "$root/certificates"
     exec chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-        TERM=dumb PIP_CERT=/etc/ssl/certs/ca-certificates.crt bash /inside "${@:4}"
+        TERM=dumb PIP_CERT=$([[ ! -e $root/certificates ]] || echo /certificates) bash /inside "${@:4}"
 }
 
 inside_script() { # what runs in the userland; it writes a line of the table to /row, and to /failed what failed
@@ -214,7 +214,7 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM HUP
 
-export mirror
+export mirror certificates
 export -f make_tree enter
 failed=0
 for release in "${releases[@]}"; do
