@@ -2,8 +2,10 @@
 # Runs the live tests under other kernels than this machine's: Debian's own, booted in an emulator with this machine's
 # file system as root (docs/kernels.md). Needs apt with Debian's sources, root, and what `missing` below looks for.
 #
-#   tests/kernels.sh [KERNEL...] [-- pytest options]      KERNEL: 6.1, 6.12 (default: both)
+#   tests/kernels.sh [KERNEL...] [-- pytest options]      KERNEL: 6.1, 6.12, or unstable for the newest that Debian has
+#                                                         (default: all three)
 #
+# TCPTOP_MIRROR, TCPTOP_SECURITY_MIRROR: of Debian's packages (default: those of this machine's apt)
 # TCPTOP_VENV    the virtual environment with the dev extra (default: .venv of the checkout)
 # TCPTOP_CACHE   where kernels and virtme-ng are kept (default: ~/.cache/tcptop-ops)
 # TCPTOP_SCALE   share of the connections in the tests that count to 100,000, and of what healthy flows send in bulk
@@ -34,7 +36,7 @@ while (($#)); do
     *) kernels+=("$1"); shift ;;
     esac
 done
-((${#kernels[@]})) || kernels=(6.1 6.12)
+((${#kernels[@]})) || kernels=(6.1 6.12 unstable)
 ((${#options[@]})) || options=(tests/live)
 
 missing() { # a package a line, for each program that is not here
@@ -53,23 +55,78 @@ nft nftables
 EOF
 }
 
-# The newest package of a series, by name: linux-image-6.1.0-56-amd64-unsigned, linux-image-6.12.111+deb12-amd64-unsigned.
-newest() {
-    apt-cache search --names-only "^linux-image-${1//./\\.}\.[0-9][^ ]*-amd64-unsigned\$" |
-        awk '$1 !~ /-(rt|cloud)-amd64/ { print $1 }' | sort -V | tail -n 1
+# --- the kernels: from all of Debian's suites that have one, by a configuration of apt that is ours alone
+
+suites() { # suites MIRROR SUITE...: lines of sources.list
+    local mirror=$1 suite
+    [[ -n $mirror ]] || return
+    for suite in "${@:2}"; do
+        printf 'deb %s %s main\n' "${keys:+[signed-by=$keys]}" "$mirror $suite"
+    done
 }
 
-kernel_of() { # kernel_of SERIES: unpacks its package, tells the kernel's image
+mirror_of_apt() { # mirror_of_apt LABEL: Debian or Debian-Security
+    apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | awk -v "label=$1" '$1 == label { print $2; exit }'
+}
+
+apt_of_ours() { # makes it, with lists as new as this start
+    local place=$cache/apt keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror
+    mirror=${TCPTOP_MIRROR:-$(mirror_of_apt Debian)}
+    [[ -n $mirror ]] || { echo "apt knows no mirror of Debian: set TCPTOP_MIRROR" >&2; return 1; }
+    [[ -e $keys ]] || keys=
+    mkdir -p -- "$place/lists/partial" "$place/cache/archives/partial" && : >"$place/status" || return
+    {
+        suites "$mirror" bookworm bookworm-backports trixie unstable
+        suites "${TCPTOP_SECURITY_MIRROR:-$(mirror_of_apt Debian-Security)}" bookworm-security trixie-security
+    } >"$place/sources.list"
+    printf '%s "%s";\n' Dir::State "$place" Dir::State::status "$place/status" Dir::Cache "$place/cache" \
+        Dir::Etc::sourcelist "$place/sources.list" Dir::Etc::sourceparts - APT::Sandbox::User root >"$place/apt.conf"
+    APT_CONFIG=$place/apt.conf apt-get -qq update >&2
+}
+
+# The newest kernel of a series, by the names of its packages. Until 6.12: linux-image-6.1.0-56-amd64-unsigned,
+# linux-image-6.12.111+deb12-amd64-unsigned. From 7.x on: linux-binary-unsigned-7.2.13+deb14-amd64, and its modules apart.
+newest() {
+    local series='[0-9]+\.[0-9]+'
+    [[ $1 == unstable ]] || series=${1//./\\.}
+    apt-cache search --names-only "^linux-(image|binary-unsigned)-${series}[.-][^ ]*-amd64(-unsigned)?\$" |
+        awk '$1 !~ /-(rt|cloud)-amd64/ && /unsigned/ {
+            version = $1
+            gsub(/^linux-(image|binary-unsigned)-|-unsigned$/, "", version)
+            print version, $1
+        }' | sort -V | tail -n 1 | cut -d ' ' -f 2
+}
+
+packages_of() { # packages_of PACKAGE: it, and where its modules are apart, theirs
+    local version=${1#linux-binary-unsigned-}
+    printf '%s\n' "$1"
+    [[ $version == "$1" ]] || printf 'linux-%s-'"$version"'\n' modules base
+}
+
+unpack() { # unpack DIRECTORY PACKAGE...: boot/vmlinuz-VERSION and lib/modules/VERSION, wherever the packages have them
+    local place=$1 root=$1/root image deb version
+    shift
+    cd -- "$place" && apt-get download -q "$@" || return
+    for deb in ./*.deb; do
+        dpkg-deb -x "$deb" root && rm -f -- "$deb" || return
+    done
+    [[ -e $root/lib/modules ]] || ln -s -- usr/lib "$root/lib"
+    version=$(ls -- "$root/lib/modules") && image=$root/lib/modules/$version/vmlinuz.unsigned
+    [[ ! -e $image ]] || { mkdir -p -- "$root/boot" && mv -- "$image" "$root/boot/vmlinuz-$version"; } || return
+    PATH=$PATH:/usr/sbin:/sbin depmod -b "$root" "$version"
+}
+
+kernel_of() { # kernel_of SERIES: unpacks its packages, tells the kernel's image
     local package place unpacked
+    export APT_CONFIG=$cache/apt/apt.conf
     package=$(newest "$1")
-    [[ -n $package ]] || { echo "apt knows no linux-image-$1.*-amd64-unsigned (apt-get update?)" >&2; return 1; }
+    [[ -n $package ]] || { echo "Debian has no kernel $1 where this machine reaches it"; return 1; } >&2
     place=$cache/kernels/$package
     if [[ ! -e $place/done ]]; then
         unpacked=$(mktemp -d -- "$cache/unpack.XXXXXX") || return
-        (cd -- "$unpacked" && apt-get download -q "$package" && dpkg-deb -x ./*.deb root && rm -f -- ./*.deb) >&2 &&
-            PATH=$PATH:/usr/sbin:/sbin depmod -b "$unpacked/root" "$(ls -- "$unpacked/root/lib/modules")" &&
-            touch -- "$unpacked/done" && mkdir -p -- "$cache/kernels" && rm -rf -- "$place" && mv -- "$unpacked" "$place" ||
-            { rm -rf -- "$unpacked"; return 1; }
+        # shellcheck disable=SC2046 # words
+        (unpack "$unpacked" $(packages_of "$package")) >&2 && touch -- "$unpacked/done" && mkdir -p -- "$cache/kernels" &&
+            rm -rf -- "$place" && mv -- "$unpacked" "$place" || { rm -rf -- "$unpacked"; return 1; }
     fi
     printf '%s\n' "$place"/root/boot/vmlinuz-*
 }
@@ -186,6 +243,7 @@ absent=$(missing)
 [[ -x $venv/bin/python ]] || die "no virtual environment at $venv: run ./test once, or set TCPTOP_VENV"
 mkdir -p -- "$cache" || die "cannot write to $cache"
 emulator || die "virtme-ng could not be installed"
+apt_of_ours || die "apt could not read what kernels Debian has"
 work=$(mktemp -d "${TMPDIR:-/tmp}/tcptop-kernels.XXXXXX") || exit
 guest='' follower=''
 leave() { # bash waits for what it runs in the foreground before it looks at a trap: a guest runs in the background
