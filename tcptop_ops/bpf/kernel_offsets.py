@@ -88,6 +88,7 @@ WANTED: tuple[WantedOffset, ...] = (
     WantedOffset("SOCKET_SK", ("socket.sk",)),
     WantedOffset("TASK_TGID", ("task_struct.tgid",)),
     WantedOffset("TASK_COMM", ("task_struct.comm",)),
+    WantedOffset("TASK_GROUP_LEADER", ("task_struct.group_leader",)),
     WantedOffset("TASK_START_BOOTTIME", ("task_struct.start_boottime",)),
     WantedOffset("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
     WantedOffset("ICSK_TIMEOUT", _RETRANSMIT),

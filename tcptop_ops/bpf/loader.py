@@ -149,8 +149,12 @@ def is_accepted(number: int) -> bool:
 
 
 def told_by_task(refused: set[str], defines: dict[str, int]) -> set[str]:
-    """Those of the features whose helper is refused that the current task tells instead, where its layout is known."""
-    found = {feature for feature in refused & OF_TASK.keys() if defines.get(OF_TASK[feature][1], -1) >= 0}
+    """Those of the features that the current task tells, where its layout is known: its helper is refused, or tells less.
+
+    bpf_get_current_comm tells the thread's name, the task's group leader the process's.
+    """
+    lesser = {"HAVE_COMM"} if defines.get("TASK_GROUP_LEADER", -1) >= 0 else set()
+    found = {feature for feature in (refused | lesser) & OF_TASK.keys() if defines.get(OF_TASK[feature][1], -1) >= 0}
     return found if found and is_accepted(CURRENT_TASK_BTF) else set()
 
 

@@ -80,8 +80,9 @@ static __always_inline bool is_watched(__u64 cookie)
 }
 
 /*
- * Who called: by the helpers for it, or, where this kernel refuses those to sock_ops, read from the current task
- * (TCO_PID_OF_TASK, TCO_COMM_OF_TASK).
+ * Who called: by the helpers for it, or read from the current task (TCO_PID_OF_TASK, TCO_COMM_OF_TASK) where this kernel
+ * refuses those to sock_ops. bpf_get_current_comm() tells the name of the thread, which a program, and Python since 3.14,
+ * may set: the name of the process is its first thread's.
  */
 static __always_inline void believe_caller(struct events *e, __u8 how)
 {
@@ -93,8 +94,9 @@ static __always_inline void believe_caller(struct events *e, __u8 how)
 #elif defined(TCO_HAVE_PID)
 	e->pid = bpf_get_current_pid_tgid() >> 32;
 #endif
-#if defined(TCO_HAVE_COMM) && defined(TCO_COMM_OF_TASK)
-	__u64 comm[2] = {READ(__u64, task, TCO_TASK_COMM), READ(__u64, task, TCO_TASK_COMM + 8)};
+#if defined(TCO_HAVE_COMM) && defined(TCO_COMM_OF_TASK) && defined(TCO_HAVE_BTF_SOCKET)
+	void *first = HAS(TCO_TASK_GROUP_LEADER) ? READ_POINTER(task, TCO_TASK_GROUP_LEADER) : task;
+	__u64 comm[2] = {READ(__u64, first, TCO_TASK_COMM), READ(__u64, first, TCO_TASK_COMM + 8)};
 	__builtin_memcpy(e->comm, comm, sizeof(e->comm));
 #elif defined(TCO_HAVE_COMM)
 	bpf_get_current_comm(e->comm, sizeof(e->comm));

@@ -86,7 +86,7 @@ V6_18: Kernel = {
         "rack": "tcp_rack",
         "rx_opt": "tcp_options_received",
     },
-    "task_struct": {"start_boottime": None, "comm": None, "tgid": None},
+    "task_struct": {"start_boottime": None, "comm": None, "tgid": None, "group_leader": None},
     "ipv6_pinfo": {"saddr": None},
 }
 """One timer each for retransmits (icsk_retransmit_timer), keepalives (sk_timer) and delayed ACKs."""
