@@ -67,6 +67,7 @@ enter() { # enter TREE PLACE KEPT OPTION...: what is written goes to PLACE/upper
         mkdir -p -- "$root/root/.cache/pip" && mount --bind "$kept/pip" "$root/root/.cache/pip" &&
         mount --bind "$kept/archives" "$root/var/cache/apt/archives" || return
     cp -L -- /etc/resolv.conf /etc/hosts "$root/etc/"
+    printf 'force-unsafe-io\n' >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io" # it is thrown away: no waiting for the disk
     # What this machine has been told to trust: the way to PyPI may need it. The package ca-certificates writes its own.
     [[ ! -e $certificates ]] || cp -L -- "$certificates" "$root/certificates"
     exec chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
