@@ -151,8 +151,8 @@ def is_accepted(number: int) -> bool:
 def told_by_task(refused: set[str], defines: dict[str, int]) -> set[str]:
     """Return the features that the current task tells, since their helper is refused or tells less.
 
-    None where the BTF does not tell its layout. bpf_get_current_comm tells the name of the thread, the task's group leader
-    that of the process.
+    None where the BTF does not tell its layout. bpf_get_current_comm tells the name of the thread, the task's group
+    leader that of the process.
     """
     lesser = {"HAVE_COMM"} if defines.get("TASK_GROUP_LEADER", -1) >= 0 else set()
     found = {feature for feature in (refused | lesser) & OF_TASK.keys() if defines.get(OF_TASK[feature][1], -1) >= 0}
