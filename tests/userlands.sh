@@ -101,7 +101,7 @@ sys.stdin.read()'
 loader_time() {
     .venv/bin/python -I -c '
 import time
-from tcptop_ops.bpf.launch import Options, attach, begin
+from tcptop_ops.bpf.attach import Options, attach, begin
 options = Options(helper=False, iterate="always")
 def once():
     start = time.monotonic()

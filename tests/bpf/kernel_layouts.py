@@ -112,8 +112,8 @@ V6_1 = _changed(
 )
 V6_1["tcp_sock"]["rack"] = {"mstamp": None, "rtt_us": None}
 
-V6_12_117 = _changed(V6_18, {"sock": ("sk_ino",)}, {"inet_connection_sock": {"icsk_timeout": None}})
-V6_12_118 = _changed(V6_12_117, {}, {"inet_connection_sock": {"icsk_keepalive_timer": "timer_list"}})
+V6_12_111 = _changed(V6_18, {"sock": ("sk_ino",)}, {"inet_connection_sock": {"icsk_timeout": None}})
+V6_12_118 = _changed(V6_12_111, {}, {"inet_connection_sock": {"icsk_keepalive_timer": "timer_list"}})
 
 V7_2 = _changed(
     V6_18,
@@ -127,7 +127,7 @@ V7_2 = _changed(
 
 KERNELS: dict[str, Kernel] = {
     "6.1": V6_1,
-    "6.12.117": V6_12_117,
+    "6.12.111": V6_12_111,
     "6.12.118": V6_12_118,
     "6.18": V6_18,
     "7.2": V7_2,

@@ -21,7 +21,7 @@ from tests.bpf.kernel_layouts import KERNELS, V6_18, V7_2, Kernel, btf, place
 BY_MACRO = {want.macro: want for want in kernel_offsets.WANTED}
 NOT_THERE = {
     "6.1": {"SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_RTO_STAMP"},
-    "6.12.117": {"SK_INO"},
+    "6.12.111": {"SK_INO"},
     "6.12.118": {"SK_INO"},
     "6.18": set(),
     "7.2": set(),
@@ -29,7 +29,7 @@ NOT_THERE = {
 """Beside CGROUP_ANCESTOR_IDS, which was before 6.1."""
 TIMERS = {
     "6.1": ("sock.sk_timer", "inet_connection_sock.icsk_timeout"),
-    "6.12.117": ("sock.sk_timer", "inet_connection_sock.icsk_timeout"),
+    "6.12.111": ("sock.sk_timer", "inet_connection_sock.icsk_timeout"),
     "6.12.118": ("inet_connection_sock.icsk_keepalive_timer", "inet_connection_sock.icsk_timeout"),
     "6.18": ("sock.sk_timer", "inet_connection_sock.icsk_retransmit_timer.expires"),
     "7.2": ("inet_connection_sock.icsk_keepalive_timer", "sock.tcp_retransmit_timer.expires"),

@@ -116,6 +116,17 @@ def test_a_worker_that_closes_at_once_is_named(lab: Lab, link: Link, cgroup: Pat
     assert (far["process"], far["pid"], far["owner"]) == ("farside", server.pid, "closer")
 
 
+@pytest.mark.needs("HAVE_PID", "HAVE_COMM")
+def test_a_thread_connects_in_the_name_of_its_process(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
+    """Both are gone before the tick: the name is that which the kernel had when it was called."""
+    server = lab.server(link.b.ns, "serve-echo", cgroup=cgroup, then="close")
+    client = program(lab, link.a.ns, cgroup, "threaded", "--address", link.b.ipv4, "--port", server.port)
+    client.end()
+    row = watch.closed(client.port)
+    assert not Path(f"/proc/{client.pid}").exists()
+    assert (row["process"], row["pid"], row["owner"]) == ("the-parent", client.pid, "caller")
+
+
 def test_a_name_outlives_its_process(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
     server = lab.server(link.b.ns, cgroup=cgroup)
     client = connect(lab, link, cgroup, server.port)

@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 PR_SET_NAME, PR_SET_PDEATHSIG = 15, 1  # linux/prctl.h
@@ -157,6 +158,19 @@ def burst(args: argparse.Namespace) -> None:
     say("finished", sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 
+def threaded(args: argparse.Namespace) -> None:
+    """One connection by a thread with a name of its own."""
+
+    def connect() -> None:
+        libc.prctl(PR_SET_NAME, b"a-thread", 0, 0, 0)
+        with socket.create_connection((args.address, args.port)) as near:
+            say("ready", near.getsockname()[1])
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    thread.join()
+
+
 def checksum(data: bytes) -> int:
     """RFC 1071."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -204,6 +218,7 @@ MODES: dict[str, Callable[[argparse.Namespace], object]] = {
     "pair": pair,
     "hang-up": hang_up,
     "burst": burst,
+    "threaded": threaded,
     "flood": flood,
     "fan": fan,
 }
