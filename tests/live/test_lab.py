@@ -260,8 +260,8 @@ def test_everything_is_undone_after_an_error() -> None:
 
 KILLED = """
 import sys
-from tests.lab import Lab
-from tests.witness import RetransmitTracepoint
+from tests.support.lab import Lab
+from tests.support.witness import RetransmitTracepoint
 lab = Lab().__enter__()
 link = lab.link("client", "server", loss_percent=1)
 server = lab.server(link.b.ns, cgroup=lab.cgroup("busy"))
