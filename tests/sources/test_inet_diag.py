@@ -57,7 +57,8 @@ def test_as_a_slow_reader(captured: list[bytes]) -> None:
 @given(data=st.data())
 def test_however_messages_are_cut_into_datagrams_rows_are_the_same(captured: list[bytes], data: st.DataObject) -> None:
     single = split(captured)
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(single) - 1))))
+    # Of few cuts: where a busy host has thousands of sockets, a set of any size outgrows what one example may draw.
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(single) - 1), max_size=20)))
     chunks = [b"".join(single[a:b]) for a, b in zip([0, *cuts], [*cuts, len(single)], strict=True)]
     assert is_same(diag(*chunks).dump().sockets, diag(*captured).dump().sockets)
 
