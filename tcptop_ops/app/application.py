@@ -125,7 +125,7 @@ class TcptopApp(TerminalApp):
     # Start and end
 
     def on_main_screen_ready(self) -> None:
-        """Start polling."""
+        """Connect the threads that report to this loop, and start polling."""
         self._resolver.on_change(lambda: self.post_message(NamesCame()))
         self._show_names()
         self.poller.start()
@@ -146,7 +146,7 @@ class TcptopApp(TerminalApp):
     # Ticks
 
     def on_published(self) -> None:
-        """Show a tick."""
+        """Show the newest view, unless it is on the screen already; end after the last of ``iterations``."""
         view, before = self.receiver.take(), self.newest
         if view is None or view is before or not self.is_running:  # at the end the widgets go first
             return
@@ -244,7 +244,7 @@ class TcptopApp(TerminalApp):
         )
 
     def on_close_tried(self, event: CloseTried) -> None:
-        """Tell how it went."""
+        """Show whether the connection was closed, or why not."""
         self.main.notice(close_connection.outcome(event.who, event.error))
 
     # Names
@@ -274,7 +274,7 @@ class TcptopApp(TerminalApp):
     # What stays
 
     def action_theme(self) -> None:
-        """Take the next theme."""
+        """Switch to the next theme; with NO_COLOR, only say that it is set."""
         self.theme = after(self.theme)
         self.main.notice("NO_COLOR is set" if self.no_color else f"theme: {self.theme}")
 

@@ -48,7 +48,7 @@ class MainScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings(key for key in KEYS if not key.priority)
 
     class Ready(Message):
-        """Its panels are there."""
+        """Posted once the panels of the screen are mounted."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class MainScreen(Screen[None]):
     # Columns and rows
 
     def action_columns(self) -> None:
-        """Choose the columns."""
+        """Open the column picker; its choice replaces the columns shown."""
         on_screen = self.panels.table.columns
 
         def chosen(choice: Choice | None) -> None:
@@ -258,7 +258,7 @@ class MainScreen(Screen[None]):
             self.change(self.state.filtered_by(event.filter))
 
     def on_filter_bar_left(self, event: FilterBar.Left) -> None:
-        """Go back to the table."""
+        """Close the filter bar; the filter that was written stays, or the one from before comes back."""
         table = self.panels.table
         self.set_focus(table, scroll_visible=False)
         self.panels.set_typing(False)

@@ -57,7 +57,7 @@ class ReplayCostMeter(CostMeter):
     """Measures by the clock of this process: a recording goes fast and slow, and back."""
 
     def clock_ns(self, snapshot: Snapshot) -> int:
-        """Return the time now."""
+        """Return CLOCK_MONOTONIC in nanoseconds."""
         return time.monotonic_ns()
 
 
@@ -94,16 +94,16 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
             self.show_bar()
 
     def show_bar(self) -> None:
-        """Draw where it stands."""
+        """Show position, speed and whether it plays in the replay bar."""
         self._time_bar.show(self._player.state)
 
     def action_pause(self) -> None:
-        """Play, or stand."""
+        """Start or stop playing."""
         self._player.toggle()
         self.show_bar()
 
     def action_step(self, ticks: int) -> None:
-        """Go a tick on, or back."""
+        """Step by ``ticks``, back where negative, and stop there."""
         self._player.step(ticks)
         self.show_bar()
 
@@ -118,16 +118,16 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         self.show_bar()
 
     def action_go(self, at: int) -> None:
-        """Go to this tick."""
+        """Go to tick number ``at`` of the recording."""
         self._player.go(at)
         self.show_bar()
 
     def action_to_start(self) -> None:
-        """Go to the first tick."""
+        """Go to the first tick of the recording."""
         self.action_go(0)
 
     def action_to_end(self) -> None:
-        """Go to the last tick."""
+        """Go to the last tick of the recording."""
         self.action_go(len(self._player.index) - 1)
 
     def action_worst(self) -> None:

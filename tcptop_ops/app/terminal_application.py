@@ -66,11 +66,11 @@ class TerminalApp(App[TcptopError]):
                 loop.add_signal_handler(number, self.quit)
 
     def quit(self) -> None:
-        """End."""
+        """Leave the screen, with the error of the source if there is one; the signals that end it call this, too."""
         self.exit(self.error)
 
     async def action_quit(self) -> None:
-        """End."""
+        """Leave the screen by its key."""
         self.quit()
 
     # Its size

@@ -62,7 +62,7 @@ class ViewState:
 
     @property
     def mark(self) -> Mark | None:
-        """The mark that is set."""
+        """The mark that ticks are compared with; None where none is set."""
         return None if self.mark_set is None else self.mark_set.mark
 
     @property

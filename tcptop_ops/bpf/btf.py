@@ -56,7 +56,7 @@ class Btf:
     """A kernel's type information, searched by name. Raises Unsupported where the data is not BTF."""
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
-        """Take all of a BTF file."""
+        """Take the bytes of a BTF file: header, types, strings."""
         if len(data) < _HEADER.size:
             raise Unsupported("the kernel's BTF is truncated")
         magic, _version, _flags, size, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
@@ -261,7 +261,7 @@ class Finder:
     """
 
     def __init__(self, btf: Btf, ways: Mapping[str, str]) -> None:
-        """Search this BTF."""
+        """Search this BTF; what was found once is remembered."""
         self._btf = btf
         self._ways = ways
         self._roots: dict[str, int | None] = {}

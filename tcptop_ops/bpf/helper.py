@@ -42,7 +42,7 @@ PASS_CLEAR, PASS_STRIP = 2, 4
 """Of ``snapshot.IteratorPass``."""
 
 CONTROL = struct.Struct("=QIIQI4x")
-"""As ``fields.CONTROL``."""
+"""The value of the map ``control``, as ``fields.CONTROL`` has it."""
 
 DETACHED_WITHIN_S = 2.0
 
@@ -68,7 +68,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command: int, attr: bytearray) -> int:
-    """bpf(2). Raises OSError."""
+    """Call bpf(2) with a command and its attributes; return its result. Raises OSError."""
     buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
     return checked(libc.syscall(SYS_BPF[os.uname().machine], command, ctypes.byref(buffer), len(attr)))
 
@@ -207,7 +207,7 @@ class Namespaces:
         checked(libc.setns(self.fds[inode], CLONE_NEWNET))
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close the descriptors of all namespaces."""
         for fd in self.fds.values():
             os.close(fd)
         self.fds = {}

@@ -13,7 +13,7 @@ import re
 
 CVE = "CVE-2026-74714"
 SINCE = (5, 15)
-"""The first with batches."""
+"""The first release whose TCP iterator takes sockets in batches, which is where the fault is."""
 
 FIXED = {(6, 1): 183, (6, 6): 152, (6, 12): 104, (6, 18): 45, (7, 1): 9}
 FIXED_IN_ALL = (7, 2)

@@ -204,7 +204,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 """The few members without which a feature can't be: any of these sets is enough."""
 
 HAS_NO = "the kernel's BTF has no"
-"""How the reason begins."""
+"""How the reason begins that a feature is missing for."""
 
 _BY_MACRO = {want.macro: want for want in WANTED}
 
@@ -263,11 +263,11 @@ class KernelLayout:
 
 
 NOTHING = KernelLayout()
-"""Of a kernel without BTF."""
+"""The layout of a kernel without BTF: every member is lacking."""
 
 
 def layout_of(btf: Btf) -> KernelLayout:
-    """Return what a BTF tells."""
+    """Return the layout that a kernel's BTF describes. Raises Unsupported where it is damaged."""
     return KernelLayout(offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"))
 
 

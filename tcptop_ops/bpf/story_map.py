@@ -12,7 +12,7 @@ from tcptop_ops.model.records import HAPPENING, SEEN, STORY, Records
 
 
 class StoryMap:
-    """The map ``stories``."""
+    """Reads the map ``stories``: the last 64 happenings of each connection that had a bad one."""
 
     def __init__(self, map_fd: int) -> None:
         """Take ``map_fd``: a descriptor of the map."""

@@ -32,7 +32,7 @@ OTHER = "other"
 """The label of all others together."""
 
 LONGEST_LABEL = 64
-"""Characters."""
+"""The longest label value, in characters."""
 
 HALF_LIFE_S = 60.0
 """Seconds after which what a group was worth counts half."""

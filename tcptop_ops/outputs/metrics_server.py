@@ -51,7 +51,7 @@ class Page:
     """The answer of a tick, in either format: made once, at the first request for it."""
 
     def __init__(self, families: tuple[Family, ...]) -> None:
-        """Take what is told in it."""
+        """Take the families that the exposition is made of."""
         self._families = families
         self._made: dict[bool, tuple[str, bytes]] = {}
         self._lock = threading.Lock()

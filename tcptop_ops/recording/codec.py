@@ -50,7 +50,7 @@ LONGEST = 1 << 30
 """Bytes of a frame, unpacked."""
 
 MOST_ROWS = 1 << 21
-"""Of a table."""
+"""The most rows that a table of a frame may have."""
 
 Matrix = NDArray[np.uint8]
 Indices = NDArray[np.intp]

@@ -203,7 +203,7 @@ class FlightRecorder:
         self._trigger = SaveTrigger(config.trigger)
 
     def observe(self, flows: Flows) -> None:
-        """Keep a tick."""
+        """Keep a tick, and raise the alarm where it is time to save."""
         self._ring.add(flows.snapshot)
         if why := self._trigger.reason_to_save(flows):
             self._alarm(why)
