@@ -98,7 +98,7 @@ class ReplayScreen(MainScreen, inherit_bindings=False):
         self._time_bar.show(self._player.state)
 
     def action_pause(self) -> None:
-        """Start or stop playing."""
+        """Play where it is stopped, stop where it plays; show it in the replay bar."""
         self._player.toggle()
         self.show_bar()
 

@@ -37,7 +37,7 @@ class TickReceiver:
         published: Callable[[], object],
         observers: Sequence[TickObserver] = (),
     ) -> None:
-        """Set up with no tick yet."""
+        """Take what is asked and told of each tick; there is no view before the first."""
         self._state = state
         self._published = published
         self._observers = tuple(observers)

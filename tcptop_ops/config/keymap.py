@@ -69,7 +69,7 @@ APP: tuple[KeyAction, ...] = (
     KeyAction("delay.shorter", "minus", "app.delay(-1)", DELAY),
     KeyAction("help", "question_mark,f1", "app.help", "Help", bar=True, told="Keys, filters, marks, columns"),
 )
-"""Keys of the main screen."""
+"""Every key of the main screen and of the application behind it, once; help and bindings are made from it."""
 
 
 _MOVE = "Down and up"
@@ -86,7 +86,7 @@ TABLE: tuple[KeyAction, ...] = (
     KeyAction("table.right", "right", "sideways(8)", _SIDE),
     KeyAction("table.left", "left", "sideways(-8)", _SIDE),
 )
-"""Keys of the table."""
+"""Every key that moves in the table of connections or folds a group, once."""
 
 
 _TICK = "A tick back and on"
