@@ -80,3 +80,9 @@ def as_floats(values: NDArray[Any]) -> Floats:
 def percent(part: Floats, whole: Floats) -> Floats:
     """Return what share ``part`` is of ``whole``, in percent; a whole below 1 counts as 1."""
     return 100.0 * part / np.maximum(whole, 1.0)
+
+
+def never_stood(case: Case) -> Mask:
+    """Return where a connection was never established: no state but SYN-SENT and CLOSE was seen."""
+    found: Mask = case.events["states"] & ~np.uint16(1 << State.SYN_SENT | 1 << State.CLOSE) == 0
+    return found

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats
-from tcptop_ops.diagnosis.rules import BLOAT_US, HALVED_IN_S, HEALTHY, IDLE, RULES, queueing_us
+from tcptop_ops.diagnosis.quantities import queueing_us
+from tcptop_ops.diagnosis.rules import HALVED_IN_S, HEALTHY, IDLE, RULES
+from tcptop_ops.diagnosis.sending import BLOAT_US
 from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import Records

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from tcptop_ops.diagnosis import rules
-from tcptop_ops.diagnosis.rules import CAUSES, RULES, Cause
+from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.errors import Usage
 from tcptop_ops.explain import operators
 from tcptop_ops.explain.operators import OPERATORS, Operator
@@ -20,7 +21,7 @@ WIDTH = 80
 LABEL = 12
 """Characters of a page's left column, which holds the labels."""
 
-CAUSE_LABELS = ("told by", "what to do", "in the code", "order", "shared", "see also", "filter")
+CAUSE_LABELS = ("told by", "to blame", "score", "what to do", "in the code", "order", "shared", "see also", "filter")
 LABELS = frozenset((*CAUSE_LABELS, "kernel", "colours", "sort", "arguments", "asked by", "tells", "not seen", "counts"))
 
 KERNEL_FIELDS = {
@@ -69,6 +70,8 @@ MORE = {
     "score": "The severity of the rule that named the cause. It rises at once and halves in ten seconds, so that a"
     " fault does not flicker. The table is sorted by it. What merely limits a healthy flow (see limit) scores nothing.",
     "cause": "The first of the rules that matches, over the recent window. Each has a page of its own.",
+    "blame": "network: the path. peer: the process at the other end. app: the own process. host: the configuration or"
+    " load of this host. Each cause has one; a verdict that is no fault has none.",
     "limit": "peer: the peer's receive window. sndbuf: the own send buffer. cwnd: the congestion window, so the"
     " network. app: the application has no more to send. rwnd: the window that we offer is full. None is a fault.",
     "stall_ms": "Waiting for retransmission timeouts, SYNs included, and at a shut window. Tail-loss probes are not in"
@@ -104,25 +107,13 @@ MORE = {
     "cc": "The congestion control: net.ipv4.tcp_congestion_control, or the socket's own choice.",
 }
 
-RELATED = {
-    "loss": ("retr", "retr%", "lost", "RETRANS_CB"),
-    "tail-loss": ("retr", "retr%", "RETRANS_CB"),
-    "rto-stall": ("rto", "stall_ms", "backoff", "RTO_CB"),
-    "accept-queue": ("backlog", "backlog_max", "drops"),
-    "syn-unanswered": ("rto", "timer", "RTO_CB"),
-    "bufferbloat": ("srtt", "min_rtt_us", "unacked"),
-    "peer-not-reading": ("snd_wnd", "notsent", "timer"),
-    "not-reading": ("recv_q", "rcv_wnd", "drops"),
-    "inbound-loss": ("ooo_in",),
-    "reordering": ("reord_seen", "dsack_dups"),
-    "spurious": ("dsack_dups", "retr"),
-    "dead-peer": ("backoff", "unacked", "RTO_CB"),
-    "local-drop": ("notsent", "timer"),
-    "unreachable": ("rto", "end"),
-    "refused": ("end", "connect_ms"),
-    "not-closed": ("state", "idle_s"),
-    "idle": ("idle_s",),
+BLAMED = {
+    "network": "network: the path to the peer, or what stands on it",
+    "peer": "peer: the process at the other end, or its host",
+    "app": "app: the own process",
+    "host": "host: the configuration or the load of this host",
 }
+"""The words of the column blame, explained."""
 
 
 class ExplainedWord(NamedTuple):
@@ -199,12 +190,14 @@ def _cause(cause: Cause) -> Iterator[Paragraph]:
     yield "", f"{cause.means[:1].upper()}{cause.means[1:]}."
     yield "", " "
     yield "told by", cause.told_by
+    yield "to blame", BLAMED.get(cause.blame or "", "")
+    yield "score", f"{cause.severity}{'; from: ' if cause.threshold else ''}{cause.threshold}"
     yield "what to do", cause.remedy
     yield "in the code", cause.source
     if cause in RULES:
         yield "order", f"rule {RULES.index(cause) + 1} of {len(RULES)}: the first that matches names the cause"
         yield "shared", "flows may share it: it is looked for by prefix, process and listener" if cause.network else ""
-    yield "see also", " ".join(RELATED.get(cause.name, ()))
+    yield "see also", " ".join(cause.related)
     yield "filter", f"cause = {cause.name}"
 
 
@@ -219,7 +212,7 @@ def _column(column: Column) -> Iterator[Paragraph]:
     if column.severity is not None:
         warning, bad = (f"{value:g}" for value in column.severity)
         yield "colours", f"a warning from {warning}, bad from {bad}"
-    yield "see also", " ".join(name for name, related in RELATED.items() if {column.id, column.alias} & set(related))
+    yield "see also", " ".join(cause.name for cause in CAUSES if {column.id, column.alias} & set(cause.related))
     name = column.alias or column.id
     yield "sort", f"--sort {name}" + ("" if column.falling else ", the least first")
     yield "filter", _example(column, name)

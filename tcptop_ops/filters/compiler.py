@@ -55,6 +55,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "direction": ("out", "in", "listen"),
     "origin": ("new", "adopted", "listed"),
     "end": ENDS[1:],
+    "blame": ("network", "peer", "app", "host"),
     "timer": ("retransmit", "keepalive", "time-wait", "persist", "probe", "reorder", "delack"),
 }
 """Columns that hold one of a few names, and those names."""

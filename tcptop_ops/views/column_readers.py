@@ -179,6 +179,12 @@ def cause(rows: Rows, _: Flows) -> Values:
     return names
 
 
+def blame(rows: Rows, _: Flows) -> Values:
+    """Return who is to blame for the cause (``cause.Blame``) as bytes; b"" for a verdict that is no fault."""
+    names: Values = rules.BLAME_NAMES[rows.rates["cause"]]
+    return names
+
+
 def limit(rows: Rows, _: Flows) -> Values:
     """Return the name of what limits the connection (``diagnosis.LIMITS``) as bytes; b"" for nothing."""
     names: Values = verdict.LIMIT_NAMES[rows.rates["limit"]]

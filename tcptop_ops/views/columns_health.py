@@ -30,6 +30,7 @@ HEALTH: tuple[Column, ...] = (
         group=GREATEST,
     ),
     word("cause", "CAUSE", 14, "what is wrong with it: see --explain", read.cause, group=WORST),
+    word("blame", "BLAME", 7, "who is to blame for it: network, peer, app (the own process) or host", read.blame),
     word("limit", "LIMIT", 6, "what limits it, without being a fault: peer, sndbuf, cwnd, app, rwnd", read.limit),
     number(
         "stall_ms",

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis import ending
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import Flows
@@ -75,7 +75,7 @@ def test_a_minute_of_patience() -> None:
 
 
 def test_patience_can_be_less() -> None:
-    with patch.object(rules, "PATIENCE_S", 20.0):
+    with patch.object(ending, "PATIENCE_S", 20.0):
         told = run(*[{"state": State.CLOSE_WAIT}] * 3, every_s=10)
     assert [name for name, _ in told] == ["idle", "idle", "not-closed"]
 

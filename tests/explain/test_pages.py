@@ -66,7 +66,7 @@ def test_a_word_that_is_near_nothing() -> None:
 
 
 def test_what_is_related_exists() -> None:
-    for cause, related in pages.RELATED.items():
-        assert pages.page(cause)
-        assert all(pages.page(word) for word in related)
+    for cause in CAUSES:
+        assert pages.page(cause.name)
+        assert all(pages.page(word) for word in cause.related)
     assert set(pages.MORE) | set(pages.KERNEL_FIELDS) <= {column.id for column in COLUMNS}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis import ending, rules
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.polling import schedule
@@ -355,7 +355,7 @@ def staged(**options: bool) -> Iterator[Stage]:
     """A stage, with less patience than the program has."""
     with (
         Lab() as lab,
-        patch.object(rules, "PATIENCE_S", PATIENCE_S),
+        patch.object(ending, "PATIENCE_S", PATIENCE_S),
         contextlib.closing(Stage(lab, **options)) as stage,
     ):
         yield stage

@@ -10,7 +10,8 @@ import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis import evidence
-from tcptop_ops.diagnosis.rules import CAUSES, Cause
+from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, keys, shower
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.views.column_lookup import find

@@ -1,0 +1,61 @@
+"""One row as plain Python values, and the phrases that evidence is made of. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tcptop_ops import text
+from tcptop_ops.model import endings
+from tcptop_ops.model.flows import Flows, Rows
+
+
+class Row:
+    """One row as plain Python values. ``end``: how a closed one ended (endings.ENDS); "" where live or not known.
+
+    ``loss_pct``: retransmitted segments per 100 data segments sent in W.
+    """
+
+    def __init__(self, rows: Rows, flows: Flows) -> None:
+        """Take the only row of ``rows``, which has length 1."""
+        self.sockets, self.events, self.rates = rows.sockets[0], rows.events[0], rows.rates[0]
+        self.win: Any = self.rates["win"]
+        self.win_s = float(self.rates["win_s"])
+        self.closed = rows.endings is not None
+        self.end = (
+            endings.ENDS[int(endings.end_codes(rows.sockets, rows.events, rows.endings)[0])]
+            if rows.endings is not None
+            else ""
+        )
+        self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
+
+    def socket(self, name: str) -> int:
+        """Return an integer field of SOCKET."""
+        return int(self.sockets[name])
+
+    def event(self, name: str) -> int:
+        """Return an integer field of EVENTS."""
+        return int(self.events[name])
+
+    def grown(self, name: str) -> int:
+        """Return how much a counter of COUNTED grew within W."""
+        return int(self.win[name])
+
+
+def us(value: float) -> str:
+    """Format a time given in microseconds."""
+    return text.duration(value / 1e6)
+
+
+def within(row: Row) -> str:
+    """Say ``in 20 s``: the length of W, or the part of it that the row has lived through."""
+    return f"in {row.win_s:.0f} s"
+
+
+def times(count: int, what: str) -> str:
+    """Format a count with its noun, in the plural unless it is one."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def next_in(row: Row) -> str:
+    """Say when the timer expires, with a comma before it; empty for a closed row, or where no timer runs."""
+    return f", next in {us(row.socket('timer_us'))}" if row.socket("timer_us") and not row.closed else ""

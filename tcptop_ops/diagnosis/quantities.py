@@ -1,0 +1,51 @@
+"""Quantities that several rules compare, worked out from a row's counters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcptop_ops.diagnosis.case import Case, Floats, as_floats, percent
+from tcptop_ops.model.records import UNKNOWN_U32, Records
+
+TWO_PACKETS = 90
+"""Segments of 1460 bytes in two packets of 64 KB, the largest that segmentation offload makes."""
+
+
+def sent_again(win: Records) -> Floats:
+    """Count the retransmissions in W: calls of RETRANS_CB, or segments where no call was seen.
+
+    One call may resend a packet of many segments, which the device splits (GSO).
+    """
+    return as_floats(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
+
+
+def loss_percent(win: Records) -> Floats:
+    """Return the percentage of the data segments sent in W that was lost, estimated low where few were sent.
+
+    One retransmission of average size is not counted, and 50 is added to the segments sent: one of ten proves nothing.
+    Nor are retransmits counted that the peer reported as duplicates (D-SACK, RFC 2883): the original had arrived.
+    """
+    again = as_floats(win["retrans_segs"])
+    lost = again - as_floats(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
+    return percent(np.maximum(lost, 0.0), as_floats(win["data_segs_out"]) + 50)
+
+
+def inbound_percent(win: Records) -> Floats:
+    """Return the percentage of the data segments received in W that came out of order, less an allowance.
+
+    The allowance is two packets of 64 KB or a tenth of what came, whichever is smaller: tcpi_rcv_ooopack counts every
+    segment that is ahead of a gap, so that one late packet counts for all that overtook it.
+    """
+    segments = as_floats(win["data_segs_in"])
+    return percent(np.maximum(as_floats(win["ooo_in"]) - np.minimum(segments / 10, TWO_PACKETS), 0), segments)
+
+
+def stalled_share(case: Case) -> Floats:
+    """Return the share of W that was spent waiting for retransmission timeouts, 0 to 1; of W a second at least."""
+    return np.minimum(as_floats(case.win["rto_wait_us"]) / 1e6 / np.maximum(case.win_s, 1.0), 1.0)
+
+
+def queueing_us(sockets: Records) -> Floats:
+    """Return the smoothed RTT less the minimum RTT, us; 0 where the minimum is not known."""
+    known = sockets["min_rtt_us"] != UNKNOWN_U32
+    return np.where(known, as_floats(sockets["srtt_us"]) - as_floats(sockets["min_rtt_us"]), 0.0)

@@ -1,0 +1,336 @@
+"""Causes of a connection that sends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcptop_ops import text
+from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, percent
+from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
+from tcptop_ops.diagnosis.quantities import loss_percent, queueing_us, sent_again, stalled_share
+from tcptop_ops.model import endings as ends
+from tcptop_ops.model.arrays import Mask
+from tcptop_ops.model.enums import State, Timer
+
+BLOAT_US = 50_000
+"""Queueing delay from which a flow may suffer from bufferbloat."""
+
+
+def _local_drop(case: Case) -> tuple[Mask, Floats]:
+    """Match flows whose packets this host itself drops.
+
+    Either unsent data waits and the probes for it remain unanswered although the peer's window is open; or RETRANS_CB
+    reports that every retransmit of what is in flight failed to be sent.
+    """
+    sockets = case.sockets
+    probed = case.unsent & (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
+    failed = case.events["retrans_failed"] - case.memory["failed"]
+    kept_back = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & (failed >= sockets["retransmits"])
+    live = (case.ended == 0) & ~case.is_in(State.SYN_SENT)
+    return (probed | kept_back) & live, np.full(len(case), 90.0)
+
+
+def _peer_not_reading(case: Case) -> tuple[Mask, Floats]:
+    sockets = case.sockets
+    shut = case.unsent & (sockets["snd_wnd"] < sockets["mss"]) & (sockets["backoff"] >= 1)
+    return shut, np.full(len(case), 50.0)
+
+
+def _dead_peer(case: Case) -> tuple[Mask, Floats]:
+    sockets = case.sockets
+    silent = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 3) & (sockets["retransmits"] > case.memory["heard"])
+    nothing_to_send = (sockets["unacked"] == 0) & (sockets["notsent"] == 0)
+    unkept = nothing_to_send & (sockets["timer"] == Timer.KEEPALIVE) & (sockets["probes"] >= 2)
+    gave_up = (case.ended == ends.TIMED_OUT) & ~never_stood(case)
+    live = (case.ended == 0) & ~case.is_in(State.SYN_SENT) & ~case.is_in(State.LISTEN)
+    return ((silent | unkept) & live) | gave_up, np.full(len(case), 95.0)
+
+
+def _rto_stall(case: Case) -> tuple[Mask, Floats]:
+    share = stalled_share(case)
+    stalled = (case.win["rto_events"] >= 1) & (share >= 0.05) & ~case.is_in(State.SYN_SENT)
+    return stalled, np.minimum(50.0 + 150.0 * share, 100.0)
+
+
+def _needless(case: Case) -> Mask:
+    """Return where retransmits were spurious: at least half came back as duplicates (D-SACK, RFC 2883).
+
+    Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
+    """
+    again = as_floats(case.win["retrans_segs"])
+    enough = (sent_again(case.win) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
+    found: Mask = enough & (2 * as_floats(case.win["dsack_dups"]) >= again)
+    return found
+
+
+def _reordering(case: Case) -> tuple[Mask, Floats]:
+    return _needless(case) & (case.win["reord_seen"] >= 3), np.full(len(case), 20.0)
+
+
+def _spurious(case: Case) -> tuple[Mask, Floats]:
+    return _needless(case), np.full(len(case), 20.0)
+
+
+def _lost(case: Case) -> tuple[Mask, Floats]:
+    share = loss_percent(case.win)
+    return (sent_again(case.win) >= 3) & (share >= 0.5), np.minimum(12.0 * share, 90.0)
+
+
+def _tail_loss(case: Case) -> tuple[Mask, Floats]:
+    lost, severity = _lost(case)
+    return lost & (case.win["probe_segs"] >= case.win["retrans_segs"]), severity
+
+
+def _bufferbloat(case: Case) -> tuple[Mask, Floats]:
+    sockets, extra = case.sockets, queueing_us(case.sockets)
+    busy = as_floats(case.win["busy_us"]) >= 0.5e6 * case.win_s
+    queued = (extra >= BLOAT_US) & (sockets["unacked"] >= 10) & busy & (sockets["app_limited"] == 0)
+    return queued & (case.ended == 0), np.minimum(10.0 + extra / 30_000, 60.0)
+
+
+def _local_drop_evidence(row: Row) -> list[str]:
+    if row.socket("unacked"):
+        waiting = f"{times(row.socket('unacked'), 'segment')} in flight"
+        return [f"{times(row.event('retrans_failed'), 'retransmit')} could not be sent{next_in(row)}", waiting]
+    return [f"{text.si(row.socket('notsent'))}B wait, {times(row.socket('probes'), 'probe')} in vain"]
+
+
+def _peer_not_reading_evidence(row: Row) -> list[str]:
+    return [
+        f"{text.si(row.socket('notsent'))}B wait for a window of {row.socket('snd_wnd')} bytes",
+        f"{times(row.socket('backoff'), 'window probe')}{next_in(row)}",
+    ]
+
+
+def _dead_peer_evidence(row: Row) -> list[str]:
+    if row.closed:
+        return [f"gave up: {times(row.event('rto_events'), 'timeout')}, {us(row.event('rto_wait_us'))} waited"]
+    if not row.socket("unacked"):
+        return [f"{times(row.socket('probes'), 'keepalive probe')} unanswered{next_in(row)}"]
+    return [
+        f"sent {row.socket('retransmits') + 1} times, nothing came back{next_in(row)}",
+        f"{times(row.socket('unacked'), 'segment')} in flight",
+    ]
+
+
+def _rto_stall_evidence(row: Row) -> list[str]:
+    share = 100.0 * row.grown("rto_wait_us") / 1e6 / max(row.win_s, 1.0)
+    found = [
+        f"{times(row.grown('rto_events'), 'timeout')} {within(row)}",
+        f"{min(share, 100):.0f} % of it stood still",
+    ]
+    if row.socket("backoff"):
+        found.append(f"back-off {row.socket('backoff')}")
+    return found
+
+
+def _needless_evidence(row: Row) -> list[str]:
+    return [
+        f"{row.grown('dsack_dups')} of {times(row.grown('retrans_segs'), 'retransmit')} {within(row)} had arrived",
+        *[f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen")),
+    ]
+
+
+def _loss_evidence(row: Row) -> list[str]:
+    found = [f"{times(row.grown('retrans_segs'), 'retransmit')} {within(row)}"]
+    if row.grown("data_segs_out"):
+        found.append(f"{text.percent(row.loss_pct)} % of {text.count(row.grown('data_segs_out'))} segments")
+    if row.grown("dsack_dups"):
+        found.append(f"{row.grown('dsack_dups')} had arrived")
+    if row.grown("probe_segs"):
+        found.append(f"{row.grown('probe_segs')} were tail-loss probes")
+    return found
+
+
+def _bufferbloat_evidence(row: Row) -> list[str]:
+    return [
+        f"round trip {us(row.socket('srtt_us'))}, at its least {us(row.socket('min_rtt_us'))}",
+        f"{times(row.socket('unacked'), 'segment')} in flight, {text.printable(bytes(row.sockets['cc']))}",
+    ]
+
+
+LOCAL_DROP = Cause(
+    name="local-drop",
+    phase="sending",
+    blame="host",
+    means="this host itself drops what it sends",
+    told_by="data waits, nothing is in flight, the peer's window is open, and probes go out in vain; "
+    "or what is in flight was to be sent again twice or more, and could not be",
+    severity="90",
+    threshold="2 probes at an open window; or 2 retransmits of the segment at the head, none of which could be sent",
+    remedy="look at the own output rules and queues: nft list ruleset, tc -s qdisc",
+    source="tcp_send_probe0() after tcp_transmit_skb() fails",
+    of_many="are dropped by this host",
+    related=(
+        "notsent",
+        "timer",
+    ),
+    rule=_local_drop,
+    evidence=_local_drop_evidence,
+)
+
+PEER_NOT_READING = Cause(
+    name="peer-not-reading",
+    phase="sending",
+    blame="peer",
+    means="the peer's process does not read: its window is shut",
+    told_by="data waits, nothing is in flight, the window is smaller than a segment, and the persist timer backs off",
+    severity="50",
+    threshold="back-off 1",
+    remedy="look at the process on the other side",
+    source="tcp_probe_timer(); RFC 9293 3.8.6.1",
+    of_many="wait for a peer that does not read",
+    related=(
+        "snd_wnd",
+        "notsent",
+        "timer",
+    ),
+    rule=_peer_not_reading,
+    evidence=_peer_not_reading_evidence,
+)
+
+DEAD_PEER = Cause(
+    name="dead-peer",
+    phase="sending",
+    blame="network",
+    means="the peer is gone, or the way to it is",
+    told_by="data in flight was sent again three times or more, and nothing came in since the one "
+    "before; or two keepalive probes are unanswered",
+    severity="95",
+    threshold="3 retransmits of the segment at the head without a segment received since; or 2 keepalive probes",
+    remedy="is the peer up? is a firewall or NAT entry gone? TCP_USER_TIMEOUT and keepalive end such flows sooner",
+    source="tcp_write_timeout(); RFC 1122 4.2.3.5",
+    of_many="hear nothing from the peer",
+    related=(
+        "backoff",
+        "unacked",
+        "RTO_CB",
+    ),
+    rule=_dead_peer,
+    evidence=_dead_peer_evidence,
+)
+
+RTO_STALL = Cause(
+    name="rto-stall",
+    phase="sending",
+    blame="network",
+    means="transmission stood still, waiting for retransmission timeouts",
+    told_by="timeouts within the window that cost at least 5 % of it",
+    severity="50 + 150 x share of W",
+    threshold="1 timeout, 5 % of W",
+    remedy="loss of whole windows or of the last segments: look at the path",
+    source="tcp_retransmit_timer(); RFC 6298 (5.4) to (5.6)",
+    of_many="stall on timeouts",
+    related=(
+        "rto",
+        "stall_ms",
+        "backoff",
+        "RTO_CB",
+    ),
+    rule=_rto_stall,
+    evidence=_rto_stall_evidence,
+)
+
+REORDERING = Cause(
+    name="reordering",
+    phase="sending",
+    blame="network",
+    means="the network delivers out of order, and what was only late is sent again",
+    told_by="ten retransmits or more, 2 % or more, at least half of them duplicates; reordering was "
+    "noticed three times",
+    severity="20",
+    threshold="10 retransmits, 2 %, half of them duplicates, noticed 3 times",
+    remedy="look for paths of unequal length: bonding, ECMP by packet",
+    source="tcp_check_sack_reordering(), tcp_check_dsack(); RFC 2883, RFC 8985 (RACK)",
+    of_many="are reordered",
+    related=(
+        "reord_seen",
+        "dsack_dups",
+    ),
+    rule=_reordering,
+    evidence=_needless_evidence,
+)
+
+SPURIOUS = Cause(
+    name="spurious",
+    phase="sending",
+    blame="network",
+    means="segments are sent again that had arrived",
+    told_by="ten retransmits or more, 2 % or more, at least half of them duplicates",
+    severity="20",
+    threshold="10 retransmits, 2 %, half of them duplicates",
+    remedy="sudden delays, or lost acknowledgements",
+    source="tcp_check_dsack(); RFC 2883, RFC 5682 (F-RTO)",
+    of_many="retransmit what had arrived",
+    related=(
+        "dsack_dups",
+        "retr",
+    ),
+    rule=_spurious,
+    evidence=_needless_evidence,
+)
+
+TAIL_LOSS = Cause(
+    name="tail-loss",
+    phase="sending",
+    blame="network",
+    means="the last segments of what is sent are lost",
+    told_by="three retransmits or more, all of them tail-loss probes; 0.5 % or more of what was sent "
+    "within the window, not counting those that came back as duplicates",
+    severity="12 x percent, to 90",
+    threshold="as loss, all of them probes",
+    remedy="look at the path; each costs two round trips at least",
+    source="tcp_send_loss_probe(); RFC 8985 7.2",
+    of_many="lose their last segments",
+    related=(
+        "retr",
+        "retr%",
+        "RETRANS_CB",
+    ),
+    rule=_tail_loss,
+    evidence=_loss_evidence,
+)
+
+LOSS = Cause(
+    name="loss",
+    phase="sending",
+    blame="network",
+    means="the network loses what is sent",
+    told_by="three retransmits or more; 0.5 % or more of what was sent within the window, not "
+    "counting those that came back as duplicates",
+    severity="12 x percent, to 90",
+    threshold="3 retransmits, 0.5 %, where (r - duplicates - one call) / (segments + 50) is counted",
+    remedy="look at the path: do others to the same place share it?",
+    source="tcp_retransmit_skb(); RFC 6675, RFC 8985",
+    of_many="lose what they send",
+    related=(
+        "retr",
+        "retr%",
+        "lost",
+        "RETRANS_CB",
+    ),
+    rule=_lost,
+    evidence=_loss_evidence,
+)
+
+BUFFERBLOAT = Cause(
+    name="bufferbloat",
+    phase="sending",
+    blame="network",
+    means="packets queue on the way: the round trip has grown by a lot",
+    told_by="a round trip 50 ms and more above its least, with data in flight for at least half of the window",
+    severity="10 + ms / 30, to 60",
+    threshold="50 ms, 10 segments in flight, busy for half of W",
+    remedy="shape below the bottleneck's rate, use fq_codel there, or a congestion control that "
+    "keeps queues short (bbr)",
+    source="tcp_rtt_estimator(), tcp_min_rtt(); RFC 8290",
+    of_many="queue on the way",
+    related=(
+        "srtt",
+        "min_rtt_us",
+        "unacked",
+    ),
+    rule=_bufferbloat,
+    evidence=_bufferbloat_evidence,
+)
