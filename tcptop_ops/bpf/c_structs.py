@@ -12,6 +12,7 @@ from tcptop_ops.model.enums import (
     IteratorPass,
     Origin,
     OwnerKind,
+    ResetSeen,
     RetransClass,
     SeenRow,
     Timer,
@@ -82,6 +83,7 @@ ENUMS: dict[str, type[IntEnum]] = {
     "HAPPENING": Happening,
     "PASS": IteratorPass,
     "SEEN": SeenRow,
+    "RESET": ResetSeen,
 }
 """By the prefix that their names have in C."""
 

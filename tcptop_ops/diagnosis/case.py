@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import Mask, gather
+from tcptop_ops.model.arrays import Mask, find_sorted, gather
 from tcptop_ops.model.enums import State
+from tcptop_ops.model.namespace_counters import NET, none_known
 from tcptop_ops.model.records import Records
 
 Floats = NDArray[np.float64]
@@ -42,13 +44,25 @@ class Case:
     memory: Records  # MEMORY
     now_s: float  # CLOCK_MONOTONIC
     ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
+    net_of: Records = field(default_factory=none_known)  # NET_OF, a row a namespace, sorted by its number
 
     def take(self, which: NDArray[Any]) -> Case:
         """Return a Case of the rows at these indices, or where this mask is true."""
         sockets, events, win, memory = (
             gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
         )
-        return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which])
+        return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which], self.net_of)
+
+    @cached_property
+    def net(self) -> Records:
+        """NET rows, aligned: what the kernel counted within W in each row's namespace, and the limits there.
+
+        Zeros where that is not known. Made when it is first asked for: a rule sees the few suspicious rows only.
+        """
+        at, found = find_sorted(self.net_of["netns"], self.sockets["netns"])
+        told = np.zeros(len(self), NET)
+        told[found] = self.net_of["net"][at[found]]
+        return told
 
     def __len__(self) -> int:
         """Return the number of rows."""

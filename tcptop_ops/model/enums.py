@@ -92,6 +92,13 @@ class RetransClass(IntEnum):
     OTHER = 3  # in a state that sends no data, such as a SYN
 
 
+class ResetSeen(IntEnum):
+    """The bits of ``resets`` of EVENTS: resets (RST) of this connection that the kernel's tracepoints told of."""
+
+    RECEIVED = 1  # tcp_receive_reset(): from the peer, or from something between that speaks for it
+    SENT = 2  # tcp_send_reset(), or a close that sends one: by this host
+
+
 class Happening(IntEnum):
     """What happened to a connection; the comments say what ``a``, ``b``, ``detail`` and ``times`` of HAPPENING hold."""
 

@@ -101,6 +101,7 @@ EVENTS: Fields = (
     ("retrans", "u4", (4,)),  # retransmitted segments, by RetransClass
     ("retrans_calls", "u4"),  # calls of RETRANS_CB that reported success
     ("retrans_failed", "u4"),  # calls of RETRANS_CB that reported an error: nothing was sent
+    ("error", "u4"),  # errno that the application was told of, or would be if it asked; 0: none (on_error of sockops.c)
     ("states", "u2"),  # bit mask (1 << State) of the states that it was in
     ("state_changes", "u2"),
     ("backoff", "u1"),  # icsk_backoff at the last RTO_CB
@@ -112,8 +113,9 @@ EVENTS: Fields = (
     ("closed", "u1"),  # 1: it has ended, but the ring was full, so that this row waits in the map
     ("told", "u1"),  # 1: it has a story in the map ``stories``
     ("waiting", "u1"),  # 1: a timeout expired, and no RTT sample has shown an acknowledgement since
+    ("resets", "u1"),  # bit mask of ResetSeen
 )
-"""What only callbacks of sock_ops report: the value of the BPF map ``conns``, by socket cookie."""
+"""What only callbacks of sock_ops and tracepoints report: the value of the BPF map ``conns``, by socket cookie."""
 
 ENDING: Fields = (
     ("end_ns", "u8"),  # CLOCK_MONOTONIC

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops.model.arrays import copied
+from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import HAPPENING, SEEN, SOCKET, Records
 
 
@@ -37,6 +38,7 @@ class Snapshot:
     syn_recv: int = 0  # request sockets, which have no row
     half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # request sockets: addresses and ports only
     namespaces: int = 1  # network namespaces seen
+    namespace_counters: Records = field(default_factory=lambda: np.zeros(0, NETNS))  # NETNS: those that were read
     missing: frozenset[str] = field(default_factory=frozenset)  # columns that this source cannot fill
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name

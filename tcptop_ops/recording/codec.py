@@ -11,7 +11,6 @@ without a snapshot before it is a key frame.
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,17 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import find_sorted
-from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
-
-ALIGNED = (("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED))
-"""Tables in which row i belongs to the socket of row i: each row is compared with that of the same cookie."""
-
-BY_POSITION = (("counters", COUNTERS), ("seen", SEEN), ("story", HAPPENING))
-"""Tables in which a row is compared with that at the same place."""
-
-FRESH = (("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET))
-"""Tables of which each row is told once: it is compared with nothing."""
+from tcptop_ops.recording.layouts import NOW, Layout, in_layout
 
 PLAIN = (
     *("time", "now_ns", "source", "callbacks_mode", "opened", "time_wait", "syn_recv", "namespaces", "missing"),
@@ -58,13 +49,6 @@ Indices = NDArray[np.intp]
 
 class Damaged(ValueError):
     """These bytes are no frame."""
-
-
-def layout() -> str:
-    """Return a checksum of the records' fields and of the byte order: who reads a frame must have the same."""
-    described = [(name, np.lib.format.dtype_to_descr(dtype)) for name, dtype in (*ALIGNED, *BY_POSITION, *FRESH)]
-    told = json.dumps([sys.byteorder, described], separators=(",", ":"))
-    return f"{zlib.crc32(told.encode()):08x}"
 
 
 # --- one table
@@ -333,7 +317,7 @@ def encode(snapshot: Snapshot, before: Snapshot | None = None) -> bytes:
     out.number(len(where))
     follow = np.diff(where, prepend=-1).astype(np.int32) - 1
     out.matrix(follow.view(np.uint8).reshape(len(where), 4))
-    for name, dtype in ALIGNED:
+    for name, dtype in NOW.aligned:
         rows = getattr(snapshot, name)
         base = _base(None if before is None else getattr(before, name), where, dtype)
         if name == "sockets":
@@ -342,12 +326,12 @@ def encode(snapshot: Snapshot, before: Snapshot | None = None) -> bytes:
             for step in steps:
                 out.number(step)
         _write_rows(out, rows, base)
-    for name, dtype in BY_POSITION:
+    for name, dtype in NOW.by_position:
         rows = np.asarray(getattr(snapshot, name), dtype).reshape(-1)
         old = None if before is None else np.asarray(getattr(before, name), dtype).reshape(-1)
         out.number(len(rows))
         _write_rows(out, rows, _base(old, _by_position(len(rows), 0 if old is None else len(old)), dtype))
-    for name, dtype in FRESH:
+    for name, dtype in NOW.fresh:
         rows = getattr(snapshot, name)
         rows = np.zeros(0, dtype) if rows is None else rows
         out.number(len(rows))
@@ -366,8 +350,12 @@ def _unpacked(frame: bytes) -> bytes:
     return data
 
 
-def decode(frame: bytes, before: Snapshot | None = None) -> Snapshot:
-    """Return the snapshot of a frame. ``before``: that of the frame before it, None for a key frame. Raises Damaged."""
+def decode(frame: bytes, before: Snapshot | None = None, layout: Layout = NOW) -> Snapshot:
+    """Return the snapshot of a frame. ``before``: that of the frame before it, None for a key frame. Raises Damaged.
+
+    ``layout``: that of the recording; what it lacks of today's is zero.
+    """
+    before = in_layout(before, layout) if before is not None else None
     data = _FrameReader(_unpacked(frame))
     try:
         head = json.loads(data.take(data.number(LONGEST)))
@@ -376,17 +364,17 @@ def decode(frame: bytes, before: Snapshot | None = None) -> Snapshot:
     plain: dict[str, Any] = _checked(head) | _names(head, before)
     where = _where(data, 0 if before is None else len(before.sockets))
     tables: dict[str, Any] = {}
-    for name, dtype in ALIGNED:
+    for name, dtype in layout.aligned:
         base = _base(None if before is None else getattr(before, name), where, dtype)
         if name == "sockets":
             _run_on(_as_records(base, dtype), [data.number(UNKNOWN_U32) for _ in RUNNING])
         tables[name] = _read_rows(data, base, dtype)
-    for name, dtype in BY_POSITION:
+    for name, dtype in layout.by_position:
         old = None if before is None else getattr(before, name).reshape(-1)
         count = data.number()
         base = _base(old, _by_position(count, 0 if old is None else len(old)), dtype)
         tables[name] = _read_rows(data, base, dtype)
-    for name, dtype in FRESH:
+    for name, dtype in layout.fresh:
         count = data.number()
         tables[name] = _read_rows(data, np.zeros((count, dtype.itemsize), np.uint8), dtype)
     data.end()
@@ -396,7 +384,7 @@ def decode(frame: bytes, before: Snapshot | None = None) -> Snapshot:
         tables["closed_owners"] = None
     elif len(tables["closed_owners"]) != len(tables["closed"]):
         raise Damaged("owners and ends differ in number")
-    return Snapshot(**plain, **tables | {"counters": tables["counters"].reshape(())})
+    return in_layout(Snapshot(**plain, **tables | {"counters": tables["counters"].reshape(())}), NOW)
 
 
 def _where(data: _FrameReader, before: int) -> Indices:

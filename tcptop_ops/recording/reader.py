@@ -13,7 +13,7 @@ import numpy as np
 from tcptop_ops.errors import Failed, TcptopError, Usage
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.recording import codec
+from tcptop_ops.recording import codec, layouts
 from tcptop_ops.recording.index import TickIndex
 from tcptop_ops.recording.schema import APPLICATION_ID, RECORDING_SCHEMA
 from tcptop_ops.text import printable
@@ -92,8 +92,10 @@ class RecordingReader:
             raise self._damaged("its schema is not known")
         if schema > RECORDING_SCHEMA:
             raise Failed(f"{self.path} is of a newer version: {made_by}", "replay it with that one")
-        if schema < RECORDING_SCHEMA or meta.get("layout") != codec.layout():
+        layout = layouts.of_checksum(meta.get("layout"))
+        if schema < RECORDING_SCHEMA or layout is None:
             raise Failed(f"{self.path} was made by {made_by}, whose records differ", "replay it with that one")
+        self._layout = layout
         return meta
 
     def _read_index(self) -> TickIndex:
@@ -138,7 +140,7 @@ class RecordingReader:
             snapshot: Snapshot | None = None
             if is_key or follows:
                 with suppress(codec.Damaged):
-                    snapshot = codec.decode(self.frame(tick), None if is_key else before)
+                    snapshot = codec.decode(self.frame(tick), None if is_key else before, self._layout)
             before, last = snapshot, tick
             if at >= first:
                 yield snapshot

@@ -24,7 +24,7 @@ from tcptop_ops.model.flows import RATES, Flows, Rows, owners_from_events, rto_e
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
-from tcptop_ops.recording import codec
+from tcptop_ops.recording import codec, layouts
 from tcptop_ops.recording.key_frames import KeyFramePolicy
 from tcptop_ops.recording.schema import (
     APPLICATION_ID,
@@ -128,7 +128,7 @@ class Writer:
             run(statement)
         known = {
             "schema": RECORDING_SCHEMA,
-            "layout": codec.layout(),
+            "layout": layouts.NOW.checksum,
             **{k: storable(v) for k, v in vars(host).items()},
         }
         self._db.executemany("INSERT INTO meta VALUES (?, ?)", known.items())

@@ -18,9 +18,11 @@ from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.endings import end_codes
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
+from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.local_pairs import counts_once
+from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
 from tcptop_ops.tracking.window import Window, words
@@ -55,6 +57,8 @@ class Tracker:
         self._closed_s = closed_s
         self._slots = Slots()
         self._window = Window(window_s)
+        self._growth = NamespaceGrowth(window_s)
+        self._net_of = none_known()
         self._bytes = np.zeros((0, 2), "u8")
         self._last = np.zeros(0, COUNTED)
         self._first_ns = np.zeros(0, "u8")
@@ -72,6 +76,7 @@ class Tracker:
         seconds = now - self._before if self._before is not None else 0.0
         if self._before is None:
             self._start_ns = snapshot.now_ns
+        self._net_of = self._growth.update(snapshot.namespace_counters, now)
         ended = self._ended(snapshot, now, seconds)
         order, slots, new = self._slots.assign(snapshot.sockets["cookie"])
         live = self._live(snapshot, slots, new, now, seconds)
@@ -147,7 +152,7 @@ class Tracker:
         memory = gather(self._memory, slots)
         remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets)))
+        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), self._net_of))
         cause, score = verdict.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         scatter(self._memory, slots, memory)
@@ -166,7 +171,7 @@ class Tracker:
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes))
+        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes, self._net_of))
         rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
         rates["stall_us"] = stall_us(sockets, events, memory)
 

@@ -14,6 +14,7 @@ import numpy as np
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, HAPPENING, OWNED, SEEN, SOCKET
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.outputs.json_lines import json_object
@@ -56,8 +57,8 @@ def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot
         moved["bytes_acked"] += np.uint64(10**9)
     counters, seen = np.zeros(1, COUNTERS), np.zeros(2, SEEN)
     story, half_open = np.zeros(int(rng.integers(0, 9)), HAPPENING), np.zeros(int(rng.integers(0, 9)), SOCKET)
-    owned = np.zeros(len(made.closed), OWNED)
-    for records in (counters, seen, story, half_open, owned):
+    owned, namespaces = np.zeros(len(made.closed), OWNED), np.zeros(int(rng.integers(0, 4)), NETNS)
+    for records in (counters, seen, story, half_open, owned, namespaces):
         scramble(records, rng)
     return replace(
         made,
@@ -66,6 +67,7 @@ def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot
         seen=seen,
         story=story,
         half_open=half_open,
+        namespace_counters=namespaces,
         closed_owners=owned if seed % 2 else None,
         callbacks_mode="all",
         opened=seed,

@@ -1,0 +1,102 @@
+"""The records of a frame: of today's recordings, and of older ones, which lack some fields. Pure.
+
+Frames hold records byte by byte, so that whoever reads them must know their fields. A recording's ``meta`` has a
+checksum of those that it was made with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops.model.namespace_counters import NETNS
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, Records
+from tcptop_ops.model.snapshot import Snapshot
+
+Tables = tuple[tuple[str, np.dtype[Any]], ...]
+
+ADDED: Mapping[str, tuple[str, ...]] = {"events": ("error", "resets")}
+"""Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros there."""
+
+ADDED_TABLES = ("namespace_counters",)
+"""Tables that those lack: they are played without rows."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tables of a frame, each with its dtype, in the order in which they stand there."""
+
+    aligned: Tables
+    """Those in which row i belongs to the socket of row i: each row is compared with that of the same cookie."""
+    by_position: Tables
+    """Those in which a row is compared with that at the same place."""
+    fresh: Tables
+    """Those of which each row is told once: it is compared with nothing."""
+
+    @property
+    def tables(self) -> Tables:
+        """All tables."""
+        return (*self.aligned, *self.by_position, *self.fresh)
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of the tables' fields and of the byte order."""
+        described = [(name, np.lib.format.dtype_to_descr(dtype)) for name, dtype in self.tables]
+        told = json.dumps([sys.byteorder, described], separators=(",", ":"))
+        return f"{zlib.crc32(told.encode()):08x}"
+
+
+NOW = Layout(
+    aligned=(("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED)),
+    by_position=(("counters", COUNTERS), ("seen", SEEN), ("story", HAPPENING), ("namespace_counters", NETNS)),
+    fresh=(("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET)),
+)
+"""What is written."""
+
+
+def _without(dtype: np.dtype[Any], added: tuple[str, ...]) -> np.dtype[np.void]:
+    assert dtype.fields is not None
+    return np.dtype([(name, dtype.fields[name][0]) for name in dtype.names or () if name not in added], align=True)
+
+
+@cache
+def before_additions() -> Layout:
+    """Return the layout of recordings that lack ADDED and ADDED_TABLES."""
+    events = _without(EVENTS, ADDED["events"])
+    final = np.dtype([("socket", SOCKET), ("events", events), ("ending", FINAL["ending"])], align=True)
+    changed: dict[str, np.dtype[Any]] = {"events": events, "closed": final}
+
+    def older(tables: Tables) -> Tables:
+        return tuple((name, changed.get(name, dtype)) for name, dtype in tables if name not in ADDED_TABLES)
+
+    return Layout(older(NOW.aligned), older(NOW.by_position), older(NOW.fresh))
+
+
+def of_checksum(checksum: Any) -> Layout | None:
+    """Return the layout that has this checksum; None for one that is not known."""
+    return next((layout for layout in (NOW, before_additions()) if layout.checksum == checksum), None)
+
+
+def converted(records: Records, dtype: np.dtype[Any]) -> Records:
+    """Return records with the fields of ``dtype``, by name: what they lack is zero, what it lacks is left out."""
+    if records.dtype == dtype:
+        return records
+    found = np.zeros(records.shape, dtype)
+    for name in set(dtype.names or ()) & set(records.dtype.names or ()):
+        found[name] = converted(records[name], dtype[name]) if dtype[name].names else records[name]
+    return found
+
+
+def in_layout(snapshot: Snapshot, layout: Layout) -> Snapshot:
+    """Return a snapshot with the records of a layout, by the names of their fields."""
+    tables: dict[str, Any] = {
+        name: converted(rows, dtype) for name, dtype in layout.tables if (rows := getattr(snapshot, name)) is not None
+    }
+    return replace(snapshot, **tables)
