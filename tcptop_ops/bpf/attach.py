@@ -33,9 +33,14 @@ MODES = {
     "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0},  # none of ours is there to retire,
 }
 
+PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c")
+"""Compiled together."""
+
 ITERATE = ("auto", "always", "never")
 TCP_ITERATOR, FILE_ITERATOR = "bpf_iter__tcp", "bpf_iter__task_file"
 ADOPTION = "adoption"
+TRACEPOINTS = ("inet_sk_error_report", "tcp_receive_reset", "tcp_send_reset")
+"""Raw tracepoints of the kernel; the C has a function of each name behind ``trace_``."""
 
 _INSTALL_BCC = (
     "install the distribution's bcc: apt install python3-bpfcc, dnf install python3-bcc, pacman -S python-bcc"
@@ -63,7 +68,7 @@ class Attached:
     features: frozenset[str]
     callbacks: str
     neighbours: tuple[dict[str, Any], ...]
-    refused: dict[str, str]  # reasons, by iterator or ADOPTION
+    refused: dict[str, str]  # reasons, by iterator, tracepoint or ADOPTION
     map_size: int
     cgroup_root: str
     cgroup: str
@@ -112,7 +117,7 @@ def wanted_iterators(options: Options) -> list[str]:
 
 
 def unable_to(known: kernel_offsets.KernelLayout, one_cgroup: bool) -> dict[str, str]:
-    """Return what the kernel's BTF tells too little for: the reason by iterator, and by ADOPTION.
+    """Return what the kernel's BTF tells too little for: the reason by iterator, by tracepoint, and by ADOPTION.
 
     ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
     """
@@ -121,8 +126,15 @@ def unable_to(known: kernel_offsets.KernelLayout, one_cgroup: bool) -> dict[str,
         TCP_ITERATOR: socket or (known.reason(kernel_offsets.ONE_CGROUP) if one_cgroup else ""),
         FILE_ITERATOR: socket or known.reason(kernel_offsets.DESCRIPTORS),
         ADOPTION: known.reason(kernel_offsets.ADOPTION) if known.has_option else "",
+        **dict.fromkeys(TRACEPOINTS, socket or _untraceable(known)),
     }
     return {name: reason for name, reason in found.items() if reason}
+
+
+def _untraceable(known: kernel_offsets.KernelLayout) -> str:
+    if not known.may_trace:
+        return "tracing programs may not use its maps yet (6.1)"
+    return known.reason(kernel_offsets.TRACEPOINTS)
 
 
 def request(options: Options, target: str, root: str) -> dict[str, Any]:
@@ -135,24 +147,27 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
     part = cgroup.is_part(root)
     unable = unable_to(known, one_cgroup=target != root or part) if known.offsets else {}
     iterators = [name for name in wanted_iterators(options) if name not in unable]
+    tracepoints = [name for name in TRACEPOINTS if has_btf and name not in unable]
     defines: dict[str, Any] = {
         "HZ": hertz(),
         "MAP_SIZE": options.map_size or default_map_size(),
         "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE"),
         **known.defines(),
         **({"WALKS": 1} if TCP_ITERATOR in iterators else {}),
+        **({"TRACES": 1} if tracepoints else {}),
     }
     if target != root or part:
         defines["OUR_CGROUP_ID"] = os.stat(target).st_ino
     if target != root and not part:
         defines["OUR_CGROUP_LEVEL"] = target.removeprefix(root).count("/")
     return {
-        "text": c_structs.header() + (HERE / "sockops.c").read_text() + (HERE / "iterators.c").read_text(),
+        "text": c_structs.header() + "".join((HERE / name).read_text() for name in PROGRAMS),
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
         "attempts": attempts(has_btf, TCP_ITERATOR in iterators and known.has_option and ADOPTION not in unable),
         "iterators": iterators,
+        "tracepoints": tracepoints,
         "unable": unable,
         "missing": sorted(known.missing) if has_btf else [],
         "spared": spares(options),

@@ -54,6 +54,8 @@ WANTED: tuple[WantedOffset, ...] = (
             "skc_v6_rcv_saddr": "",
             "skc_bound_dev_if": "",
             "skc_net": "netns",
+            "skc_cookie": "",
+            "skc_flags": "",
         },
     ),
     *_plain(
@@ -62,6 +64,9 @@ WANTED: tuple[WantedOffset, ...] = (
         {
             "sk_uid": "uid user",
             "sk_err": "",
+            "sk_err_soft": "",
+            "sk_lingertime": "",
+            "sk_error_queue": "",
             "sk_drops": "drops",
             "sk_ack_backlog": "backlog recv_q",
             "sk_max_ack_backlog": "backlog_max send_q",
@@ -73,6 +78,9 @@ WANTED: tuple[WantedOffset, ...] = (
     WantedOffset("SOCKET_FILE", ("socket.file",), feeds=("inode",), unless="SK_INO"),
     WantedOffset("FILE_INODE", ("file.f_inode",), feeds=("inode",), unless="SK_INO"),
     WantedOffset("INODE_INO", ("inode.i_ino",), feeds=("inode",), unless="SK_INO"),
+    WantedOffset("SK_ERROR_QUEUE_PREV", ("sock.sk_error_queue.prev",)),
+    WantedOffset("SKB_CB", ("sk_buff.cb",)),
+    WantedOffset("EXTERR_EE", ("sock_exterr_skb.ee",)),
     WantedOffset("SK_CGROUP", ("sock.sk_cgrp_data.cgroup",)),
     WantedOffset("KEEPALIVE_PPREV", tuple(f"{timer}.entry.pprev" for timer in _KEEPALIVE), _SHARED, feeds=("timer",)),
     WantedOffset("KEEPALIVE_EXPIRES", tuple(f"{timer}.expires" for timer in _KEEPALIVE), _SHARED),
@@ -167,6 +175,7 @@ WAYS = {
     "sock": "inet_connection_sock.icsk_inet.sk",
     "sock_common": "sock.__sk_common",
     "net": "sock_common.skc_net.net",
+    "sk_buff": "sock.sk_error_queue.prev",
     "socket": "sock.sk_socket",
     "file": "socket.file",
     "inode": "file.f_inode",
@@ -181,15 +190,22 @@ CB_FLAGS, CB_FLAGS_NUMBER = "TCP_BPF_SOCK_OPS_CB_FLAGS", 1008
 that only its name in the BTF tells whether this kernel has it."""
 CB_FLAGS_OPTION = "CB_FLAGS_OPTION"
 
+ANY_CONTEXT = "bpf_mem_alloc"
+"""The struct of the allocator of BPF maps that may be used in any context (6.1). Without it a tracing program that uses
+a map whose rows are allocated one by one makes the kernel print a warning, which on some hosts is a panic
+(check_map_prog_compatibility(), kernel/bpf/verifier.c): its name in the BTF tells whether it may be tried."""
+
 SOCKET, DESCRIPTORS, ADOPTION, ONE_CGROUP = "socket", "descriptors", "adoption", "one-cgroup"
-"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, and
-telling whether a socket is of one cgroup."""
+TRACEPOINTS = "tracepoints"
+"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, telling
+whether a socket is of one cgroup, and finding the row of a socket that a tracepoint is about."""
 
 NAMES = {
     SOCKET: "reading sockets directly",
     DESCRIPTORS: "iterator of descriptors",
     ADOPTION: "adoption of open sockets",
     ONE_CGROUP: "iterator of TCP sockets with --cgroup",
+    TRACEPOINTS: "tracepoints of errors and resets",
 }
 """Of these features, as the doctor says them."""
 
@@ -199,6 +215,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     SOCKET: (("SKC_FAMILY", "SKC_STATE", "SKC_DADDR", "SKC_RCV_SADDR", "SKC_DPORT", "SKC_NUM"),),
     DESCRIPTORS: (("SOCKET_SK", "TASK_TGID", "TASK_COMM", "TASK_START_BOOTTIME"),),
     ADOPTION: (("TP_CB_FLAGS",),),
+    TRACEPOINTS: (("SKC_COOKIE",),),
     ONE_CGROUP: ((*_PARENTS, "CGROUP_ANCESTORS", "CGROUP_KN", "KN_ID"), (*_PARENTS, "CGROUP_ANCESTOR_IDS")),
 }
 """The few members without which a feature can't be: any of these sets is enough."""
@@ -213,12 +230,13 @@ _BY_MACRO = {want.macro: want for want in WANTED}
 class KernelLayout:
     """What this kernel's BTF tells: ``offsets`` has every macro of WANTED; ``has_option``: it knows CB_FLAGS.
 
-    ``has_ipv6``: it has the code for it.
+    ``has_ipv6``: it has the code for it. ``may_trace``: it has ANY_CONTEXT.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     has_option: bool = False
     has_ipv6: bool = True
+    may_trace: bool = False
 
     def lacks(self, macro: str) -> bool:
         """Return whether this kernel does not have that member."""
@@ -268,7 +286,9 @@ NOTHING = KernelLayout()
 
 def layout_of(btf: Btf) -> KernelLayout:
     """Return the layout that a kernel's BTF describes. Raises Unsupported where it is damaged."""
-    return KernelLayout(offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"))
+    return KernelLayout(
+        offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"), btf.names(ANY_CONTEXT)
+    )
 
 
 def of_kernel() -> KernelLayout:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 MAPS = ("conns", "counters", "control", "done", "stories", "seen")
-BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
+BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE = 5, 17, 28
 BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
@@ -197,6 +197,31 @@ def iterators(
     return links, refused
 
 
+def open_tracepoint(name: str, program: int) -> int:
+    """Return the descriptor of a raw tracepoint that runs the program as long as it is open. Raises OSError."""
+    told = ctypes.create_string_buffer(name.encode())
+    try:
+        return int(
+            helper.bpf(BPF_RAW_TRACEPOINT_OPEN, bytearray(struct.pack("=QI4x", ctypes.addressof(told), program)))
+        )
+    except FileNotFoundError as error:
+        raise OSError(error.errno, "this kernel has no such tracepoint") from error
+
+
+def tracepoints(BPF: Any, module: Any, wanted: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:
+    """Descriptors of the raw tracepoints that are there and accept their program, and why the others are not."""
+    found: dict[str, int] = {}
+    refused: dict[str, str] = {}
+    for name in wanted:
+        try:
+            found[name] = open_tracepoint(name, load(BPF, module, f"trace_{name}", BPF.RAW_TRACEPOINT))
+        except OSError as error:
+            refused[name] = str(error.strerror)
+        except Exception as error:  # bcc raises plain Exception
+            refused[name] = f"{error}: {tail(log)}"
+    return found, refused
+
+
 def tail(log: int, size: int = 2000) -> str:
     """Return the last of what the compiler and the verifier printed, on one line."""
     length = os.fstat(log).st_size
@@ -231,12 +256,14 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     BPF = import_bcc()
     module, program, features = load_first_accepted(BPF, request, log)
     links, refused = iterators(BPF, module, request["iterators"], features, log)
+    wanted = request["tracepoints"] if "HAVE_BTF_SOCKET" in features else []
+    traced, untraced = tracepoints(BPF, module, wanted, log)
     maps = {name: int(module[name.encode()].map_fd) for name in MAPS}
-    fds = {**maps, **links, "link": attach(program, request["cgroup"]), "program": program}
+    fds = {**maps, **links, **traced, "link": attach(program, request["cgroup"]), "program": program}
     answer = {
         "fds": list(fds),
         "features": features,
-        "refused": refused,
+        "refused": refused | untraced,
         "callbacks": mode,
         "program_id": helper.program_id(program),
         "neighbours": found,

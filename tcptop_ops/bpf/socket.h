@@ -85,6 +85,8 @@ static __always_inline void fill_queues(struct socket *r, void *tp)
 	r->unacked = READ_OR(__u32, tp, TCO_TP_PACKETS_OUT, 0);
 	if (HAS(TCO_TP_RCV_NXT) && HAS(TCO_TP_COPIED_SEQ))
 		r->recv_q = positive(READ(__u32, tp, TCO_TP_RCV_NXT) - READ(__u32, tp, TCO_TP_COPIED_SEQ));
+	if (r->state == BPF_TCP_SYN_SENT && !r->unacked)
+		return; /* TCP_FASTOPEN_CONNECT before the first write: snd_una is set by tcp_connect(), write_seq before */
 	__u32 write_seq = READ_OR(__u32, tp, TCO_TP_WRITE_SEQ, 0);
 	if (HAS(TCO_TP_WRITE_SEQ) && HAS(TCO_TP_SND_UNA))
 		r->send_q = write_seq - READ(__u32, tp, TCO_TP_SND_UNA);

@@ -182,6 +182,21 @@ static __always_inline void on_active(__u64 cookie)
 		tell(s, now, HAPPENING_ESTABLISHED, 0, 0);
 }
 
+/*
+ * An ICMP message that comes while the socket is locked, as one of this very host does in connect(), is kept in
+ * sk_err_soft (tcp_v4_err(), tcp_v6_err()): the application gets it if it asks, and a later ACK takes it away.
+ */
+static __always_inline __u32 soft_error(struct bpf_sock_ops *ctx)
+{
+#ifdef TCO_HAVE_BTF_SOCKET
+	void *sk = ctx->sk;
+	void *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	return tp ? READ_OR(__u32, tp, TCO_SK_ERR_SOFT, 0) : 0;
+#else
+	return 0;
+#endif
+}
+
 static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
@@ -193,6 +208,8 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	e->rto_wait_us += e->rto_us;
 	e->backoff = CTX(args[0]);
 	e->gave_up |= CTX(args[2]);
+	if (CTX(state) == BPF_TCP_SYN_SENT && !e->error)
+		e->error = soft_error(ctx);
 	struct story *s = story_of(cookie, e);
 	if (s)
 		tell(s, bpf_ktime_get_ns(), HAPPENING_RTO, e->backoff + 1, e->rto_us);
@@ -274,6 +291,30 @@ static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
 	set_flags(ctx, (CTX(bpf_sock_ops_cb_flags) & ~PACKET_FLAGS) | kept);
 }
 
+#ifdef TCO_HAVE_BTF_SOCKET
+#define SOCK_DONE   1 /* enum sock_flags, include/net/sock.h */
+#define SOCK_LINGER 4
+
+/*
+ * Whether this close sends a reset, by what comes before it: tcp_close() with unread data, and tcp_disconnect(), which
+ * SO_LINGER of 0 s and a listener's close lead to, take the state first (tcp_need_reset(), net/ipv4/tcp.c). Without an
+ * error these states have no other way to CLOSE, but for FIN-WAIT, from where the peer's FIN (SOCK_DONE), or a close
+ * with nothing unread and without that SO_LINGER, leads to TIME-WAIT.
+ */
+static __always_inline bool is_aborted(struct final *f, void *tp, __u32 from)
+{
+	if (f->ending.error || f->events.resets)
+		return false;
+	if (from == BPF_TCP_ESTABLISHED || from == BPF_TCP_CLOSE_WAIT)
+		return true;
+	if ((from != BPF_TCP_FIN_WAIT1 && from != BPF_TCP_FIN_WAIT2) || !HAS(TCO_SKC_FLAGS) || !HAS(TCO_SK_LINGERTIME))
+		return false;
+	__u64 flags = READ(__u64, tp, TCO_SKC_FLAGS);
+	bool lingers = flags & 1 << SOCK_LINGER && !READ(__u64, tp, TCO_SK_LINGERTIME);
+	return !(flags & 1 << SOCK_DONE) && (lingers || f->socket.recv_q);
+}
+#endif
+
 static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *f, __u32 from)
 {
 	f->ending.end_ns = bpf_ktime_get_ns();
@@ -286,6 +327,10 @@ static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *
 	if (tp) {
 		fill_socket(&f->socket, tp);
 		f->ending.error = READ_OR(__u32, tp, TCO_SK_ERR, UNKNOWN);
+		if (!f->events.error && f->ending.error != UNKNOWN)
+			f->events.error = f->ending.error ? f->ending.error : READ_OR(__u32, tp, TCO_SK_ERR_SOFT, 0);
+		if (is_aborted(f, tp, from))
+			f->events.resets |= RESET_SENT;
 	}
 #else
 	fill_from_context(&f->socket, ctx);

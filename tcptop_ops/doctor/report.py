@@ -16,7 +16,9 @@ WIDTH = 80
 
 TCP, DESCRIPTORS = "iterator of TCP sockets", "iterator of descriptors"
 ADOPTION = "adoption of open sockets (6.12)"
+ERRORS, RECEIVED, SENT = "errors of open sockets (6.1)", "resets received (6.1)", "resets sent (6.1)"
 NEEDING = {"bpf_iter__tcp": (TCP, ADOPTION), "bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
+NEEDING |= {"inet_sk_error_report": (ERRORS,), "tcp_receive_reset": (RECEIVED,), "tcp_send_reset": (SENT,)}
 """Features that go with what ``Accepted.refused`` has a reason for."""
 
 CheckStatus = Literal["ok", "warn", "missing"]
@@ -79,7 +81,7 @@ class Members:
 class Accepted:
     """What the kernel accepted when the program was really attached.
 
-    ``refused``: the reasons, by name of the iterator and "adoption".
+    ``refused``: the reasons, by name of the iterator or tracepoint, and "adoption".
     """
 
     features: frozenset[str]
@@ -288,6 +290,9 @@ def _features(facts: Facts) -> Check:
         "process id in sock_ops (6.10)": "HAVE_PID" in have,
         "process name": "HAVE_COMM" in have,
         "cgroup id": "HAVE_CGROUP" in have,
+        ERRORS: "HAVE_BTF_SOCKET" in have and "inet_sk_error_report" not in refused,
+        RECEIVED: "HAVE_BTF_SOCKET" in have and "tcp_receive_reset" not in refused,
+        SENT: "HAVE_BTF_SOCKET" in have and "tcp_send_reset" not in refused,
     }
     yes, no = ([name for name, there in parts.items() if there is wanted] for wanted in (True, False))
     if not no:

@@ -215,6 +215,10 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     sockets["last_rtt_us"] = UNKNOWN_U32
     _fill_rate(sockets, info)
     _erase_missing(sockets, length)
+    # TCP_FASTOPEN_CONNECT before the first write: tcp_connect() sets snd_una, and these are told as more than that.
+    unsent = np.flatnonzero(sockets["state"] == State.SYN_SENT)
+    unsent = unsent[sockets["unacked"][unsent] == 0]
+    sockets["send_q"][unsent] = sockets["notsent"][unsent] = 0
     listening = sockets["state"] == State.LISTEN
     sockets["sacked"][listening] = 0  # tcp_get_info() puts the accept queue's limit there, which is in send_q
     sockets["min_rtt_us"][listening] = UNKNOWN_U32

@@ -20,8 +20,22 @@ Type = tuple[str, int, list[Member], int]
 INT, POINTER, STRUCT, UNION, ENUM, CONST = 1, 2, 4, 5, 6, 10
 HEADER = struct.Struct("<HBBIIIII")
 
-_SOCK_COMMON = dict.fromkeys(("skc_family", "skc_state", "skc_bound_dev_if", "skc_v6_daddr", "skc_v6_rcv_saddr"), None)
-_SOCK = dict.fromkeys(("sk_uid", "sk_err", "sk_drops", "sk_ack_backlog", "sk_max_ack_backlog", "sk_protocol"), None)
+_SOCK_COMMON = dict.fromkeys(
+    ("skc_family", "skc_state", "skc_bound_dev_if", "skc_v6_daddr", "skc_v6_rcv_saddr", "skc_cookie", "skc_flags"), None
+)
+_SOCK = dict.fromkeys(
+    (
+        "sk_uid",
+        "sk_err",
+        "sk_err_soft",
+        "sk_lingertime",
+        "sk_drops",
+        "sk_ack_backlog",
+        "sk_max_ack_backlog",
+        "sk_protocol",
+    ),
+    None,
+)
 _ICSK = dict.fromkeys(
     ("icsk_pending", "icsk_rto", "icsk_retransmits", "icsk_probes_out", "icsk_backoff"),
     None,
@@ -61,10 +75,14 @@ V6_18: Kernel = {
         "__sk_common": "sock_common",
         **_SOCK,
         "sk_timer": "timer_list",
+        "sk_error_queue": {"*union": {"next": "*sk_buff", "prev": "*sk_buff"}, "qlen": None},
         "sk_socket": "*socket",
         "sk_ino": None,
         "sk_cgrp_data": "sock_cgroup_data",
     },
+    "sk_buff": {"next": None, "cb": None},
+    "sock_exterr_skb": {"header": None, "ee": None},
+    "bpf_mem_alloc": {"caches": None},
     "inet_sock": {"sk": "sock", "pinet6": None},
     "tcp_congestion_ops": {"ssthresh": None, "name": None},
     "inet_connection_sock": {

@@ -18,7 +18,7 @@ from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
 KNOWN = kernel_offsets.KernelLayout(
-    {want.macro: 8 for want in kernel_offsets.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True
+    {want.macro: 8 for want in kernel_offsets.WANTED} | {"TP_SRTT_US": 1696, "TP_MSS_CACHE": -1}, True, may_trace=True
 )
 TASK = {"HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"}
 PLAIN = ("no-bcc", "occupied", "attach", "system")

@@ -118,12 +118,15 @@ def test_a_member_that_is_hidden_costs_what_it_feeds_alone(macro: str, asked: An
             for name, feature in (
                 (FILE_ITERATOR, kernel_offsets.DESCRIPTORS),
                 (attach.ADOPTION, kernel_offsets.ADOPTION),
+                *((name, kernel_offsets.TRACEPOINTS) for name in attach.TRACEPOINTS),
             )
             if feature in features
         }
     else:
         assert set(told["unable"]) >= {TCP_ITERATOR, FILE_ITERATOR}
         assert told["iterators"] == []
+    assert bool(told["tracepoints"]) is (kernel_offsets.TRACEPOINTS not in features and iterates)
+    assert ("TRACES" in told["defines"]) is bool(told["tracepoints"])
     ours = asked(found, "web")
     can_tell = not features & {kernel_offsets.SOCKET, kernel_offsets.ONE_CGROUP}
     assert (TCP_ITERATOR in ours["iterators"], TCP_ITERATOR in ours["unable"]) == (can_tell, not can_tell)
@@ -144,6 +147,14 @@ def test_what_a_feature_needs() -> None:
     assert gone.missing == {"inode"}
     assert gone.costs()["socket.file"] == ("inode",)
     assert kernel_offsets.NOTHING.without(kernel_offsets.SOCKET)
+
+
+def test_no_tracing_where_the_map_may_not_be_used_in_any_context(asked: Any) -> None:
+    """Before 6.1 the kernel would warn of it, at the load already."""
+    told = asked(replace(known(V6_18), may_trace=False))
+    assert told["tracepoints"] == []
+    assert "TRACES" not in told["defines"]
+    assert {told["unable"][name] for name in attach.TRACEPOINTS} == {"tracing programs may not use its maps yet (6.1)"}
 
 
 def test_every_column_that_is_fed_is_one() -> None:

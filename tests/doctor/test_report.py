@@ -33,7 +33,7 @@ from tcptop_ops.doctor.report import (
 )
 from tcptop_ops.errors import Unsupported
 
-EVERYTHING = frozenset({"HAVE_ITERATORS", "HAVE_ADOPTION", "HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"})
+EVERYTHING = frozenset({"HAVE_BTF_SOCKET", "HAVE_ITERATORS", "HAVE_ADOPTION", "HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"})
 WELL = Facts(
     python="3.11.2, /opt/venv/bin/python",
     interpreters=(Interpreter("/usr/bin/python3", "0.26.0"),),
@@ -156,6 +156,12 @@ def test_sockets_listed_and_counted(listed: int, counted: tuple[int, int], statu
         (set(), {"bpf_iter__task_file": "no such kfunc"}, ["iterator of descriptors"]),
         (set(), {"bpf_iter__tcp": "not today"}, ["iterator of TCP sockets", "adoption of open sockets (6.12)"]),
         ({"HAVE_COMM", "HAVE_CGROUP"}, {}, ["process name", "cgroup id"]),
+        (set(), {"tcp_receive_reset": "no such tracepoint"}, ["resets received (6.1)"]),
+        (
+            set(),
+            {"inet_sk_error_report": "not yet", "tcp_send_reset": "not yet"},
+            ["errors of open sockets (6.1)", "resets sent (6.1)"],
+        ),
     ],
 )
 def test_features(lacking: set[str], refused: dict[str, str], without: list[str]) -> None:

@@ -69,7 +69,7 @@ def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.M
 
 def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every member hidden but those without which a feature would go, connections and their ends are told."""
-    kept = REQUIRED | DESCRIPTORS | ONE_CGROUP | {"TP_CB_FLAGS"}
+    kept = REQUIRED | DESCRIPTORS | ONE_CGROUP | {"TP_CB_FLAGS", "SKC_COOKIE"}
     less = hide(monkeypatch, *(want.macro for want in kernel_offsets.WANTED if want.macro not in kept))
     with Watch(cgroup) as watch:
         assert watch.source.attached.refused == {}
@@ -102,6 +102,29 @@ def test_a_feature_goes_alone(
         alive, closed = exchange(lab, link, cgroup, watch)
         assert alive["state"] == "ESTAB"
         assert closed["bytes_acked"] >= SENT + 1
+
+
+def test_without_the_cookie_no_tracepoint(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "SKC_COOKIE")
+    with Watch(cgroup) as watch:
+        attached = watch.source.attached
+        assert attached.refused == dict.fromkeys(attach.TRACEPOINTS, "the kernel's BTF has no sock_common.skc_cookie")
+        assert not set(attach.TRACEPOINTS) & attached.fds.keys()
+        assert exchange(lab, link, cgroup, watch)[0]["state"] == "ESTAB"
+
+
+def test_a_tracepoint_that_is_not_there(
+    lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Found by trying, and told."""
+    monkeypatch.setattr(attach, "TRACEPOINTS", (*attach.TRACEPOINTS[:2], "tcp_send_rest"))
+    (tmp_path / "unknown.c").write_text("int trace_tcp_send_rest(__u64 *ctx)\n{\n\treturn 0;\n}\n")
+    monkeypatch.setattr(attach, "PROGRAMS", (*attach.PROGRAMS, str(tmp_path / "unknown.c")))
+    with Watch(cgroup) as watch:
+        attached = watch.source.attached
+        assert attached.refused == {"tcp_send_rest": "this kernel has no such tracepoint"}
+        assert set(attach.TRACEPOINTS[:2]) <= attached.fds.keys()
+        assert exchange(lab, link, cgroup, watch)[0]["state"] == "ESTAB"
 
 
 def test_without_what_every_socket_has(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:

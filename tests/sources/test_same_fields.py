@@ -37,6 +37,8 @@ OPEN: dict[str, Any] = {
     "state_changes": 1,
     "owner": OwnerKind.CALLER,
     "waiting": 1,
+    "error": 113,
+    "resets": 1,
 }
 FLOWS = [
     flow(1, **OPEN),
