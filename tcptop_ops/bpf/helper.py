@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS = range(1, 9)
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS = range(1, 10)
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
@@ -47,8 +47,9 @@ CONTROL = struct.Struct("=QIIQI4x")
 DETACHED_WITHIN_S = 2.0
 
 CLONE_NEWNET = 0x40000000
-BOUND = "/run/netns"
-OWN = "/proc/self/ns/net"
+BOUND, OWN = "/run/netns", "/proc/self/ns/net"
+COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
+LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
@@ -226,9 +227,18 @@ def create_iterator(link: int) -> int:
     return bpf(BPF_ITER_CREATE, words(link, 0))
 
 
-def devices() -> bytes:
-    """Index and name of each network device: a JSON object."""
-    return json.dumps(dict(socket.if_nameindex())).encode()
+def open_counters() -> list[int]:
+    """Return descriptors of COUNTED, which go on telling of this namespace, each time that they are read anew."""
+    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
+
+
+def limits() -> bytes:
+    """Return what LIMITED says in this namespace, a line each; the last is missing from a kernel without cookies."""
+    found = b""
+    for name in LIMITED:
+        with suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "rb") as file:
+            found += file.read()
+    return found
 
 
 def destroy(family: int, sockid: bytes) -> None:
@@ -353,18 +363,19 @@ class Helper:
         if what == NEIGHBOURS and self._attached:
             return json.dumps(self._attached.others(bool(argument))).encode(), []
         iterates = self._attached is not None and self._attached.link >= 0
-        answered = {DIAG: True, DEVICES: True, CLOSE: self._may_close, ITERATE: iterates}
+        answered = {DIAG: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close, ITERATE: iterates}
         if not answered.get(what):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
         if what == ITERATE and self._attached:
             return b"", [create_iterator(self._attached.link)]
-        if what == DIAG:
-            return b"", [open_diag().detach()]
         if what == DEVICES:
-            return devices(), []
-        destroy(argument, sockid[:48])
-        return b"", []
+            return json.dumps(dict(socket.if_nameindex())).encode(), []
+        if what == COUNTERS:
+            return limits(), open_counters() if argument else []
+        if what == CLOSE:
+            destroy(argument, sockid[:48])
+        return b"", [open_diag().detach()] if what == DIAG else []
 
 
 def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
@@ -383,16 +394,9 @@ def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
     for inode in list(namespaces.fds):
         with suppress(OSError):
             namespaces.enter(inode)
-            read_to_its_end(create_iterator(attached.link))
-
-
-def read_to_its_end(fd: int) -> None:
-    """Run an iterator for its effect. Closes it."""
-    try:
-        while os.read(fd, 1 << 16):
-            pass
-    finally:
-        os.close(fd)
+            with open(create_iterator(attached.link), "rb", buffering=0) as one_pass:
+                while one_pass.read(1 << 16):
+                    pass
 
 
 def outlast_the_monitor() -> None:

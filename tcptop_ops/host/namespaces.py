@@ -7,6 +7,7 @@ this process's own namespace is reached.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -23,6 +24,9 @@ from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, end, interprete
 from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import OWNER, Records
+
+MOST_FDS = 2
+"""Descriptors that an answer of the helper may bring."""
 
 STACK_BYTES = 256 << 10
 """Stack of a thread in a namespace: there may be many."""
@@ -51,6 +55,17 @@ class NamespaceAccess(Protocol):
 
     def devices(self, namespace: int) -> dict[int, str]:
         """Return the names of its network devices by interface index. Raises as ``iterator``."""
+        ...
+
+    def counters(self, namespace: int) -> tuple[list[int], bytes]:
+        """Return descriptors of its /proc/net/netstat and sockstat, and its ``limits``. Raises as ``iterator``.
+
+        A descriptor can be read again and again, from its begin, and keeps the namespace alive as long as it is open.
+        """
+        ...
+
+    def limits(self, namespace: int) -> bytes:
+        """Return the lines of ``helper.limits`` of this namespace. Raises as ``iterator``."""
         ...
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
@@ -159,7 +174,11 @@ class InProcessAccess:
         return {self.own, *self._threads}
 
     def _do(self, namespace: int, work: Callable[[], Any]) -> Any:
-        return work() if namespace == self.own else self._threads[namespace].do(work)
+        if namespace == self.own:
+            return work()
+        if namespace not in self._threads:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._threads[namespace].do(work)
 
     def iterator(self, namespace: int, link: int) -> int:
         """Create the iterator in the thread of that namespace (see Reach)."""
@@ -173,6 +192,15 @@ class InProcessAccess:
     def devices(self, namespace: int) -> dict[int, str]:
         """List the devices in the thread of that namespace (see Reach)."""
         return dict(self._do(namespace, socket.if_nameindex))
+
+    def counters(self, namespace: int) -> tuple[list[int], bytes]:
+        """Open the descriptors in the thread of that namespace (see Reach)."""
+        found: tuple[list[int], bytes] = self._do(namespace, lambda: (helper.open_counters(), helper.limits()))
+        return found
+
+    def limits(self, namespace: int) -> bytes:
+        """Read them in the thread of that namespace (see Reach)."""
+        return bytes(self._do(namespace, helper.limits))
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
         """Raise Unsupported: it takes privilege (see Reach)."""
@@ -216,7 +244,7 @@ class HelperAccess:
             raise Unsupported(self.note) from error
 
     def _answer(self) -> tuple[bytes, list[int]]:
-        head, fds, _, _ = socket.recv_fds(self._connection, helper.REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
+        head, fds, _, _ = socket.recv_fds(self._connection, helper.REPLY.size, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
         head += self._whole(helper.REPLY.size - len(head))
         status, size = helper.REPLY.unpack(head)
         data = self._whole(size)
@@ -259,6 +287,17 @@ class HelperAccess:
         if namespace == self.own:
             return dict(socket.if_nameindex())
         return {int(index): name for index, name in json.loads(self._ask(helper.DEVICES, namespace)[0]).items()}
+
+    def counters(self, namespace: int) -> tuple[list[int], bytes]:
+        """Open the descriptors, in another namespace through the helper (see Reach)."""
+        if namespace == self.own:
+            return helper.open_counters(), helper.limits()
+        data, fds = self._ask(helper.COUNTERS, namespace, 1)
+        return fds, data
+
+    def limits(self, namespace: int) -> bytes:
+        """Read them, in another namespace through the helper (see Reach)."""
+        return helper.limits() if namespace == self.own else self._ask(helper.COUNTERS, namespace)[0]
 
     def descriptors(self) -> Records:
         """Have the helper scan /proc; when it is gone, scan in this process (see Reach)."""

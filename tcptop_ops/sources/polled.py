@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from tcptop_ops.bpf import cgroup
 from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.host.processes import Users
 from tcptop_ops.model.arrays import distinct, find_sorted
+from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources import inet_diag
@@ -95,6 +97,7 @@ class SockDiagSource:
         """
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._reach = reach
+        self._namespace_counters = NamespaceCounters(reach) if reach is not None else None
         self._owners = owners
         self._users = Users()
         self._paths = _cgroup_paths()
@@ -112,6 +115,7 @@ class SockDiagSource:
         opened = len(found.sockets) - len(self._before.sockets) + len(gone) if self._before else 0
         missing, notes = _limits(dump, self._owners is not None, self._paths is not None)
         self._rows, self._before = self._rows[::-1], found
+        half_open = self._diag.half_open() if dump.syn_recv else dump.sockets[:0]
         return Snapshot(
             time=now,
             now_ns=now_ns,
@@ -125,7 +129,8 @@ class SockDiagSource:
             opened=opened,
             time_wait=dump.time_wait,
             syn_recv=dump.syn_recv,
-            half_open=self._diag.half_open() if dump.syn_recv else dump.sockets[:0],
+            half_open=half_open,
+            namespace_counters=self._counted(found.sockets, half_open, closed["socket"]),
             namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
             notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
@@ -134,6 +139,12 @@ class SockDiagSource:
             devices=self._diag.devices(found.sockets),
             poll_s=time.perf_counter() - start,
         )
+
+    def _counted(self, sockets: Records, half_open: Records, closed: Records) -> Records:
+        """Return the rows of NETNS of these SOCKET rows; none where namespaces are not reached."""
+        if self._namespace_counters is None:
+            return np.zeros(0, NETNS)
+        return self._namespace_counters.read(sockets, half_open, closed)
 
     def _sorted(self, sockets: Records) -> _Poll:
         """Return the sockets with their owners and order, each socket once.
@@ -165,6 +176,8 @@ class SockDiagSource:
     def close(self) -> None:
         """Close the netlink sockets and the reach."""
         self._diag.close()
+        if self._namespace_counters is not None:
+            self._namespace_counters.close()
         if self._reach is not None:
             self._reach.close()
 

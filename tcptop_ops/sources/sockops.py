@@ -19,6 +19,7 @@ from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
 from tcptop_ops.host.owners import Owners
 from tcptop_ops.host.processes import Users, full_name, is_kernel_thread
@@ -49,6 +50,7 @@ class SockOpsSource:
         self._reach: NamespaceAccess = InProcessAccess() if helper is None else of_child(helper)
         self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
+        self._namespace_counters = NamespaceCounters(self._reach)
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
@@ -140,6 +142,7 @@ class SockOpsSource:
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
             half_open=present.half_open,
+            namespace_counters=self._namespace_counters.read(sockets, present.half_open, closed["socket"]),
             namespaces=len(distinct(sockets["netns"])),
             missing=self._attached.missing,
             notes=self._notes(counters),
@@ -289,6 +292,7 @@ class SockOpsSource:
                 self._control(IteratorPass.CLEAR)
                 run_pass(self._attached.fds["bpf_iter__tcp"], self._reach)
         finally:
+            self._namespace_counters.close()
             self._reach.close()
             self._ring.close()
             self._present.close()

@@ -182,12 +182,12 @@ def answer(ours: socket.socket, what: int, argument: int = 0, namespace: int = 0
 
 
 def test_what_is_not_among_the_requests_is_refused(asked: Asked) -> None:
-    for what in (0, 9, 99, 2**32 - 1):
+    for what in (0, 10, 99, 2**32 - 1):
         assert answer(asked.ours, what) == errno.EPERM
     own = os.stat("/proc/self/ns/net").st_ino
     for what in (helper.ITERATE, helper.NEIGHBOURS):
         assert answer(asked.ours, what, namespace=own) == errno.EPERM, "it has attached nothing"
-    for what in (helper.DIAG, helper.DEVICES, helper.CLOSE):
+    for what in (helper.DIAG, helper.DEVICES, helper.COUNTERS, helper.CLOSE):
         assert answer(asked.ours, what, namespace=2**64 - 1) == errno.ENOENT
     for family in (0, socket.AF_UNIX, 256 + socket.AF_INET, 2**32 - 1):
         assert answer(asked.ours, helper.CLOSE, family, own) == errno.EINVAL

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_ops.host.namespaces import InProcessAccess
 from tcptop_ops.model.arrays import device_keys
 from tcptop_ops.model.enums import Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows
@@ -68,6 +69,13 @@ class Dumps:
         pass
 
 
+class Reach(InProcessAccess):
+    """This process's namespace, by the number of the one in which the sockets are."""
+
+    def __init__(self) -> None:
+        self.own, self.note, self._threads = OPEN["netns"], "", {}
+
+
 def owned(sockets: Records) -> Records:
     owners = np.zeros(len(sockets), OWNED)
     owners["pid"], owners["name"], owners["how"] = 1000, b"nginx", OwnerKind.HOLDER
@@ -76,9 +84,12 @@ def owned(sockets: Records) -> Records:
 
 def polled() -> Flows:
     """What is made of two polls of sock_diag."""
-    source, tracker = SockDiagSource(Dumps(), owned), Tracker()
-    tracker.update(source.poll())
-    return tracker.update(source.poll())
+    source, tracker = SockDiagSource(Dumps(), owned, Reach()), Tracker()
+    try:
+        tracker.update(source.poll())
+        return tracker.update(source.poll())
+    finally:
+        source.close()
 
 
 def of_events() -> Flows:

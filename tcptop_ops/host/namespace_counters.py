@@ -1,0 +1,172 @@
+"""Reading what the kernel counts for network namespaces, and the limits there: once a tick, where that tells something.
+
+A descriptor of a namespace's /proc/net/netstat is opened once, and read from its begin at each tick. It keeps the
+namespace alive, so that it is closed as soon as no socket is left there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.namespaces import NamespaceAccess
+from tcptop_ops.model.arrays import distinct
+from tcptop_ops.model.enums import State
+from tcptop_ops.model.namespace_counters import LIMITS, NETNS
+from tcptop_ops.model.records import Records
+
+MOST_A_TICK = 64
+"""Namespaces that are read at a tick; of more, those that were read longest ago."""
+
+MOST_OPEN = 128
+"""Namespaces of which descriptors are kept, two each: a process may have 1,024."""
+
+LIMITS_S = 10.0
+"""How old limits may become, seconds."""
+
+MANY = 1000
+"""Connections of a namespace from which on its ports may run out."""
+
+_BYTES = 1 << 15  # netstat has 6 KiB
+
+_NAMES = {
+    "ListenOverflows": "listen_overflows",
+    "ListenDrops": "listen_drops",
+    "TCPReqQFullDrop": "req_q_full_drop",
+    "TCPReqQFullDoCookies": "req_q_full_do_cookies",
+    "SyncookiesSent": "syncookies_sent",
+    "TCPRetransFail": "retrans_fail",
+}
+"""Of /proc/net/netstat (snmp4_net_list, net/ipv4/proc.c), and what they are called here."""
+
+
+def worth_reading(sockets: Records, half_open: Records, closed: Records) -> set[int]:
+    """Return the namespaces whose counters may tell something of these SOCKET rows.
+
+    Those of listeners, of attempts, of handshakes that wait, of what closed since the last tick, and of many
+    connections.
+    """
+    state, netns = sockets["state"], sockets["netns"]
+    parts = [netns[(state == State.LISTEN) | (state == State.SYN_SENT)], half_open["netns"], closed["netns"]]
+    found = {number for part in parts for number in distinct(part).tolist()}
+    if len(sockets) >= MANY:
+        found |= {one for one in distinct(netns).tolist() if one not in found and _count(netns, one) >= MANY}
+    return found - {0}
+
+
+def _count(netns: Records, one: int) -> int:
+    return int(np.count_nonzero(netns == one))
+
+
+def parse_netstat(text: bytes) -> dict[str, int]:
+    """Return the values of ``_NAMES`` by their names here: 0 for what this kernel does not count.
+
+    Lines come in pairs, of names and of values, both behind a prefix.
+    """
+    lines = text.split(b"\n")
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        if names.startswith(b"TcpExt:"):
+            told = dict(zip(names.decode().split(), values.split(), strict=False))
+            return {name: int(told.get(theirs, 0)) for theirs, name in _NAMES.items()}
+    return {}
+
+
+def parse_sockstat(text: bytes) -> dict[str, int]:
+    """Return ``tw`` and ``orphans``."""
+    for line in text.split(b"\n"):
+        words = line.split()
+        if words[:1] == [b"TCP:"]:
+            told = dict(zip(words[1::2], words[2::2], strict=False))
+            return {"tw": int(told.get(b"tw", 0)), "orphans": int(told.get(b"orphan", 0))}
+    return {}
+
+
+def parse_limits(text: bytes) -> dict[str, int]:
+    """Return LIMITS: the numbers of ``helper.limits`` in their order; what is missing at the end is 0."""
+    numbers = [int(word) for word in text.split()]
+    return dict(zip(LIMITS, numbers + [0] * len(LIMITS), strict=False))
+
+
+@dataclass
+class _Open:
+    """What is open of a namespace."""
+
+    fds: list[int]
+    limits: dict[str, int]
+    limits_s: float  # when they were read, CLOCK_MONOTONIC
+
+    def read(self) -> dict[str, int]:
+        netstat, sockstat = (os.pread(fd, _BYTES, 0) for fd in self.fds)
+        return parse_netstat(netstat) | parse_sockstat(sockstat) | self.limits
+
+    def close(self) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+class NamespaceCounters:
+    """Reads NETNS rows, in the namespaces that are reached. Used by one thread."""
+
+    def __init__(self, reach: NamespaceAccess) -> None:
+        """Take what gives access to the namespaces: it stays its owner's, who closes it."""
+        self._reach = reach
+        self._open: dict[int, _Open] = {}
+        self._tried: dict[int, int] = {}  # of those that are worth it: the tick at which each was last tried
+        self._tick = 0
+
+    def read(self, sockets: Records, half_open: Records, closed: Records) -> Records:
+        """Return a NETNS row for each namespace that is worth it: MOST_A_TICK at most, in turn.
+
+        Takes SOCKET rows: the live ones, the request sockets, and those that closed since the last tick. Where nothing
+        can be read there is no row.
+        """
+        self._tick += 1
+        wanted = worth_reading(sockets, half_open, closed)
+        self._let_go(self._open.keys() - wanted - self._living(sockets))
+        turn = sorted(wanted, key=lambda one: (self._tried.get(one, 0), one))[:MOST_A_TICK]
+        self._tried = {one: self._tried.get(one, 0) for one in wanted} | dict.fromkeys(turn, self._tick)
+        found = [row for one in turn if (row := self._row(one)) is not None]
+        recent = sorted(self._open, key=lambda one: -self._tried.get(one, 0))
+        self._let_go(recent[MOST_OPEN:])
+        return np.concatenate([np.zeros(0, NETNS), *found])
+
+    def _living(self, sockets: Records) -> set[int]:
+        """Return the namespaces that have a socket, where that is to be known: of descriptors that are open."""
+        return set(distinct(sockets["netns"]).tolist()) if self._open else set()
+
+    def _row(self, namespace: int) -> Records | None:
+        """Return the row of a namespace, as an array of length 1; None where it can't be read."""
+        try:
+            values = self._opened(namespace).read()
+        except (OSError, Unsupported):
+            self._let_go([namespace])
+            return None
+        row = np.zeros(1, NETNS)
+        row["netns"] = namespace
+        for name, value in values.items():
+            row[name] = value
+        return row
+
+    def _opened(self, namespace: int) -> _Open:
+        now = time.monotonic()
+        found = self._open.get(namespace)
+        if found is None:
+            fds, limits = self._reach.counters(namespace)
+            found = self._open[namespace] = _Open(fds, parse_limits(limits), now)
+        elif now - found.limits_s >= LIMITS_S:
+            found.limits, found.limits_s = parse_limits(self._reach.limits(namespace)), now
+        return found
+
+    def _let_go(self, namespaces: Iterable[int]) -> None:
+        for namespace in list(namespaces):
+            if namespace in self._open:
+                self._open.pop(namespace).close()
+
+    def close(self) -> None:
+        """Close all descriptors. May be called twice."""
+        self._let_go(self._open)
