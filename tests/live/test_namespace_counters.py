@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tcptop_ops.bpf.attach import Options
@@ -171,22 +172,23 @@ def test_nothing_is_queued_before_the_first_write(lab: Lab, cgroup: Path, source
     run(["sh", "-ec", "echo 7 >/proc/sys/net/ipv4/tcp_fastopen"], ns=ns)
     with ExitStack() as stack:
         door = stack.enter_context(listening(lab, cgroup, ns, family, 9))
-        ports = set()
+        ports: list[int] = []
         for _ in range(6):
             with lab.inside(cgroup):
                 near = stack.enter_context(in_netns(ns, lambda: socket.socket(family, socket.SOCK_STREAM)))
             near.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
             near.connect(door.getsockname())
-            ports.add(near.getsockname()[1])
+            ports.append(near.getsockname()[1])
 
-        def there() -> Records | None:
+        def dialled() -> Records:
             sockets = source.poll().sockets
-            found = sockets[[int(port) in ports for port in sockets["lport"]]]
-            return found if len(found) == len(ports) else None
+            found: Records = sockets[np.isin(sockets["lport"], ports) & (sockets["netns"] == inode(ns))]
+            return found
 
-        found = wait_until(there, timeout=10, what="those connections")
-        assert found is not None
+        wait_until(lambda: len(dialled()) == len(ports), timeout=10, what="those connections")
+        found = dialled()
         assert set(found["state"].tolist()) == {State.SYN_SENT}
         assert found["send_q"].tolist() == found["notsent"].tolist() == [0] * len(ports)
         near.send(b"x")
-        assert door.accept()[0].recv(1) == b"x"
+        with door.accept()[0] as far:
+            assert far.recv(1) == b"x"
