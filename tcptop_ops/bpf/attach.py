@@ -73,6 +73,7 @@ class Attached:
     cgroup_root: str
     cgroup: str
     program_id: int
+    directory: int  # inode number of the cgroup's directory that it was attached to
     spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``iterator_cve``
     missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``kernel_offsets``
     helper: LoaderProcess | None  # what the loader became
@@ -242,6 +243,7 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 cgroup_root=current.asked["cgroup_root"],
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
+                directory=answer["directory"],
                 spared=current.asked["spared"],
                 missing=frozenset(current.asked["missing"]),
                 helper=current.child if options.helper else None,

@@ -104,7 +104,8 @@ def c_operators() -> str:
 
 def header() -> str:
     """Return the header that all C files need."""
-    sizes_of = f"enum {{ LAST_OPERATOR = {fields.OPERATORS - 1}, HAPPENINGS = {fields.HAPPENINGS} }};\n"
+    numbers = {"LAST_OPERATOR": fields.OPERATORS - 1, "HAPPENINGS": fields.HAPPENINGS, "FOLLOWED": fields.FOLLOWED}
+    constants = f"enum {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};\n"
     enums = "".join(c_enum(prefix, members) for prefix, members in ENUMS.items())
     structs = "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())
-    return "\n".join([sizes_of + enums, c_operators(), structs])
+    return "\n".join([constants + enums, c_operators(), structs])

@@ -24,28 +24,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS = range(1, 10)
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN = range(1, 11)
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
-OWNER = struct.Struct("=QQQII16s")
-"""As ``fields.OWNER``: cookie, inode, start (ns since boot), pid, descriptor, comm."""
+OWNER = struct.Struct("=QQQII16s")  # fields.OWNER: cookie, inode, start (ns since boot), pid, descriptor, comm
 
 BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 16, 13, 15
-BPF_MAP_UPDATE_ELEM, BPF_ENABLE_STATS, BPF_ITER_CREATE = 2, 32, 33
+BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_LINK_CREATE, BPF_ENABLE_STATS, BPF_ITER_CREATE = 1, 2, 28, 32, 33
 BPF_CGROUP_SOCK_OPS = 3
 BPF_F_ALLOW_MULTI = 2
 SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 MAX_PROGRAMS = 64
 
-PASS_CLEAR, PASS_STRIP = 2, 4
-"""Of ``snapshot.IteratorPass``."""
-
-CONTROL = struct.Struct("=QIIQI4x")
-"""The value of the map ``control``, as ``fields.CONTROL`` has it."""
-
+PASS_CLEAR, PASS_STRIP = 2, 4  # of IteratorPass
+CONTROL = struct.Struct("=QIIQI4x64s")  # fields.CONTROL: the value of the map ``control``
 DETACHED_WITHIN_S = 2.0
-
 CLONE_NEWNET = 0x40000000
 BOUND, OWN = "/run/netns", "/proc/self/ns/net"
 COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
@@ -53,8 +47,7 @@ LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backl
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
-NO_COOKIE = b"\xff" * 8
-"""INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses."""
+NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses
 
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
 KEPT = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39
@@ -85,6 +78,11 @@ def checked(result: int) -> int:
 def words(*values: int, size: int = 64) -> bytearray:
     """Return an attr of 32-bit words, padded with zeros."""
     return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
+
+
+def link(program: int, target: int, kind: int) -> int:
+    """Return a descriptor of a new bpf_link, which attaches while it is open. Raises OSError."""
+    return bpf(BPF_LINK_CREATE, words(program, target, kind))
 
 
 def programs_at(cgroup: int) -> tuple[list[int], int]:
@@ -146,6 +144,8 @@ def neighbours(cgroup: str, root: str, below_too: bool = True) -> list[dict[str,
             continue
         try:
             ids, flags = programs_at(fd)
+        except FileNotFoundError:
+            continue  # removed meanwhile
         finally:
             os.close(fd)
         above = where not in below
@@ -288,17 +288,29 @@ def scan() -> bytearray:
 
 
 class ProgramWatch:
-    """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program's id, cgroups."""
+    """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program, cgroups."""
 
     def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
         """Take the words of the command line."""
-        self.link, self._control, self._program = int(link), int(control), int(program)
+        self.link, self._control, self._fd = int(link), int(control), int(program)
+        self._program = program_id(self._fd)
         self._cgroup, self._root = cgroup, root
 
     def others(self, below_too: bool = True) -> list[dict[str, Any]]:
         """Return the sock_ops programs that share sockets with ours. Raises OSError."""
         found = neighbours(self._cgroup, self._root, below_too)
         return [program for program in found if program["id"] != self._program]
+
+    def attach_again(self) -> tuple[bytes, list[int]]:
+        """Inode of the cgroup's new directory and a link to it; or what would be silenced by one. Raises OSError."""
+        alone = [each for each in self.others(below_too=False) if not each["flags"] & BPF_F_ALLOW_MULTI]
+        if alone:
+            return json.dumps(alone).encode(), []
+        fd = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return NUMBER.pack(os.fstat(fd).st_ino), [link(self._fd, fd, BPF_CGROUP_SOCK_OPS)]
+        finally:
+            os.close(fd)
 
     def wait_until_detached(self) -> None:
         """Wait until the program is gone: the monitor's descriptors are being closed, and one may be the last."""
@@ -310,9 +322,11 @@ class ProgramWatch:
 
     def steer(self, what: int, born_before_ns: int = 0) -> None:
         """Set what the next passes of the iterator do. Raises OSError."""
-        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.pack(0, what, 1, born_before_ns, 0))
-        addresses = (ctypes.addressof(key), ctypes.addressof(value))
-        bpf(BPF_MAP_UPDATE_ELEM, bytearray(struct.pack("=IIQQQ", self._control, 0, *addresses, 0)))
+        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.size)
+        attr = struct.pack("=IIQQQ", self._control, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+        bpf(BPF_MAP_LOOKUP_ELEM, bytearray(attr))
+        CONTROL.pack_into(value, 0, 0, what, 1, born_before_ns, 0, CONTROL.unpack(value)[-1])
+        bpf(BPF_MAP_UPDATE_ELEM, bytearray(attr))
 
 
 class Helper:
@@ -320,9 +334,7 @@ class Helper:
 
     def __init__(self, connection: socket.socket, may_close: bool, attached: ProgramWatch | None) -> None:
         """Take ``connection``: to the monitor, from which requests come."""
-        self._connection = connection
-        self._may_close = may_close
-        self._attached = attached
+        self._connection, self._may_close, self._attached = connection, may_close, attached
         self.namespaces = Namespaces()
 
     def serve(self) -> None:
@@ -360,8 +372,9 @@ class Helper:
             return scan(), []
         if what == STATISTICS:
             return b"", [bpf(BPF_ENABLE_STATS, words(0))]
-        if what == NEIGHBOURS and self._attached:
-            return json.dumps(self._attached.others(bool(argument))).encode(), []
+        if what in (NEIGHBOURS, ATTACH_AGAIN) and self._attached:
+            others = json.dumps(self._attached.others(bool(argument))).encode()
+            return (others, []) if what == NEIGHBOURS else self._attached.attach_again()
         iterates = self._attached is not None and self._attached.link >= 0
         answered = {DIAG: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close, ITERATE: iterates}
         if not answered.get(what):
@@ -400,10 +413,7 @@ def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
 
 
 def outlast_the_monitor() -> None:
-    """Whoever ends a service or a session sends the same signal to all of its processes: there is work left to do then.
-
-    The end of the pair, which is the monitor's, is the end. What is ignored stays so over execve(2).
-    """
+    """Ignore the signals that end a whole service or session: work is left to do then. It holds over execve(2)."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -430,7 +440,7 @@ def confine() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, the program's id, directories."""
+    """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, directories."""
     outlast_the_monitor()
     give_memory_back()
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"

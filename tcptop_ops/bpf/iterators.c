@@ -28,18 +28,32 @@ static __always_inline __u64 ancestor_id(void *cgroup, __u32 level)
 	return id;
 }
 
-static __always_inline bool in_our_cgroup(void *sk)
+#ifdef TCO_OUR_CGROUP_ID
+/* Our cgroup as it was at the start, or as one of the directories that were made again in its place. */
+static __always_inline bool is_ours(__u64 id, struct control *now)
+{
+	if (id == TCO_OUR_CGROUP_ID)
+		return true;
+#pragma unroll
+	for (int at = 0; at < FOLLOWED; at++)
+		if (id && id == now->cgroups[at])
+			return true;
+	return false;
+}
+#endif
+
+static __always_inline bool in_our_cgroup(void *sk, struct control *now)
 {
 #if defined(TCO_OUR_CGROUP_ID) && defined(TCO_OUR_CGROUP_LEVEL)
 	void *cgroup = READ_POINTER(sk, TCO_SK_CGROUP);
 	return cgroup && READ(__u32, cgroup, TCO_CGROUP_LEVEL) >= TCO_OUR_CGROUP_LEVEL &&
-	       ancestor_id(cgroup, TCO_OUR_CGROUP_LEVEL) == TCO_OUR_CGROUP_ID;
+	       is_ours(ancestor_id(cgroup, TCO_OUR_CGROUP_LEVEL), now);
 #elif defined(TCO_OUR_CGROUP_ID)
 	/* Below the root of a cgroup namespace: how deep that lies is not told to those inside. */
 	void *cgroup = READ_POINTER(sk, TCO_SK_CGROUP);
 	__u32 level = cgroup ? READ(__u32, cgroup, TCO_CGROUP_LEVEL) : 0;
 	for (__u32 at = 0; cgroup && at < MAX_CGROUP_LEVELS && at <= level; at++)
-		if (ancestor_id(cgroup, at) == TCO_OUR_CGROUP_ID)
+		if (is_ours(ancestor_id(cgroup, at), now))
 			return true;
 	return false;
 #else
@@ -152,7 +166,7 @@ int bpf_iter__tcp(__u64 *ctx)
 			add(&c->syn_recv);
 		return 0;
 	}
-	if (!in_our_cgroup(tp))
+	if (!in_our_cgroup(tp, now))
 		return 0;
 	touch(tp);
 	__builtin_memset(r, 0, sizeof(*r));

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 MAPS = ("conns", "counters", "control", "done", "stories", "seen")
-BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE = 5, 17, 28
+BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN = 5, 17
 BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
@@ -101,16 +101,11 @@ def load(BPF: Any, module: Any, name: str, kind: int) -> int:
     return int(module.load_func(name.encode(), kind).fd)
 
 
-def link(program: int, target: int, kind: int) -> int:
-    """Return a descriptor of a new bpf_link. Raises OSError."""
-    return int(helper.bpf(BPF_LINK_CREATE, helper.words(program, target, kind)))
-
-
-def attach(program: int, cgroup: str) -> int:
-    """Our link on a cgroup. Raises Refused."""
+def attach(program: int, cgroup: str) -> tuple[int, int]:
+    """Our link on a cgroup, and the inode number of the directory that has it. Raises Refused."""
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return link(program, fd, helper.BPF_CGROUP_SOCK_OPS)
+        return helper.link(program, fd, helper.BPF_CGROUP_SOCK_OPS), os.fstat(fd).st_ino
     except OSError as error:
         raise Refused("attach", f"the kernel refused to attach to {cgroup}: {error.strerror}") from error
     finally:
@@ -191,7 +186,7 @@ def iterators(
         return links, refused
     for name in wanted:
         try:
-            links[name] = link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
+            links[name] = helper.link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
         except Exception as error:  # bcc raises plain Exception; OSError from the link
             refused[name] = f"{error}: {tail(log)}"
     return links, refused
@@ -259,13 +254,15 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     wanted = request["tracepoints"] if "HAVE_BTF_SOCKET" in features else []
     traced, untraced = tracepoints(BPF, module, wanted, log)
     maps = {name: int(module[name.encode()].map_fd) for name in MAPS}
-    fds = {**maps, **links, **traced, "link": attach(program, request["cgroup"]), "program": program}
+    link, directory = attach(program, request["cgroup"])
+    fds = {**maps, **links, **traced, "link": link, "program": program}
     answer = {
         "fds": list(fds),
         "features": features,
         "refused": refused | untraced,
         "callbacks": mode,
         "program_id": helper.program_id(program),
+        "directory": directory,
         "neighbours": found,
     }
     return answer, list(fds.values())
@@ -301,7 +298,7 @@ def main() -> int:
     with suppress(OSError):  # the monitor is gone: what was born meanwhile has flags, which the helper takes back
         socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
     if request.get("helper") and "error" not in answer:
-        become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request, answer["program_id"])
+        become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request)
     os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
 
 
@@ -315,15 +312,18 @@ def kept_place(root: str, cgroup: str) -> tuple[str, str]:
     return kept, kept + cgroup.removeprefix(root)
 
 
-def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[str, Any], program: int) -> None:
-    """Execute helper.py in this process: of all descriptors it keeps the iterator's, and the word that steers it."""
+def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[str, Any]) -> None:
+    """Execute helper.py in this process: it keeps the descriptors of iterator and program, and what steers the first.
+
+    The program is attached by it again, where its cgroup is made again; the link that attaches it is the monitor's.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     link = fds.get("bpf_iter__tcp", -1)
-    kept = [fd for fd in (connection.fileno(), fds["control"], link) if fd >= 0]
+    kept = [fd for fd in (connection.fileno(), fds["control"], fds["program"], link) if fd >= 0]
     root, cgroup = kept_place(request["cgroup_root"], request["cgroup"])
-    place = [str(link), str(fds["control"]), str(program), cgroup, root]
+    place = [str(link), str(fds["control"]), str(fds["program"]), cgroup, root]
     for fd in kept:
         os.set_inheritable(fd, True)
     may_close = "1" if request["may_close"] else "0"

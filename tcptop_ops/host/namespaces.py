@@ -28,6 +28,7 @@ from tcptop_ops.model.records import OWNER, Records
 MOST_FDS = 2
 """Descriptors that an answer of the helper may bring."""
 
+START_AGAIN = "start tcptop-ops again"
 STACK_BYTES = 256 << 10
 """Stack of a thread in a namespace: there may be many."""
 
@@ -72,6 +73,14 @@ class NamespaceAccess(Protocol):
         """Return the other sock_ops programs attached to our cgroup, to those above it and, if asked, below it.
 
         As ``helper.neighbours`` describes them. Raises OSError, and Unsupported without a helper.
+        """
+        ...
+
+    def attach_again(self) -> tuple[int, int]:
+        """Attach our program to the directory that was made in place of our cgroup's, which was removed.
+
+        Return the inode number of that directory, and the descriptor of a bpf_link, which attaches while it is open.
+        Raises OSError, and Unsupported without a helper, or where the link would silence another's program.
         """
         ...
 
@@ -206,6 +215,10 @@ class InProcessAccess:
         """Raise Unsupported: it takes privilege (see Reach)."""
         raise Unsupported(self.note)
 
+    def attach_again(self) -> tuple[int, int]:
+        """Raise Unsupported: it takes privilege (see Reach)."""
+        raise Unsupported("there is no helper to attach with", START_AGAIN)
+
     def statistics(self) -> int:
         """Raise Unsupported: it takes privilege (see Reach)."""
         raise Unsupported("only the helper can have the kernel measure")
@@ -310,6 +323,20 @@ class HelperAccess:
         """Return the other sock_ops programs that share sockets with ours, as the helper finds them (see Reach)."""
         found: list[dict[str, Any]] = json.loads(self._ask(helper.NEIGHBOURS, argument=int(below_too))[0])
         return found
+
+    def attach_again(self) -> tuple[int, int]:
+        """Have the helper attach (see Reach)."""
+        try:
+            data, fds = self._ask(helper.ATTACH_AGAIN)
+        except Unsupported as gone:
+            raise Unsupported("the helper is gone, which attaches", START_AGAIN) from gone
+        if fds:
+            return helper.NUMBER.unpack(data)[0], fds[0]
+        holds = json.loads(data)[0]
+        raise Unsupported(
+            f"the sock_ops program {holds['name']} (id {holds['id']}) holds {holds['where']} for itself",
+            "it is attached as soon as that one is gone",
+        )
 
     def statistics(self) -> int:
         """Return the descriptor, which the helper opens (see Reach)."""

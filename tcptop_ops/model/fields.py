@@ -143,6 +143,9 @@ OWNER: Fields = (
 HAPPENINGS = 64
 """Happenings that a story keeps, the newest; a power of two, since bpf/story.h masks the index."""
 
+FOLLOWED = 8
+"""Directories of a cgroup that is removed and made again: so many of the last are remembered."""
+
 HAPPENING: Fields = (
     ("first_ns", "u8"),  # CLOCK_MONOTONIC
     ("last_ns", "u8"),  # of the last, where several are merged into this one
@@ -181,6 +184,7 @@ CONTROL: Fields = (
     ("beside", "u4"),  # 1: another program has come, so that nothing is asked for that it would notice without need
     ("born_before_ns", "u8"),  # IteratorPass.STRIP: only sockets that the other program can't have asked for
     ("light", "u4"),  # 1: so many connections come that new ones are asked for events alone
+    ("cgroups", "u8", (FOLLOWED,)),  # ids of the directories that ours had since the start, newest first; then 0
 )
 """What the monitor tells the BPF programs: the only value of the BPF map ``control``."""
 

@@ -49,10 +49,18 @@ def _open(name: str, options: Options, pending: Pending | None) -> Source:
 
 
 def _sockdiag(options: Options) -> Source:
+    import os
+
+    from tcptop_ops.bpf import cgroup
     from tcptop_ops.host.namespaces import widest
     from tcptop_ops.host.processes import polled_owners
+    from tcptop_ops.sources.cgroup_follow import FollowedCgroup
     from tcptop_ops.sources.namespace_dump import EveryNamespace
     from tcptop_ops.sources.polled import SockDiagSource
 
+    followed = None
+    if options.cgroup is not None:
+        path, top = cgroup.resolve(options.cgroup)
+        followed = None if path == top else FollowedCgroup(path, top, os.stat(path).st_ino)
     reach = widest(options.helper, options.may_close)
-    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)
+    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach, followed)

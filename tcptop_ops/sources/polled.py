@@ -17,11 +17,12 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.host.processes import Users
-from tcptop_ops.model.arrays import distinct, find_sorted
+from tcptop_ops.model.arrays import distinct, find_sorted, gather
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources import inet_diag
+from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
 from tcptop_ops.sources.inet_diag import Dump, DumpBuffer
 from tcptop_ops.sources.sock_diag import SockDiag, close_connection
 
@@ -90,14 +91,18 @@ class SockDiagSource:
         diag: Dumps | None = None,
         owners: Callable[[Records], Records] | None = None,
         reach: NamespaceAccess | None = None,
+        followed: FollowedCgroup | None = None,
     ) -> None:
         """Take what lists the sockets (``diag``), by default a SockDiag of this process's namespace.
 
         ``owners`` returns OWNED rows for SOCKET rows; None: owners are not asked for. ``reach`` is closed at the end.
+        ``followed``: the cgroup whose sockets are wanted; None: all.
         """
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._reach = reach
         self._namespace_counters = NamespaceCounters(reach) if reach is not None else None
+        self._followed = followed
+        self._members = None if followed is None else CgroupMembers(followed.path)
         self._owners = owners
         self._users = Users()
         self._paths = _cgroup_paths()
@@ -109,7 +114,7 @@ class SockDiagSource:
         start = time.perf_counter()
         dump = self._diag.dump(rows=self._rows[1])
         now, now_ns = time.time(), time.monotonic_ns()
-        found = self._sorted(dump.sockets)
+        found = self._sorted(self._wanted(dump.sockets))
         gone = _gone(self._before, found)
         closed, closed_owners = _closed(self._before, gone, now_ns)
         opened = len(found.sockets) - len(self._before.sockets) + len(gone) if self._before else 0
@@ -133,7 +138,7 @@ class SockDiagSource:
             namespace_counters=self._counted(found.sockets, half_open, closed["socket"]),
             namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
-            notes=(*notes, self._reach.note) if self._reach and self._reach.note else notes,
+            notes=self._notes(notes),
             users=self._users.learn(found.sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
             devices=self._diag.devices(found.sockets),
@@ -145,6 +150,18 @@ class SockDiagSource:
         if self._namespace_counters is None:
             return np.zeros(0, NETNS)
         return self._namespace_counters.read(sockets, half_open, closed)
+
+    def _wanted(self, sockets: Records) -> Records:
+        """Return those of the cgroup, if one was asked for."""
+        if self._followed is None or self._members is None:
+            return sockets
+        self._followed.look()
+        return gather(sockets, self._members.among(sockets["cgroup_id"]))
+
+    def _notes(self, limits: tuple[str, ...]) -> tuple[str, ...]:
+        followed = self._followed.note if self._followed else ""
+        reach = self._reach.note if self._reach else ""
+        return tuple(note for note in (followed, *limits, reach) if note)
 
     def _sorted(self, sockets: Records) -> _Poll:
         """Return the sockets with their owners and order, each socket once.

@@ -27,6 +27,7 @@ from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
 from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
 from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, births, last_known, still_open, without_record
 from tcptop_ops.sources.sock_diag import close_connection
 from tcptop_ops.sources.socket_state import SocketState, StateReader
@@ -54,10 +55,11 @@ class SockOpsSource:
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
+        self._followed = self._cgroup_to_follow()
         self._present: StateReader = (
             TcpIteratorReader(fds["bpf_iter__tcp"], fds["counters"], self._reach)
             if self._iterates
-            else SockDiagReader(self._reach, self._cgroup_to_watch())
+            else SockDiagReader(self._reach, CgroupMembers(self._followed.path) if self._followed else None)
         )
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
@@ -79,10 +81,12 @@ class SockOpsSource:
         self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
         self._control(self._pass)
 
-    def _cgroup_to_watch(self) -> str | None:
+    def _cgroup_to_follow(self) -> FollowedCgroup | None:
         """None: all."""
-        root = self._attached.cgroup_root
-        return None if self._attached.cgroup == root and not cgroup.is_part(root) else self._attached.cgroup
+        path, root = self._attached.cgroup, self._attached.cgroup_root
+        if path == root and not cgroup.is_part(root):
+            return None
+        return FollowedCgroup(path, root, self._attached.directory, self._reach.attach_again)
 
     @property
     def attached(self) -> Attached:
@@ -90,7 +94,8 @@ class SockOpsSource:
         return self._attached
 
     def drain(self) -> None:
-        """Take final records out of the ring before it is full."""
+        """Take final records out of the ring before it is full; look after the cgroup, which may be a new one."""
+        self._follow()
         final = self._ring.drain()
         if len(final):
             self._pending.append(final)
@@ -104,6 +109,7 @@ class SockOpsSource:
 
     def _poll(self, started: float) -> Snapshot:
         """State first, then events, then ends: what ends meanwhile is taken out of the state again."""
+        self._follow()
         self._mind_the_others()
         pass_ns = time.monotonic_ns()
         present = self._present.read()
@@ -157,11 +163,22 @@ class SockOpsSource:
             program_calls=cost[1],
         )
 
+    def _follow(self) -> None:
+        if self._followed is not None and self._followed.look():
+            self._pass = self._pass if self._followed.attached else IteratorPass.READ
+            self._control(self._pass)
+
+    def _is_attached(self) -> bool:
+        """Whether our program is called at all: not while the cgroup's directory is gone, or refuses it."""
+        return self._followed is None or self._followed.attached
+
     def _mind_the_others(self) -> None:
         """Ask for less once a program has come that would be called for flags of ours, which costs it something.
 
         What was asked for on the command line stands. Raises Failed where ours must go.
         """
+        if not self._is_attached():
+            return
         came = self._beside.look()
         quiet = bool(self._beside.programs) and not self._told_how
         if quiet != self._quiet or (quiet and came):
@@ -217,6 +234,8 @@ class SockOpsSource:
     def _notes(self, counters: Records) -> tuple[str, ...]:
         """Return the notes, the gravest first: where there is little room, it alone is shown."""
         notes = []
+        if self._followed is not None and self._followed.note:
+            notes.append(self._followed.note)
         if counters["untracked"]:
             notes.append(f"map full: {int(counters['untracked'])} connections not tracked; --map-size helps")
         if counters["ring_full"]:
@@ -259,12 +278,14 @@ class SockOpsSource:
     def _next_pass(self, rowless: int) -> None:
         """Choose what the next pass does.
 
-        A survey costs a look-up for each socket: only if more have no row than the last one left without.
+        A survey costs a look-up for each socket: only if more have no row than the last one left without. No flag is
+        set while nothing of ours is called for it: that would only call others.
         """
         if not self._adopt:
             return
         self._hopeless = rowless if self._pass == IteratorPass.SURVEY else min(self._hopeless, rowless)
         wanted = IteratorPass.SURVEY if rowless > self._hopeless else IteratorPass.ADOPT
+        wanted = wanted if self._is_attached() else IteratorPass.READ
         if wanted != self._pass:
             self._pass = wanted
             self._control(wanted)
@@ -274,6 +295,8 @@ class SockOpsSource:
         value["pass"], value["watched"] = flags_pass, self._watched
         value["beside"], value["born_before_ns"] = self._quiet, self._strip_before_ns
         value["light"] = self._light.on
+        ids = self._followed.ids if self._followed is not None else []
+        value["cgroups"][0, : len(ids)] = ids
         syscall.update(self._attached.fds["control"], np.zeros(1, "u4"), value)
 
     def close(self) -> None:
@@ -287,6 +310,8 @@ class SockOpsSource:
         self.measure(False)
         for name in ("link", "program"):
             os.close(self._attached.fds.pop(name))
+        if self._followed is not None:
+            self._followed.close()
         try:
             if self._iterates and self._attached.helper is None and not self._beside_others():
                 self._control(IteratorPass.CLEAR)

@@ -165,7 +165,7 @@ ANSWER = """
 asked = request()
 ours = [os.open("/dev/null", os.O_RDONLY), os.open("/dev/zero", os.O_RDONLY)]
 answer = {"fds": ["conns", "link"], "features": asked["attempts"][0], "refused": {"bpf_iter__tcp": "no"},
-          "callbacks": "all", "neighbours": [asked], "program_id": 7}
+          "callbacks": "all", "neighbours": [asked], "program_id": 7, "directory": 8}
 socket.send_fds(sock, [json.dumps(answer).encode()], ours)
 sock.sendall(b"\\n")
 """

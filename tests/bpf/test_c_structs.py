@@ -128,8 +128,9 @@ def test_c_uses_names_that_there_are() -> None:
 def test_what_the_helper_has_of_its_own() -> None:
     """It is run as a script that imports nothing of this package."""
     assert (helper.PASS_CLEAR, helper.PASS_STRIP) == (IteratorPass.CLEAR, IteratorPass.STRIP)
-    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5), records.CONTROL)[0]
-    assert told.tolist() == (1, 2, 3, 4, 5)
+    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5, bytes(range(64))), records.CONTROL)[0]
+    assert told.tolist()[:5] == (1, 2, 3, 4, 5)
+    assert told["cgroups"].tobytes() == bytes(range(64))
     assert helper.CONTROL.size == records.CONTROL.itemsize
     assert helper.OWNER.size == records.OWNER.itemsize
 
