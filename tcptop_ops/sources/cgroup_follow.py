@@ -76,6 +76,11 @@ class FollowedCgroup:
         """Whether its directory is there, and attached to."""
         return not self._removed_at and not self._why_not
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether its directory is there, and what happens in it is not told."""
+        return bool(self._why_not) and not self._removed_at
+
     def look(self) -> bool:
         """Look at the directory; attach if it is another one. Return whether ``ids`` changed."""
         try:

@@ -77,6 +77,7 @@ class SockOpsSource:
         self._told_how = options.callbacks is not None
         self._quiet = False
         self._light = LoadShedding()
+        self._untold = False  # connections were opened in our cgroup, anywhere, that no event told of
         self._statistics: int | None = None
         self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
         self._control(self._pass)
@@ -115,11 +116,12 @@ class SockOpsSource:
         present = self._present.read()
         keys, values = self._rows.read(self._counters.read())
         events, lonely = self._join(present.sockets["cookie"], keys, values)
-        if self._misses_some(values[lonely], pass_ns) and (more := self._present.rest()) is not None:
+        self._untold |= self._followed is not None and self._followed.is_refused
+        if (self._untold or self._misses_some(values[lonely], pass_ns)) and (more := self._present.rest()) is not None:
             present = more
             keys, values = self._rows.read(self._counters.read())
             events, lonely = self._join(present.sockets["cookie"], keys, values)
-        self._passed_ns = pass_ns
+        self._passed_ns, self._untold = pass_ns, False
         self.drain()
         counters = self._counters.read()
         closed = self._closed(present, keys, values, lonely)
@@ -167,6 +169,7 @@ class SockOpsSource:
         if self._followed is not None and self._followed.look():
             self._pass = self._pass if self._followed.attached else IteratorPass.READ
             self._control(self._pass)
+            self._untold = True
 
     def _is_attached(self) -> bool:
         """Whether our program is called at all: not while the cgroup's directory is gone, or refuses it."""
