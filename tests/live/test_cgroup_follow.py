@@ -195,6 +195,25 @@ def test_a_process_that_moved_keeps_its_rows(lab: Lab, link: Link, cgroup: Path,
         assert watch.closed(server.port)["end"] == (None if source == "sockdiag" else "peer-closed")
 
 
+@pytest.mark.needs("HAVE_ADOPTION")
+def test_flags_are_taken_back_in_every_directory_that_it_had(lab: Lab, link: Link, cgroup: Path) -> None:
+    elsewhere = lab.cgroup("elsewhere")
+    with Watch(cgroup) as watch:
+        clients = []
+        for number in range(3):
+            server, client = connected(lab, link, cgroup)
+            clients.append(client)
+            assert watch.flags(client.port)
+            if number < 2:
+                for process in (server, client):
+                    (elsewhere / "cgroup.procs").write_text(str(process.pid))
+                remove(cgroup)
+                cgroup.mkdir()
+                assert "made again" in note(watch)
+    with Watch(cgroup.parent, adopt=False) as later:
+        assert [later.flags(client.port) for client in clients] == [0, 0, 0]
+
+
 @contextmanager
 def children_of(cgroup: Path) -> Iterator[Callable[[], int]]:
     """Cgroups below it that come and go, nested ones too, as quickly as they can; how many came so far."""
@@ -309,3 +328,5 @@ def test_the_screen_says_so(cgroup: Path, source: str) -> None:
         cgroup.mkdir()
         monitor.wait_for("it was removed and made again at")
         wait_until(lambda: len(attached_to(cgroup)) == (source != "sockdiag"), what="being attached")
+        monitor.process.kill()
+        wait_until(lambda: attached_to(cgroup) == [], what="nothing being attached")

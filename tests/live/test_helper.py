@@ -185,7 +185,7 @@ def test_what_is_not_among_the_requests_is_refused(asked: Asked) -> None:
     for what in (0, 10, 99, 2**32 - 1):
         assert answer(asked.ours, what) == errno.EPERM
     own = os.stat("/proc/self/ns/net").st_ino
-    for what in (helper.ITERATE, helper.NEIGHBOURS):
+    for what in (helper.ITERATE, helper.NEIGHBOURS, helper.ATTACH_AGAIN):
         assert answer(asked.ours, what, namespace=own) == errno.EPERM, "it has attached nothing"
     for what in (helper.DIAG, helper.DEVICES, helper.COUNTERS, helper.CLOSE):
         assert answer(asked.ours, what, namespace=2**64 - 1) == errno.ENOENT
