@@ -31,8 +31,11 @@ PLAIN = (
 )
 """Fields of a snapshot that are JSON as they are, or nearly."""
 
-NAMES = ("users", "cgroups", "devices")
+NAMES = ("users", "cgroups", "devices", "namespace_names")
 """Fields that are told where they are not those of the snapshot before."""
+
+LATER = ("namespace_names",)
+"""Of these, those that older recordings lack: nothing has a name there."""
 
 RUNNING = ("last_sent_us", "last_received_us", "timer_us")
 """Times of SOCKET that grow or shrink by themselves, by the same amount in most rows."""
@@ -287,7 +290,7 @@ def _checked(head: Any) -> dict[str, Any]:
 def _names(head: dict[str, Any], before: Snapshot | None) -> dict[str, Mapping[int, str]]:
     found: dict[str, Mapping[int, str]] = {}
     for name in NAMES:
-        pairs = head.get(name)
+        pairs = head.get(name, [] if name in LATER and before is None else None)
         if pairs is None and before is not None:
             found[name] = getattr(before, name)
             continue

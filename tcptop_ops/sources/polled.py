@@ -15,6 +15,7 @@ from tcptop_ops.bpf import cgroup
 from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespace_counters import NamespaceCounters
+from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.host.processes import Users
 from tcptop_ops.model.arrays import distinct, find_sorted, gather
@@ -105,6 +106,7 @@ class SockDiagSource:
         self._members = None if followed is None else CgroupMembers(followed.path)
         self._owners = owners
         self._users = Users()
+        self._namespace_names = NamespaceNames()
         self._paths = _cgroup_paths()
         self._rows = (DumpBuffer(), DumpBuffer())  # of the last poll, and of the one before, which is free again
         self._before: _Poll | None = None
@@ -142,6 +144,7 @@ class SockDiagSource:
             users=self._users.learn(found.sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
             devices=self._diag.devices(found.sockets),
+            namespace_names=self._namespace_names.read(),
             poll_s=time.perf_counter() - start,
         )
 
@@ -195,6 +198,7 @@ class SockDiagSource:
         self._diag.close()
         if self._namespace_counters is not None:
             self._namespace_counters.close()
+        self._namespace_names.close()
         if self._reach is not None:
             self._reach.close()
 

@@ -20,6 +20,7 @@ from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.host.namespace_counters import NamespaceCounters
+from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
 from tcptop_ops.host.owners import Owners
 from tcptop_ops.host.processes import Users, full_name, is_kernel_thread
@@ -63,6 +64,7 @@ class SockOpsSource:
         )
         self._owners = Owners(full_name, is_kernel_thread)
         self._users = Users()
+        self._namespace_names = NamespaceNames()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._descriptors = RecordBuffer(OWNER)
         self._rows = ConnectionMap(fds["conns"])
@@ -157,6 +159,7 @@ class SockOpsSource:
             users=self._users.learn(sockets["uid"]),
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
             devices=self._present.devices(sockets),
+            namespace_names=self._namespace_names.read(),
             watched=self._watched,
             story=self._stories.read(self._watched) if self._watched else np.zeros(0, HAPPENING),
             seen=self._seen.read(),
@@ -323,6 +326,7 @@ class SockOpsSource:
             self._namespace_counters.close()
             self._reach.close()
             self._ring.close()
+            self._namespace_names.close()
             self._present.close()
             self._close_fds()
 

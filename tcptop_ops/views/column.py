@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tcptop_ops import text
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.column_text import show_id
 
@@ -45,7 +46,8 @@ class Column:
     """One column of the table.
 
     ``width``: characters on the screen; ``falling``: whether sorting begins with the greatest value; ``alias``: a
-    second name for filters and options; ``right``: whether cells are right-aligned, as those of numbers are.
+    second name for filters and options; ``right``: whether cells are right-aligned, as those of numbers are; ``names``:
+    of a column of numbers that name something, the words for them in these flows.
     """
 
     id: str
@@ -62,6 +64,12 @@ class Column:
     step: Callable[[Values], Values] | None = None  # rounds values for ``seen``; None: cells show values exactly
     screen_only: bool = False  # left out of outputs
     group: GroupRule = SAME
+    names: Callable[[Flows], Mapping[int, str]] | None = None
+
+    def shower(self, flows: Flows) -> Callable[[Any], str]:
+        """Return a formatter like ``show`` for the screen, which says names where these flows have any."""
+        names = self.names(flows) if self.names is not None else {}
+        return (lambda value: text.printable(names.get(value, "")) or self.show(value)) if names else self.show
 
     def seen(self, values: Values) -> Values:
         """Round values to what a cell can show, so that rows are not sorted by differences that nobody sees.

@@ -30,9 +30,9 @@ def word(id: str, title: str, width: int, help: str, read: ColumnReader, **rest:
     return Column(id, title, width, help, read, show, plain, right=False, falling=False, **rest)
 
 
-def identity(id: str, title: str, width: int, help: str, part: str, name: str) -> Column:
+def identity(id: str, title: str, width: int, help: str, part: str, name: str, **rest: Any) -> Column:
     """Return a column of an unsigned field that names something; 0 is null. ``part``: the array of Rows it is in."""
-    return Column(id, title, width, help, read.unsigned(part, name), show_id, lambda v: int(v) or None)
+    return Column(id, title, width, help, read.unsigned(part, name), show_id, lambda v: int(v) or None, **rest)
 
 
 def of_connections(name: str) -> GroupRule:

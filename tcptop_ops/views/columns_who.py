@@ -23,7 +23,15 @@ from tcptop_ops.views.column_text import (
 
 WHO: tuple[Column, ...] = (
     identity("cookie", "COOKIE", 8, "the kernel's number for this socket, never used twice", "sockets", "cookie"),
-    identity("netns", "NETNS", 10, "inode number of the network namespace", "sockets", "netns"),
+    identity(
+        "netns",
+        "NETNS",
+        10,
+        "inode number of the network namespace",
+        "sockets",
+        "netns",
+        names=lambda flows: flows.snapshot.namespace_names,
+    ),
     identity("inode", "INODE", 8, "inode number of the socket's descriptor", "sockets", "inode"),
     number("family", "IP", 2, "4 or 6: what the packets are; an IPv4-mapped address is 4", read.family),
     word(

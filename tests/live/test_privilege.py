@@ -53,7 +53,7 @@ def test_the_monitor_may_do_nothing(
             assert held == dict.fromkeys(held, 0)
         assert os.stat(f"/proc/{monitor.pid}/mem").st_uid == 0, "not dumpable: its memory is nobody's business"
         assert children(monitor.pid) == [helper_of(monitor.pid)]
-        check_helper(helper_of(monitor.pid), ["link iter", "map"] if source == "sockops" else [])
+        check_helper(helper_of(monitor.pid), ["link iter", "map", "program"] if source == "sockops" else [])
         monitor.press("\x03" if front else "q")
         assert monitor.process.wait(20) == 0
 
@@ -67,13 +67,15 @@ def bpf_descriptors(pid: int) -> list[str]:
             found.append(f"link {told['link_type']}")
         elif "map_id" in told:
             found.append("map")
-        elif told.keys() & {"prog_id", "prog_type", "btf_id"}:
+        elif "prog_id" in told:
+            found.append("program")
+        elif "btf_id" in told:
             found.append("another")
     return sorted(found)
 
 
 def check_helper(pid: int, bpf: list[str]) -> None:
-    """``bpf``: the iterator's link and the map that steers it, or none."""
+    """``bpf``: the iterator's link, the map that steers it, and the program, to attach it again; or none."""
     said = status(pid)
     ours = capabilities(os.getpid())["CapEff"]
     assert capabilities(pid)["CapEff"] == capabilities(pid)["CapPrm"] == helper.KEPT & ours

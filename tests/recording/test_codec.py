@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +25,19 @@ def test_a_frame_gives_back_every_bit(seeds: list[int]) -> None:
         replayed = codec.decode(codec.encode(now, before), replayed)
         same(replayed, now)
         before = now
+
+
+def test_a_frame_from_before_namespaces_had_names() -> None:
+    now = snapshot(0, [flow(1)], namespace_names={4: "web"})
+    frame = codec.encode(now)
+    assert codec.decode(frame).namespace_names == {4: "web"}
+    unpacked = zlib.decompress(frame)
+    end = 4 + int.from_bytes(unpacked[:4], "little")
+    head = json.loads(unpacked[4:end])
+    del head["namespace_names"]
+    older = json.dumps(head).encode()
+    replayed = codec.decode(zlib.compress(len(older).to_bytes(4, "little") + older + unpacked[end:]))
+    same(replayed, replace(now, namespace_names={}))
 
 
 def test_rows_that_did_not_change_take_no_room() -> None:

@@ -75,6 +75,7 @@ def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot
         notes=("a note", "\udc80\x1b[2J"),
         users={0: "root", 2**32 - 1: "\udcff"},
         cgroups={seed: f"/a/{seed}"},
+        namespace_names={seed: f"net-{seed}"},
         watched=seed,
         poll_s=rng.random(),
     )

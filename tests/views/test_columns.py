@@ -55,6 +55,17 @@ def shown(name: str, /, **fields: Any) -> str:
     return column.show(flows.column(column.read).tolist()[0])
 
 
+def test_a_namespace_is_shown_by_its_name() -> None:
+    """On the screen; outputs have the number."""
+    flows = flows_of(flow(1), namespace_names={7: "web", 8: "a\x1b[2J"})
+    column = find("netns")
+    assert [column.shower(flows)(number) for number in (7, 8, 9, 0)] == ["web", "a\\x1b[2J", "9", "-"]
+    assert column.plain(7) == 7
+    unnamed = flows_of(flow(1))
+    assert column.shower(unnamed)(7) == "7"
+    assert find("inode").shower(flows)(7) == "7"
+
+
 def test_ids_and_aliases_are_unique() -> None:
     names = [column.id for column in COLUMNS] + [column.alias for column in COLUMNS if column.alias]
     assert len(set(names)) == len(names) == len(COLUMNS_BY_NAME)

@@ -71,7 +71,7 @@ class RowText:
         """Format a column's value; ``?`` if the source can't provide the column."""
         if name in self.flows.snapshot.missing:
             return text.UNKNOWN
-        return find(name).show(self.value(name))
+        return find(name).shower(self.flows)(self.value(name))
 
     def end(self, name: str, names: NameBook) -> str:
         """Format the endpoint ``local`` or ``peer`` with known names, shortened to LONGEST_END if it has any."""

@@ -88,7 +88,7 @@ def lines(view: View, layout: ColumnLayout, start: int, stop: int, cursor: int, 
             levels.append([NAME_LEVEL if one else 0 for one in is_group])
             continue
         values = view.values(placed.column, start, stop)
-        show = shower(placed.column, names)
+        show = placed.column.shower(view.flows) if placed.column.names else shower(placed.column, names)
         words = [show(value) for value in values]
         if view.groups is not None:  # b"" of a group means that its connections differ: a dash, not "?"
             words = [text.DASH if values[at] == b"" and is_group[at] else one for at, one in enumerate(words)]
