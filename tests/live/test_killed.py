@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.attach import ALL_FLAGS, Options, begin
+from tcptop_ops.bpf.attach import ALL_FLAGS, TRACEPOINTS, Options, begin
 from tests.live.conftest import accepted
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
 from tests.live.watch import Watch, program
@@ -144,6 +144,36 @@ def test_at_any_moment_nothing_stays(cgroup: Path, load: Traffic, how: str) -> N
     assert temporary_files() <= files
     if how != "loader":  # whoever could have done it is dead
         wait_until(lambda: given_back(cgroup, load), SOON, "our flags to go")
+
+
+def traced(pid: int) -> dict[str, int]:
+    """The raw tracepoints that a process holds open, and the id of the program of each (bpf_link_show_fdinfo())."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        told = dict(line.split(":", 1) for line in entry.read_text().splitlines() if ":" in line)
+        if "tp_name" in told:
+            found[told["tp_name"].strip()] = int(told["prog_id"])
+    return found
+
+
+def exists(program: int) -> bool:
+    try:
+        os.close(helper.bpf(helper.BPF_PROG_GET_FD_BY_ID, helper.words(program)))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def test_tracepoints_go_with_the_monitor(cgroup: Path) -> None:
+    """It alone holds them: its helper does not, which outlives it for a moment."""
+    with started("--cgroup", str(cgroup)) as monitor:
+        monitor.wait_for_picture()
+        programs = traced(monitor.pid)
+        assert programs.keys() == set(TRACEPOINTS)
+        assert all(map(exists, programs.values()))
+        assert traced(helper_of(monitor.pid)) == {}
+        os.kill(monitor.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(exists, programs.values())), SOON, "the end of the programs")
 
 
 def test_a_monitor_that_ends_before_its_loader_answers(cgroup: Path, link: Link, lab: Lab) -> None:
