@@ -154,7 +154,7 @@ class TcptopApp(TerminalApp):
         self.main.receive(view)
         if before is None and self.settings.mark is not None:
             self.run_worker(self._greet())
-        elif self.main.status.notice == HINT and view.flows.findings:
+        elif self.main.status.notice == HINT and view.findings:
             self.main.notice("")
         if not self.line.takes_ticks:
             return

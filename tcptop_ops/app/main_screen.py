@@ -277,12 +277,12 @@ class MainScreen(Screen[None]):
             self._filter(self.state.filtered_by(None))
 
     def action_finding(self) -> None:
-        """Show the flows of the most telling finding; again: go back to the filter from before."""
-        if self.state.is_finding_shown:
-            self._filter(self.state.finding_left())
-        elif self.state.findings:
+        """Show the flows of the gravest finding; again: of the next; after the last, go back to the filter before."""
+        if self.state.findings_told.next is not None:
             self._filter(self.state.finding_entered())
             self.panels.table.action_first()
+        elif self.state.is_finding_shown:
+            self._filter(self.state.finding_left())
         else:
             self.notice("nothing was found that several flows share")
 

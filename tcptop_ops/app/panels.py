@@ -75,11 +75,15 @@ class Panels(Container):
 
     def show_status(self, state: ViewState, status: HeaderStatus) -> None:
         """Draw the lines above the table."""
+        told = state.findings_told
         status = replace(
             status,
             behind_s=state.behind_s,
             following=state.is_following,
+            finding=told.current,
+            findings=told.count,
             finding_shown=state.is_finding_shown,
+            finding_next=told.next is not None,
         )
         self._summary.show(None if state.shown is None else state.shown.flows, status)
 

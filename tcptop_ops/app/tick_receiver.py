@@ -51,7 +51,9 @@ class TickReceiver:
         state = self._state()
         self._remember(flows, state)
         marked = replace(flows, mark=state.mark, session=session_of(flows, self.sshds))
-        self._newest = make(marked, state.spec)
+        view = make(marked, state.spec)
+        view.findings  # noqa: B018  # made here, and kept: it takes its time where very many rows are bad
+        self._newest = view
         if not self._is_told:
             self._is_told = True
             self._published()

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tcptop_ops.diagnosis.findings.tell import Narrowed, findings
 from tcptop_ops.model.flows import Finding, Flows, Mark
 from tcptop_ops.tracking import baseline
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT, SINCE_MARK
-from tcptop_ops.views.view import Spec, View, make, worst
+from tcptop_ops.views.view import Spec, View, make, matching, worst
 
 if TYPE_CHECKING:
     from tcptop_ops.model.filter import Filter
@@ -31,10 +32,21 @@ class MarkSet:
 
 @dataclass(frozen=True)
 class FindingShown:
-    """The filter of a finding, and the filter that was in force before it; None: there was none."""
+    """The filter of a finding, and the filter that was in force before the first one; None: there was none."""
 
     filter: Filter
     before: Filter | None
+    key: str = ""  # ``Finding.key`` of this one
+    seen: frozenset[str] = frozenset()  # those of all that were shown one after the other, this one included
+
+
+@dataclass(frozen=True)
+class FindingsTold:
+    """What there is to say about the findings. None: there is none."""
+
+    count: int
+    current: Finding | None  # the one whose flows are shown; where none is: the gravest
+    next: Finding | None  # the one whose flows can be shown next: the gravest that was not yet
 
 
 @dataclass(frozen=True)
@@ -89,13 +101,29 @@ class ViewState:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found in the flows that are shown, the most telling first."""
-        return () if self.shown is None else self.shown.flows.findings
+        """What was found in the flows that are shown, the gravest first; while one of these is shown: all of them."""
+        if self.shown is None:
+            return ()
+        if self.finding_shown is None or not self.is_finding_shown:
+            return self.shown.findings
+        flows, before = self.shown.flows, self.finding_shown.before
+        return flows.findings if before is None else findings(flows, Narrowed(matching(flows, before), before.text))
 
     @property
     def is_finding_shown(self) -> bool:
         """Whether the filter in force is that of a finding."""
         return self.finding_shown is not None and self.spec.filter is self.finding_shown.filter
+
+    @property
+    def findings_told(self) -> FindingsTold:
+        """What there is to say about the findings."""
+        found = self.findings
+        if self.finding_shown is None or not self.is_finding_shown:
+            first = next(iter(found), None)
+            return FindingsTold(len(found), first, first)
+        key, seen = self.finding_shown.key, self.finding_shown.seen
+        current = next((one for one in found if one.key == key), None)
+        return FindingsTold(len(found), current, next((one for one in found if one.key not in seen), None))
 
     @property
     def worst_row(self) -> int | None:
@@ -245,11 +273,16 @@ class ViewState:
         return self.filtered_by(self.spec.filter if keep else self.filter_before)
 
     def finding_entered(self) -> ViewState:
-        """Return the state that shows the flows of the most telling finding. There must be one."""
+        """Return the state that shows the flows of the next finding. There must be one: ``findings_told.next``."""
         from tcptop_ops.filters import compiler  # its parser takes long to import: not before it is needed
 
-        wanted = compiler.compile(self.findings[0].filter)
-        return replace(self, finding_shown=FindingShown(wanted, self.spec.filter)).filtered_by(wanted)
+        found = self.findings_told.next
+        assert found is not None
+        wanted = compiler.compile(found.filter)
+        shown = FindingShown(wanted, self.spec.filter, found.key, frozenset([found.key]))
+        if self.finding_shown is not None and self.is_finding_shown:
+            shown = replace(shown, before=self.finding_shown.before, seen=self.finding_shown.seen | {found.key})
+        return replace(self, finding_shown=shown).filtered_by(wanted)
 
     def finding_left(self) -> ViewState:
         """Return the state with the filter from before the finding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,11 +75,24 @@ class Totals:
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault that several rows share."""
+    """A fault that several rows share, or one of a listener."""
 
     text: str  # in words
     filter: str  # filter expression that shows the rows
     rows: int  # how many they are
+    blame: str = ""  # whose fault it is: network, peer, app, host; "": not known
+    since: float = 0.0  # when the first of its rows was seen bad: CLOCK_REALTIME, seconds
+    key: str = ""  # the same from tick to tick: what the rows share, and what is wrong with them
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """The rows of a tick that have a fault. The arrays are aligned."""
+
+    row: NDArray[np.intp]  # indices into all rows, the live ones before the closed; rising
+    since: NDArray[np.float64]  # when each was seen bad first: CLOCK_REALTIME, seconds
+    told_since: Mapping[str, float] = field(default_factory=dict)  # since when a finding is told, by its key
+    has_older: bool = False  # whether bad rows are listed that closed too long ago to be among these
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,8 @@ class Flows:
     window_s: float  # W
     tick: int  # number of the tick, from 0
     totals: Totals
-    findings: tuple[Finding, ...] = ()  # the most telling first
+    findings: tuple[Finding, ...] = ()  # the gravest first
+    bad: BadRows | None = None  # what the findings were made of; None: nobody has looked yet
     mark: Mark | None = None  # the moment with which the user compares
     session: int = 0  # cookie of the connection over which this program is used; 0: not known
 

@@ -10,7 +10,7 @@ from typing import Any
 from tcptop_ops import text
 from tcptop_ops.diagnosis import evidence
 from tcptop_ops.explain.operators import OPERATORS
-from tcptop_ops.model.flows import Flows, Totals
+from tcptop_ops.model.flows import Finding, Flows, Totals
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import OUTPUT
@@ -39,16 +39,32 @@ def json_object(view: View, host: HostDescription, own: dict[str, float]) -> dic
         "tick": flows.tick,
         "callbacks": callbacks(flows),
         "totals": totals(flows),
-        "findings": [{"text": text.storable(one.text), "filter": one.filter} for one in flows.findings],
+        "findings": [finding(one) for one in view.findings],
         "notes": [text.storable(note) for note in snapshot.notes],
         "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
         "connections": connections(view),
     }
 
 
+def finding(one: Finding) -> dict[str, Any]:
+    """Return a finding as the JSON object of the schema."""
+    return {
+        "text": text.storable(one.text),
+        "filter": text.storable(one.filter),
+        "blame": one.blame or None,
+        "rows": one.rows,
+        "since": rfc3339(one.since),
+    }
+
+
 def moment(flows: Flows) -> str:
     """Return when the tick was: RFC 3339, UTC, to the millisecond."""
-    told = datetime.fromtimestamp(flows.snapshot.time, timezone.utc).isoformat(timespec="milliseconds")
+    return rfc3339(flows.snapshot.time)
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time, CLOCK_REALTIME, as RFC 3339, UTC, to the millisecond."""
+    told = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
     return told.replace("+00:00", "Z")
 
 

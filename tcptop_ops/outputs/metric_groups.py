@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import text
-from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
 from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from tcptop_ops.diagnosis import rules
-from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.endings import ENDS, end_codes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from tcptop_ops.diagnosis.findings import findings
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.model.flows import Flows
 
 
@@ -27,12 +27,12 @@ class TickObserver(Protocol):
         ...
 
 
-def complete(flows: Flows, observers: Sequence[TickObserver] = ()) -> Flows:
+def complete(flows: Flows, memory: FindingsMemory, observers: Sequence[TickObserver] = ()) -> Flows:
     """Return the tick with its findings and with the observers' notes, after each observer was told of it, in order.
 
-    The observers get it with its findings, without each other's notes.
+    The observers get it with its findings, without each other's notes. ``memory``: of the ticks before.
     """
-    flows = replace(flows, findings=tuple(findings(flows)))
+    flows = memory.complete(flows)
     for observer in observers:
         observer.observe(flows)
     notes = [note for observer in observers for note in observer.notes]

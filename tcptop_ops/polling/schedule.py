@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.polling.observers import TickObserver, complete
 from tcptop_ops.sources.base import EndOfSource, Paced, Source
@@ -50,6 +51,7 @@ class PollSchedule:
         self._tracker = tracker
         self._clock = clock
         self._observers = observers
+        self._findings = FindingsMemory()
         self._drained_at = clock.now()
         self._last_ticks_s: tuple[float, ...] = ()
         self._is_slowed = False
@@ -62,7 +64,7 @@ class PollSchedule:
         if self._is_slowed:
             note = f"a tick takes {self._tick_s:.1f} s: fewer are made"
             snapshot = replace(snapshot, notes=(*snapshot.notes, note))
-        flows = complete(self._tracker.update(snapshot), self._observers)
+        flows = complete(self._tracker.update(snapshot), self._findings, self._observers)
         self._last_ticks_s = (*self._last_ticks_s[-1:], self._clock.now() - started)
         return flows
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
@@ -93,6 +94,7 @@ class Player:
         self._to_refuse: list[ResultCallback] = []
         # Of the thread alone:
         self._tracker = tracker()
+        self._findings = FindingsMemory()
         self._coming: Iterator[tuple[int, Snapshot | None]] = iter(())
         self._ahead: tuple[int, Snapshot] | None = None
         self._snapshot: Snapshot | None = None
@@ -273,6 +275,7 @@ class Player:
         start = max(min(start, goal), goal - MOST_LEAD, 0)
         start = int(self._starts[np.searchsorted(self._starts, start, side="right") - 1])
         self._tracker, self._ahead, self._snapshot = self._new_tracker(), None, None
+        self._findings = FindingsMemory()
         self._coming = zip(range(start, len(self.index)), reader.snapshots(start), strict=False)
         self._lead(None)
         found = None
@@ -281,6 +284,7 @@ class Player:
             found = at, snapshot, self._tracker.update(self._noted(snapshot))
             if at >= goal:
                 break
+            self._findings.look(found[2])
             self._lead(found[2])
         return found
 
@@ -318,7 +322,7 @@ class Player:
 
     def _publish_flows(self, flows: Flows) -> None:
         self._shown += 1
-        self._flows = replace(complete(flows), tick=self._shown)
+        self._flows = replace(complete(flows, self._findings), tick=self._shown)
         self._publish(self._flows)
 
     def _show_again(self) -> None:

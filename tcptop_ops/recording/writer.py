@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.errors import Failed
 from tcptop_ops.model.endings import ENDS, end_codes

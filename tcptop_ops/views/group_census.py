@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tcptop_ops.diagnosis.findings import BAD_SCORE
+from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import State
 from tcptop_ops.views.column_readers import ColumnReader, Values

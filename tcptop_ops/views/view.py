@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops.diagnosis.findings.tell import Narrowed, findings
 from tcptop_ops.model.addresses import stays_here
-from tcptop_ops.model.arrays import bound_to
-from tcptop_ops.model.flows import Flows, Rows, row_of
+from tcptop_ops.model.arrays import Mask, bound_to
+from tcptop_ops.model.flows import Finding, Flows, Rows, row_of
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_readers import Values
@@ -50,6 +52,14 @@ class View:
     spec: Spec
     order: NDArray[np.intp]
     groups: Groups | None = None
+    wanted: Mask | None = None  # over all rows: which the filter of ``spec`` lets through; None: there is no filter
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the bad rows share, the gravest first; with a filter, of the rows that match it."""
+        if self.wanted is None or self.spec.filter is None:
+            return self.flows.findings
+        return findings(self.flows, Narrowed(self.wanted, self.spec.filter.text))
 
     def __len__(self) -> int:
         """Return the number of lines: connections and groups that are shown."""
@@ -169,27 +179,30 @@ def sort(flows: Flows, column: Column, falling: bool) -> NDArray[np.intp]:
 
 def make(flows: Flows, spec: Spec) -> View:
     """Build the view of these flows."""
+    wanted = None if spec.filter is None else matching(flows, spec.filter)
     if spec.group != "none":
-        return _grouped(flows, spec)
-    return View(flows, spec, _chosen(flows, spec, sort(flows, spec.sort, spec.falling)))
+        return _grouped(flows, spec, wanted)
+    return View(flows, spec, _chosen(flows, spec, wanted, sort(flows, spec.sort, spec.falling)), wanted=wanted)
 
 
-def _chosen(flows: Flows, spec: Spec, order: NDArray[np.intp]) -> NDArray[np.intp]:
+def matching(flows: Flows, filter: Filter) -> Mask:
+    """Return which of all rows a filter lets through, the live ones before the closed."""
+    return np.concatenate([filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
+
+
+def _chosen(flows: Flows, spec: Spec, wanted: Mask | None, order: NDArray[np.intp]) -> NDArray[np.intp]:
     """Drop the rows that are hidden: closed ones, loopback ones, and those that the filter excludes."""
     if not spec.show_closed:
         order = order[order < len(flows.live)]
     if not spec.show_loopback:
         away = np.concatenate([~stays_here(rows.sockets) for rows in (flows.live, flows.closed)])
         order = order[away[order]]
-    if spec.filter is not None:
-        wanted = np.concatenate([spec.filter.mask(rows, flows) for rows in (flows.live, flows.closed)])
-        order = order[wanted[order]]
-    return order
+    return order if wanted is None else order[wanted[order]]
 
 
-def _grouped(flows: Flows, spec: Spec) -> View:
+def _grouped(flows: Flows, spec: Spec, wanted: Mask | None) -> View:
     """Build a view of groups, sorted by value, ties by key; unfolded groups are followed by their connections."""
-    groups = group_rows(flows, spec.group, _chosen(flows, spec, np.arange(len(flows))))
+    groups = group_rows(flows, spec.group, _chosen(flows, spec, wanted, np.arange(len(flows))))
     keys = ranks(spec.sort.seen(groups.column(spec.sort)), spec.falling)
     order = groups.by_key[np.argsort(keys[groups.by_key], kind="stable")]
     unfolded = np.isin(groups.identities[order], np.fromiter(spec.unfolded, np.int64, len(spec.unfolded)))
@@ -197,7 +210,7 @@ def _grouped(flows: Flows, spec: Spec) -> View:
     for place in np.flatnonzero(unfolded).tolist():
         parts += [-1 - order[done : place + 1], _sorted(flows, spec, groups.rows(int(order[place])))]
         done = place + 1
-    return View(flows, spec, np.concatenate([*parts, -1 - order[done:]]), groups)
+    return View(flows, spec, np.concatenate([*parts, -1 - order[done:]]), groups, wanted)
 
 
 def _sorted(flows: Flows, spec: Spec, rows: NDArray[np.intp]) -> NDArray[np.intp]:

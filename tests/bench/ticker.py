@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.diagnosis.findings import findings
+from tcptop_ops.diagnosis.findings.tell import findings
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracking.tracker import Tracker

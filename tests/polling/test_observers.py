@@ -8,7 +8,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from tcptop_ops.diagnosis.findings import findings
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
+from tcptop_ops.diagnosis.findings.tell import findings
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.snapshot import Snapshot
@@ -47,24 +48,26 @@ def test_each_observer_gets_each_tick_with_its_findings_and_without_notes_of_oth
     first, second = Listener(calls, "first", ("full",)), Listener(calls, "second", ("slow", "late"))
     tracker = Tracker()
     tracker.update(snapshot(0, []))
-    flows = complete(tracker.update(refused(1)), (first, second))
+    flows = complete(tracker.update(refused(1)), FindingsMemory(), (first, second))
     assert calls == ["first", "second"]
     assert flows.findings
     for observer in (first, second):
         [seen] = observer.seen
-        assert seen.findings == flows.findings == tuple(findings(flows))
+        assert seen.findings == flows.findings == findings(flows)
         assert seen.snapshot.notes == ()
     assert flows.snapshot.notes == ("full", "slow", "late")
 
 
 def test_notes_of_the_source_come_first() -> None:
-    told = complete(Tracker().update(snapshot(0, [], notes=("polled only",))), (Listener([], "a", ("full",)),))
+    told = complete(
+        Tracker().update(snapshot(0, [], notes=("polled only",))), FindingsMemory(), (Listener([], "a", ("full",)),)
+    )
     assert told.snapshot.notes == ("polled only", "full")
 
 
 def test_a_tick_without_observers_has_no_other_snapshot() -> None:
     flows = Tracker().update(snapshot(0, [flow(1)]))
-    assert complete(flows).snapshot is flows.snapshot
+    assert complete(flows, FindingsMemory()).snapshot is flows.snapshot
 
 
 def test_the_baseline_is_told_too() -> None:

@@ -34,6 +34,9 @@ Schema = dict[str, Any]
 WHOLE: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number", "minimum": 0}
 TEXT: Schema = {"type": "string"}
+MOMENT: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}
+
+BLAMES = ("network", "peer", "app", "host")
 
 
 def names_of(column: Column) -> list[str] | None:
@@ -75,6 +78,18 @@ def of_totals() -> Schema:
     return an_object(fields | {"by_state": states}, "sums over the host; rates and counts are of this tick")
 
 
+def of_finding() -> Schema:
+    """Return the schema of a finding."""
+    about = {
+        "text": TEXT | {"description": "what is wrong, with which connections"},
+        "filter": TEXT | {"description": "shows these connections, as --filter and on the screen"},
+        "blame": {"description": "whose fault it is; null: not known", "enum": [*BLAMES, None]},
+        "rows": WHOLE | {"description": "how many connections the filter shows"},
+        "since": MOMENT | {"description": "when the first of them was seen bad"},
+    }
+    return an_object(about, "a fault that several connections share, or that a listener has; the gravest come first")
+
+
 def made() -> Schema:
     """Return the schema, from the tables of columns, of operators, of causes and of states."""
     calls = an_object({operator.name: WHOLE for operator in OPERATORS})
@@ -83,7 +98,7 @@ def made() -> Schema:
     }
     top: dict[str, Schema] = {
         "schema": {"const": SCHEMA},
-        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"},
+        "time": MOMENT,
         "host": TEXT,
         "kernel": TEXT,
         "source": TEXT | {"description": "sockops or sockdiag; another one's while a recording is played"},
@@ -100,7 +115,7 @@ def made() -> Schema:
             "oneOf": [{"type": "null"}, calls],
         },
         "totals": of_totals(),
-        "findings": {"type": "array", "items": an_object({"text": TEXT, "filter": TEXT})},
+        "findings": {"type": "array", "items": of_finding()},
         "notes": {"type": "array", "items": TEXT},
         "self": an_object({"cpu_pct": NUMBER, "rss_bytes": WHOLE, "view_ms": NUMBER, "poll_ms": NUMBER}),
         "connections": {"type": "array", "items": an_object(row, "a connection; null: the kernel does not tell")},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tcptop_ops import text
 from tcptop_ops.model.enums import SHORT_STATES
-from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.flows import Finding, Flows
 from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, join, piece, width_of
 
@@ -32,7 +32,10 @@ class HeaderStatus:
     behind_s: float | None = None  # seconds that the display is behind; None: not paused
     failure: str = ""  # error message of a source that has failed
     notice: str = ""  # why the last key had no effect
+    finding: Finding | None = None  # the one to tell
+    findings: int = 0  # how many there are
     finding_shown: bool = False  # whether the filter in force is that of a finding
+    finding_next: bool = False  # whether there is another one to show after that
     replayed: str = ""  # description of the recording, shown in place of the delay
 
 
@@ -172,13 +175,16 @@ def _warnings(flows: Flows, status: HeaderStatus) -> list[Piece]:
     return found
 
 
-def _finding(flows: Flows, status: HeaderStatus, room: int) -> list[Piece]:
-    """Return the first finding, shortened to the room, the number of further ones, and the key that shows its flows."""
-    if not flows.findings:
-        return [piece("the flows of a finding; [f] goes back", "dim")] if status.finding_shown else []
-    key = "   [f] go back" if status.finding_shown else "   [f] show them"
-    more = f" (+{len(flows.findings) - 1})" if len(flows.findings) > 1 else ""
-    words = text.shorten(text.printable(flows.findings[0].text), max(room - len("! " + more + key), 1))
+def _finding(status: HeaderStatus, room: int) -> list[Piece]:
+    """Return the finding, shortened to the room, the number of further ones, and the key that shows its flows."""
+    words = "show them"
+    if status.finding_shown:
+        words = "next" if status.finding_next else "go back"
+    if status.finding is None:
+        return [piece(f"the flows of a finding; [f] {words}", "dim")] if status.finding_shown else []
+    key = f"   [f] {words}"
+    more = f" (+{status.findings - 1})" if status.findings > 1 else ""
+    words = text.shorten(text.printable(status.finding.text), max(room - len("! " + more + key), 1))
     action = "screen.finding"
     return [Piece((Span("! ", "bad"), Span(words + more, "title"), Span(key, "dim", action)))]
 
@@ -206,7 +212,7 @@ def _news(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
         return _groups([_warnings(flows, status)], width)
     warnings = _warnings(flows, status)
     room = width - sum(width_of(one.spans) + BAR_WIDTH for one in warnings)
-    told = [*warnings, *(_finding(flows, status, room) if room >= LEAST_NOTE else []), _throughput(flows)]
+    told = [*warnings, *(_finding(status, room) if room >= LEAST_NOTE else []), _throughput(flows)]
     room = width - sum(width_of(one.spans) + BAR_WIDTH for one in told)
     notes = _notes(flows, room) if room >= LEAST_NOTE else []
     return _groups([[one] for one in told] + [notes], width)

@@ -1,0 +1,236 @@
+"""Findings in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcptop_ops import text
+from tcptop_ops.diagnosis.findings.bad_rows import RECENT_S, Table
+from tcptop_ops.diagnosis.findings.expressions import address, written
+from tcptop_ops.diagnosis.findings.families import PATH, Family, is_attempts
+from tcptop_ops.diagnosis.findings.groups import Kind
+from tcptop_ops.diagnosis.findings.search import Found
+from tcptop_ops.diagnosis.rules import CAUSES
+from tcptop_ops.model.arrays import distinct
+from tcptop_ops.model.records import Records
+
+MOST_NAMES = 2
+"""Most processes that are named."""
+
+_WHY = {
+    "refused": "refused",
+    "rejected": "rejected by ICMP",
+    "unreachable": "no way there",
+    "syn-unanswered": "no answer",
+    "local-drop": "dropped by this host",
+    "reset": "reset",
+    "ports-used-up": "no local port is left",
+}
+"""Why connection attempts failed, by cause; others by their name."""
+
+_SUFFER = {
+    "unreachable": "find no way",
+    "syn-lost": "lost a SYN before they connected",
+    "dead-peer": "hear nothing from the peer",
+    "rto-stall": "stall on timeouts",
+    "reordering": "are reordered",
+    "spurious": "send again what had arrived",
+    "inbound-loss": "lose what they receive",
+    "bufferbloat": "queue on the way",
+    "mtu": "lose their large packets",
+    "local-drop": "are dropped by this host",
+    "peer-not-reading": "wait for a peer that does not read",
+    "not-reading": "are not read by their process",
+    "receive-buffer": "wait for room in the receive buffer",
+}
+"""What connections suffer from, by cause; others by its name."""
+
+
+def told(found: Found, family: Family, rows: Table) -> str:
+    """Return a finding in words; ``rows``: the bad ones of the group."""
+    if is_attempts(family):
+        return _attempts(found, rows)
+    if family is PATH:
+        return _path(found, rows)
+    if family.of_process:
+        return _not_closed(rows)
+    return _plain(found, rows)
+
+
+def main_cause(rows: Table) -> int:
+    """Return the cause that most of these rows have, as an index into CAUSES."""
+    return int(np.bincount(rows.cause, minlength=len(CAUSES)).argmax())
+
+
+# Connection attempts
+
+
+def _attempts(found: Found, rows: Table) -> str:
+    """Return, for instance, ``curl -> 192.0.2.10:443 42 failed in 15 s: no answer``."""
+    cause = CAUSES[main_cause(rows)].name
+    lasted = within(_seconds_since_first(rows))
+    return f"{_who(rows)} -> {_where(found, rows)} {found.bad} failed in {lasted}: {_WHY.get(cause, cause)}"
+
+
+def _who(rows: Table) -> str:
+    """Return the names of the processes of these rows; those of many are counted."""
+    names = [name for name in distinct(rows.name).tolist() if name]
+    if not names:
+        return "?"
+    if len(names) > MOST_NAMES:
+        return f"{len(names)} processes"
+    return ", ".join(text.printable(name) for name in names)
+
+
+def _where(found: Found, rows: Table) -> str:
+    if found.kind in (Kind.PROCESS_TO_PLACE, Kind.PLACE):
+        return place(rows)
+    if found.group.prefix is not None:
+        return written(found.group.prefix)
+    number = len(np.unique(np.stack([*rows.remote, rows.rport]), axis=1).T)
+    inside = f" of {_namespace(rows)}" if found.kind is Kind.NAMESPACE else ""
+    return f"{number} places{inside}:"
+
+
+def place(rows: Table) -> str:
+    """Return the remote address and port of the first of these rows."""
+    return text.endpoint(address(*rows.remote), int(rows.rport[0]))
+
+
+def _seconds_since_first(rows: Table) -> float:
+    """Return how long ago the first of these attempts began, at most RECENT_S."""
+    now_ns = rows.flows.snapshot.now_ns
+    first = rows.values(lambda part: part.events["first_ns"]).astype(np.float64)
+    waited_s = rows.values(lambda part: part.rates["state_s"])
+    ended = rows.values(
+        lambda part: np.zeros(len(part), "u8") if part.endings is None else part.endings["end_ns"]
+    ).astype(np.float64)
+    unseen = np.where(ended > 0, ended, now_ns - waited_s * 1e9)
+    return min((now_ns - float(np.where(first > 0, first, unseen).min())) / 1e9, RECENT_S)
+
+
+def within(seconds: float) -> str:
+    """Return a length of time: ``15 s``, ``2 min``, ``3 h``, ``4 days``; at least a second."""
+    if seconds < 100:
+        return f"{max(round(seconds), 1)} s"
+    for unit, size, most in (("min", 60, 100), ("h", 3600, 48)):
+        if seconds < size * most:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+# Connections that stand, or stood
+
+
+def _group(found: Found, rows: Table) -> str:
+    """Return what the rows of a group share."""
+    kind = found.kind
+    if kind is Kind.PROCESS_TO_PLACE:
+        return f"of {_who(rows)} to {place(rows)}"
+    if kind is Kind.PLACE:
+        return f"to {place(rows)}"
+    if kind is Kind.LISTENER:
+        return f"to the listener on port {rows.lport[0]}"
+    if kind in (Kind.PID, Kind.NAME):
+        return f"of {process(rows)}"
+    return f"to {written(found.group.prefix)}" if found.group.prefix is not None else f"in {_namespace(rows)}"
+
+
+def process(rows: Table) -> str:
+    """Return the name of the process of these rows, with its number if it is one process."""
+    name = text.printable(bytes(rows.name[0])) or "process"
+    pids = distinct(rows.pid)
+    return f"{name} {pids[0]}" if len(pids) == 1 and pids[0] else name
+
+
+def _namespace(rows: Table) -> str:
+    inode = int(rows.netns[0])
+    name = rows.flows.snapshot.namespace_names.get(inode, "")
+    return f"namespace {text.printable(name)}" if name else f"network namespace {inode}"
+
+
+def _path(found: Found, rows: Table) -> str:
+    """Return what the flows of a group suffer from, and how the others do."""
+    causes = np.bincount(rows.cause, minlength=len(CAUSES))
+    first, second = np.argsort(-causes, kind="stable")[:2]
+    cause = CAUSES[int(first)].name
+    is_loss = cause in ("loss", "tail-loss")
+    what = _SUFFER.get(cause, f"have {cause}")
+    if is_loss:
+        what = _lose(_win(rows))
+    if causes[second]:
+        what = f"are bad: {causes[first]} {cause}, {causes[second]} {CAUSES[int(second)].name}"
+    whose = _group(found, rows)
+    if found.world is None or found.others is None:
+        many = f"all {found.bad}" if found.bad == found.inside else f"{found.bad} of {found.inside}"
+        return f"{many} flows {whose} {what}"
+    others = found.world.table.take(found.others)
+    bad = int((found.world.bad & found.others).sum())
+    told = _share(_win(others)) if is_loss else f"{bad} of them"
+    return f"{found.bad} of {found.inside} flows {whose} {what}; other {len(others)}: {told}"
+
+
+def _win(rows: Table) -> Records:
+    return rows.values(lambda part: part.rates["win"])
+
+
+def _lose(win: Records) -> str:
+    """Say what share these flows retransmit, from the first quartile to the third."""
+    win = win[win["data_segs_out"] > 0]
+    percents = 100.0 * win["retrans_segs"] / win["data_segs_out"] if len(win) else [100.0]
+    ends = [text.percent(float(value)) for value in np.percentile(percents, (25, 75))]
+    return f"lose {ends[0]} %" if ends[0] == ends[1] else f"lose {ends[0]}-{ends[1]} %"
+
+
+def _share(win: Records) -> str:
+    """Say what share of the data segments of all these flows together was retransmitted."""
+    sent, again = (int(win[name].sum(dtype="u8")) for name in ("data_segs_out", "retrans_segs"))
+    return f"{text.percent(100.0 * again / sent if sent else 0.0)} %"
+
+
+def _plain(found: Found, rows: Table) -> str:
+    """Return, for instance, ``20 of 20 connections of pool5 to 10.81.0.2:5300 were reset in 9 s``."""
+    cause = CAUSES[main_cause(rows)].name
+    what = f"were reset in {within(_between_ends(rows))}" if cause == "reset" else _SUFFER.get(cause, f"have {cause}")
+    inside = f"{found.bad} of {found.inside}" if found.world is not None else str(found.bad)
+    return f"{inside} connections {_group(found, rows)} {what}"
+
+
+def _between_ends(rows: Table) -> float:
+    """Return the seconds from the first close of these rows to the last."""
+    ends = rows.values(lambda part: np.zeros(0, "u8") if part.endings is None else part.endings["end_ns"])
+    return float(ends.max() - ends.min()) / 1e9 if len(ends) else 0.0
+
+
+def _not_closed(rows: Table) -> str:
+    """Return, for instance, ``python3 4242 has not closed 200 sockets that their peers closed``."""
+    oldest = float(rows.values(lambda part: part.rates["state_s"]).max())
+    return (
+        f"{process(rows)} has not closed {len(rows)} sockets that their peers closed, the oldest since {within(oldest)}"
+    )
+
+
+# Listeners
+
+_QUEUES = {"accept-queue": "accept queue", "syn-queue": "SYN queue"}
+
+
+def told_listener(listeners: Table, clients: Table) -> str:
+    """Return, for instance, ``the accept queue of nginx, port 443, is full: 50 dropped in 20 s``.
+
+    ``clients``: the connection attempts of this host that wait for it.
+    """
+    cause = CAUSES[main_cause(listeners)].name
+    queue = _QUEUES.get(cause)
+    name = text.printable(bytes(listeners.name[0])) or "a process"
+    at = address(*listeners.local)
+    where = f"port {listeners.lport[0]}" if at == "*" else text.endpoint(at, int(listeners.lport[0]))
+    whole = f"the {queue} of {name}, {where}, is full" if queue else f"the listener of {name}, {where}: {cause}"
+    drops = int(_win(listeners)["drops"].sum(dtype="u8"))
+    parts = []
+    if drops and queue:
+        window_s = float(listeners.values(lambda part: part.rates["win_s"]).max())
+        parts.append(f"{drops} dropped in {within(window_s)}")
+    if len(clients):
+        parts.append(f"{len(clients)} attempts of {_who(clients)} on this host wait for it")
+    return f"{whole}: {', '.join(parts)}" if parts else whole
