@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
+from tcptop_ops.diagnosis import ending
+from tcptop_ops.filters import compiler
 from tcptop_ops.model.flows import Finding
+from tcptop_ops.text import endpoint
+from tcptop_ops.views import view
 from tests.live import faults
 from tests.live.faults import HARMLESS, Stage
 from tests.live.watch import program
@@ -22,7 +28,7 @@ TICKS = 8
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    with faults.staged(crowd=False) as made:
+    with patch.object(ending, "PATIENCE_S", faults.PATIENCE_S), faults.staged(crowd=False) as made:
         yield made
 
 
@@ -76,7 +82,7 @@ def test_a_prefix(stage: Stage, link: Link) -> None:
         program(stage.lab, others.a.ns, stage.cgroup, "fan", "--to", f"{others.b.ipv4}:{good.port}")
     found = finding(stage)
     net = link.b.ipv4.rpartition(".")[0]
-    assert found.filter == f"host = {net}.16/29"
+    assert found.filter == f"raddr = {net}.16/29 and score >= 10"
     assert told_of_a_lossy_way(found, f"to {net}.16/29")
     assert "; other 6: 0" in found.text
     assert found.rows == 6
@@ -88,7 +94,7 @@ def test_a_process(stage: Stage, link: Link) -> None:
     culprit = fan(stage, link, "culprit", *(f"{address}:{bad}" for address in addresses(link)))
     fan(stage, link, "other", *(f"{address}:{good}" for address in addresses(link)))
     found = finding(stage)
-    assert found.filter == f"pid = {culprit.pid}"
+    assert found.filter == f"pid = {culprit.pid} and score >= 10"
     assert told_of_a_lossy_way(found, f"of culprit {culprit.pid}")
 
 
@@ -102,12 +108,89 @@ def test_nothing_in_common(stage: Stage, link: Link) -> None:
     assert found == [()] * TICKS
 
 
-def test_attempts_that_failed_alike(stage: Stage, link: Link) -> None:
-    for client in stage.clients(link, 9, "connect-only", 4, comm="knocker"):
-        client.expect("failed")
-    found = finding(stage)
-    assert found.text == f"knocker -> {link.b.ipv4}:9 4 failed / 60 s: refused"
+def told(stage: Stage, *texts: str) -> tuple[Finding, ...]:
+    """The findings, once there are so many, each of which begins as one of these patterns says.
+
+    Each one's filter shows as many rows as it tells.
+    """
+    found: tuple[Finding, ...] = ()
+    for _ in range(TICKS):
+        flows = stage.tick()
+        found = flows.findings
+        if len(found) == len(texts) and all(any(re.match(text, one.text) for one in found) for text in texts):
+            for one in found:
+                assert len(view.make(flows, view.Spec(filter=compiler.compile(one.filter)))) == one.rows
+            return found
+    raise AssertionError(f"no such findings within {TICKS} ticks: {found}")
+
+
+@pytest.fixture(params=["ipv4", "ipv6"])
+def far(request: pytest.FixtureRequest, link: Link) -> str:
+    address: str = getattr(link.b, request.param)
+    return address
+
+
+def knocking(stage: Stage, link: Link, far: str, port: int, number: int, name: str) -> None:
+    """Processes each of which tries to connect once."""
+    stage.clients(link, port, "connect-only", number, comm=name, address=far)
+
+
+def test_attempts_that_failed_alike(stage: Stage, link: Link, far: str) -> None:
+    knocking(stage, link, far, 9, 4, "knocker")
+    [found] = told(stage, rf"knocker -> {re.escape(endpoint(far, 9))} 4 failed in \d s: refused")
     assert found.rows == 4
+    assert stage.watch.flows.snapshot.time - 3 * TICKS < found.since <= stage.watch.flows.snapshot.time
+
+
+def test_two_incidents_at_once_are_two_findings(stage: Stage, link: Link, far: str) -> None:
+    """A healthy client of the same host is in neither."""
+    stage.lab.black_hole(link.b.ns, 10)
+    knocking(stage, link, far, 9, 6, "knocker")
+    knocking(stage, link, far, 10, 4, "waiter")
+    server = stage.server(link)
+    stage.connected(link, server.port, "send-endless", pace=1_000_000)
+    found = told(
+        stage,
+        rf"knocker -> {re.escape(endpoint(far, 9))} 6 failed in \d+ s: refused",
+        rf"waiter -> {re.escape(endpoint(far, 10))} 4 failed in \d+ s: no answer",
+    )
+    assert sum(one.rows for one in found) == 10
+    flows = stage.watch.flows
+    narrowed = view.make(flows, view.Spec(filter=compiler.compile("process = waiter"))).findings
+    assert [one.text.split()[0] for one in narrowed] == ["waiter"]
+
+
+def test_a_lossy_way_beside_refusals_is_told_as_well(stage: Stage, link: Link) -> None:
+    bad, good = sinks(stage, link)
+    culprit = fan(stage, link, "culprit", *(f"{address}:{bad}" for address in addresses(link)))
+    fan(stage, link, "other", *(f"{address}:{good}" for address in addresses(link)))
+    knocking(stage, link, link.b.ipv4, 9, 4, "knocker")
+    found = told(
+        stage, f"6 of 6 flows of culprit {culprit.pid} ", f"knocker -> {re.escape(link.b.ipv4)}:9 4 failed in "
+    )
+    assert {one.blame for one in found} >= {"network"}
+
+
+def test_both_ends_of_a_full_accept_queue_are_one_finding(stage: Stage, link: Link, far: str) -> None:
+    server = stage.lab.server(link.b.ns, "listen-only", address=far, cgroup=stage.cgroup, backlog=1, comm="java")
+    knocking(stage, link, far, server.port, 7, "curl")
+    whole = (
+        rf"the accept queue of java, {re.escape(endpoint(far, server.port))}, is full: .*\d+ attempts of curl on this"
+    )
+    [found] = told(stage, whole)
+    assert found.blame == "app"
+    assert 4 <= found.rows <= 6
+
+
+def test_a_leak_is_one_finding_for_its_process(stage: Stage, link: Link) -> None:
+    """Whatever the peers: here two addresses."""
+    server = stage.server(link, comm="leaky")
+    for client in stage.connected(link, server.port, "connect-only", 4):
+        client.tell("close")
+    [found] = told(
+        stage, rf"leaky {server.pid} has not closed 4 sockets that their peers closed, the oldest since \d s"
+    )
+    assert (found.blame, found.rows) == ("app", 4)
 
 
 def test_nothing_is_said_of_healthy_flows() -> None:

@@ -28,23 +28,6 @@ _WHY = {
 }
 """Why connection attempts failed, by cause; others by their name."""
 
-_SUFFER = {
-    "unreachable": "find no way",
-    "syn-lost": "lost a SYN before they connected",
-    "dead-peer": "hear nothing from the peer",
-    "rto-stall": "stall on timeouts",
-    "reordering": "are reordered",
-    "spurious": "send again what had arrived",
-    "inbound-loss": "lose what they receive",
-    "bufferbloat": "queue on the way",
-    "mtu": "lose their large packets",
-    "local-drop": "are dropped by this host",
-    "peer-not-reading": "wait for a peer that does not read",
-    "not-reading": "are not read by their process",
-    "receive-buffer": "wait for room in the receive buffer",
-}
-"""What connections suffer from, by cause; others by its name."""
-
 
 def told(found: Found, family: Family, rows: Table) -> str:
     """Return a finding in words; ``rows``: the bad ones of the group."""
@@ -155,7 +138,7 @@ def _path(found: Found, rows: Table) -> str:
     first, second = np.argsort(-causes, kind="stable")[:2]
     cause = CAUSES[int(first)].name
     is_loss = cause in ("loss", "tail-loss")
-    what = _SUFFER.get(cause, f"have {cause}")
+    what = _predicate(int(first))
     if is_loss:
         what = _lose(_win(rows))
     if causes[second]:
@@ -168,6 +151,11 @@ def _path(found: Found, rows: Table) -> str:
     bad = int((found.world.bad & found.others).sum())
     told = _share(_win(others)) if is_loss else f"{bad} of them"
     return f"{found.bad} of {found.inside} flows {whose} {what}; other {len(others)}: {told}"
+
+
+def _predicate(cause: int) -> str:
+    """Return what connections with this cause do, as the predicate of a sentence."""
+    return CAUSES[cause].of_many or f"have {CAUSES[cause].name}"
 
 
 def _win(rows: Table) -> Records:
@@ -190,8 +178,9 @@ def _share(win: Records) -> str:
 
 def _plain(found: Found, rows: Table) -> str:
     """Return, for instance, ``20 of 20 connections of pool5 to 10.81.0.2:5300 were reset in 9 s``."""
-    cause = CAUSES[main_cause(rows)].name
-    what = f"were reset in {within(_between_ends(rows))}" if cause == "reset" else _SUFFER.get(cause, f"have {cause}")
+    cause = main_cause(rows)
+    is_reset = CAUSES[cause].name == "reset"
+    what = f"were reset in {within(_between_ends(rows))}" if is_reset else _predicate(cause)
     inside = f"{found.bad} of {found.inside}" if found.world is not None else str(found.bad)
     return f"{inside} connections {_group(found, rows)} {what}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tcptop_ops.model.enums import State
@@ -10,11 +12,12 @@ from tests.support.bad_rows import Row, found, row, texts
 CURL: Row = {"name": b"curl", "pid": 7}
 
 
-def waiting(count: int, peer: tuple[str, int], cause: str = "syn-unanswered", **fields: object) -> list[Row]:
-    return [row(cause, **({"state": State.SYN_SENT, "peer": peer, "began": 3.0} | fields)) for _ in range(count)]
+def waiting(count: int, peer: tuple[str, int], cause: str = "syn-unanswered", **fields: Any) -> list[Row]:
+    usual: Row = {"state": State.SYN_SENT, "peer": peer, "began": 3.0}
+    return [row(cause, **(usual | fields)) for _ in range(count)]
 
 
-def gave_up(count: int, peer: tuple[str, int], cause: str = "syn-unanswered", **fields: object) -> list[Row]:
+def gave_up(count: int, peer: tuple[str, int], cause: str = "syn-unanswered", **fields: Any) -> list[Row]:
     return waiting(count, peer, cause, **({"closed": 2.0} | fields))
 
 

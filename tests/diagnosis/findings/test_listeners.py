@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tcptop_ops.model.enums import Direction, State
 from tests.support.bad_rows import Row, found, row, texts
 
 
-def listener(score: float = 95.0, address: str = "0.0.0.0", port: int = 443, **fields: object) -> Row:
-    usual = {"state": State.LISTEN, "local": (address, port), "peer": ("0.0.0.0", 0), "name": b"nginx", "pid": 9}
+def listener(score: float = 95.0, address: str = "0.0.0.0", port: int = 443, **fields: Any) -> Row:
+    usual: Row = {"state": State.LISTEN, "local": (address, port), "peer": ("0.0.0.0", 0), "name": b"nginx", "pid": 9}
     usual |= {"direction": Direction.LISTEN, "netns": 5, "dropped": 50}
     return row("accept-queue", score, **(usual | fields))
 
 
-def client(peer: tuple[str, int], netns: int = 5, cause: str = "syn-unanswered", **fields: object) -> Row:
-    return row(cause, state=State.SYN_SENT, peer=peer, netns=netns, **({"name": b"curl", "pid": 7} | fields))
+def client(peer: tuple[str, int], netns: int = 5, cause: str = "syn-unanswered", **fields: Any) -> Row:
+    usual: Row = {"state": State.SYN_SENT, "peer": peer, "netns": netns, "name": b"curl", "pid": 7}
+    return row(cause, **(usual | fields))
 
 
 def test_a_single_one_is_told() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.model.enums import State
 from tests.support.bad_rows import Row, remembered, row
 
 
-def failing(count: int, **fields: object) -> list[Row]:
+def failing(count: int, **fields: Any) -> list[Row]:
     return [row("syn-unanswered", state=State.SYN_SENT, peer=("10.0.0.5", 80), **fields) for _ in range(count)]
 
 
