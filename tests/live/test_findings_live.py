@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from unittest.mock import patch
 
 import pytest
 
-from tcptop_ops.diagnosis import ending
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.flows import Finding
 from tcptop_ops.text import endpoint
@@ -28,7 +26,7 @@ TICKS = 8
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    with patch.object(ending, "PATIENCE_S", faults.PATIENCE_S), faults.staged(crowd=False) as made:
+    with faults.staged(crowd=False) as made:
         yield made
 
 
