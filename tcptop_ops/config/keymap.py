@@ -39,7 +39,9 @@ APP: tuple[KeyAction, ...] = (
     KeyAction("sort.right", "greater_than_sign", "move_sort(1)", NEXT),
     *(KeyAction(f"sort.{n}", f"{n}", f"sort_nth({n})", NTH) for n in range(1, 10)),
     KeyAction("sort.retransmits", "x", "sort_retransmits", "Retrans", bar=True, told="Sort by retransmits"),
-    KeyAction("finding", "f", "finding", "Finding", bar=True, told="Show the flows of the finding, and go back"),
+    KeyAction(
+        "finding", "f", "finding", "Finding", bar=True, told="Show the flows of a finding, of the next, and go back"
+    ),
     KeyAction("detail", "enter", "app.detail", "Detail", bar=True, told="All about this connection"),
     KeyAction("pause", "space", "pause", "Pause", bar=True, told="Keep the picture; the world goes on"),
     KeyAction(

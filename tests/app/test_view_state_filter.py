@@ -69,7 +69,8 @@ def test_another_filter_ends_a_finding_and_the_next_finding_goes_back_to_that() 
     other = compiler.compile("process = calm")
     state = found().finding_entered().filtered_by(other)
     assert not state.is_finding_shown
-    again = state.finding_entered()
+    assert state.findings == (), "none of the rows of that filter"
+    again = replace(found(), spec=Spec(filter=other)).finding_entered()
     assert again.finding_shown == FindingShown(compiler.compile("process = lossy"), other, "one", frozenset({"one"}))
     assert again.finding_left().spec.filter is other
 

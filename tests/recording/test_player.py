@@ -238,12 +238,14 @@ def test_of_many_wishes_the_last_one_counts(recorded: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 30, KEY_EVERY, KEY_EVERY + 1, 150, TICKS - 1])
 def test_a_jump_shows_what_linear_play_shows(recorded: Path, linear: list[Flows], place: int) -> None:
-    """But for how long a state has lasted, which is known from the lead on."""
+    """But for how long a state or a fault has lasted, which is known from the lead on."""
 
     def without_state(flows: Flows) -> Any:
         told = as_told(flows)
         for row in told["connections"]:
             row.pop("state_s", None)
+        for found in told["findings"]:
+            del found["since"]
         del told["tick"]
         return told
 

@@ -201,7 +201,7 @@ def test_a_part_of_a_path_is_found() -> None:
         "tests.nothing"
     ]
     assert broken_links(MAP, "[a](#the-map) [b](nothing.md) [c](https://example.org)") == ["nothing.md"]
-    assert broken_links(MAP, "[a](diagnosis.md#shared-fate) [b](diagnosis.md#nothing)") == ["diagnosis.md#nothing"]
+    assert broken_links(MAP, "[a](diagnosis.md#findings) [b](diagnosis.md#nothing)") == ["diagnosis.md#nothing"]
 
 
 # --- the map

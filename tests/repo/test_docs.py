@@ -100,7 +100,7 @@ def test_a_wrong_example_is_found(wrong: str) -> None:
 
 def test_a_wrong_link_is_found() -> None:
     page = ROOT / "docs" / "made-up.md"
-    text = "# One\n[a](#one) [b](#two) [c](nothing.md) [d](diagnosis.md#shared-fate) [e](diagnosis.md#nothing)"
+    text = "# One\n[a](#one) [b](#two) [c](nothing.md) [d](diagnosis.md#findings) [e](diagnosis.md#nothing)"
     page_text = text.replace("(#one)", "(diagnosis.md)").replace("(#two)", "(diagnosis.md#two)")
     assert broken(page, page_text) == ["diagnosis.md#two", "nothing.md", "diagnosis.md#nothing"]
 

@@ -67,14 +67,19 @@ async def looked_at(app: TcptopApp, pilot: Pilot[Any], source: Watched) -> None:
 # The finding
 
 
-async def test_the_finding_stands_in_the_third_line_and_f_shows_its_flows_and_goes_back() -> None:
+async def test_the_finding_stands_in_the_third_line_and_f_shows_its_flows_then_the_next_and_goes_back() -> None:
     async with running() as (app, pilot):
         line = text_of(app)[2]
         assert line.startswith("! 6 of 6 flows to 10.2.0.0/29 lose ")
-        assert "   [f] show them" in line
+        assert "(+1)   [f] show them" in line
         await pilot.press("f")
         assert app.shown is not None
         assert sorted(app.shown.cookies()) == list(BAD)
+        assert text_of(app)[2].startswith("! 6 of 6 flows to 10.2.0.0/29 lose ")
+        assert "[f] next" in text_of(app)[2]
+        await pilot.press("f")
+        assert app.shown.cookies() == [99]
+        assert text_of(app)[2].startswith("! the accept queue of java, 10.0.0.1:8080, is full")
         assert "[f] go back" in text_of(app)[2]
         await pilot.press("f")
         assert len(app.shown) == len(BAD) + len(GOOD) + 1
@@ -89,6 +94,7 @@ async def test_f_goes_back_to_the_filter_from_before() -> None:
         await next_tick(pilot)
         assert app.shown is not None
         assert len(app.shown) == len(BAD)
+        assert "[f] go back" in text_of(app)[2], "the listener does not match the filter"
         await pilot.press("f")
         assert app.shown.spec.filter is not None
         assert app.shown.spec.filter.text == "port = 443"
@@ -105,7 +111,7 @@ async def test_f_says_when_nothing_was_found() -> None:
 async def test_the_finding_can_be_clicked() -> None:
     async with running() as (app, pilot):
         await pilot.click("#summary", offset=(text_of(app)[2].index("[f]") + 1, 2))
-        assert "[f] go back" in text_of(app)[2]
+        assert "[f] next" in text_of(app)[2]
 
 
 # Why there is no story

@@ -147,6 +147,17 @@ class Table:
         return found
 
     @cached_property
+    def place(self) -> Numbers:
+        """A hash of the remote address and port; 0 of a connection that came in, whose remote port says nothing."""
+        return np.where(self.has_remote & ~self.came_in, hashed(*self.remote, self.rport), np.uint64(0))
+
+    @cached_property
+    def hashed_name(self) -> Numbers:
+        """A hash of the name of the process; 0 where it is not known."""
+        words = np.ascontiguousarray(self.name, "S32").view("u8").reshape(len(self), 4)
+        return np.where(words.any(axis=1), hashed(*words.T), np.uint64(0))
+
+    @cached_property
     def waits(self) -> Mask:
         """Which are connection attempts: they wait in SYN-SENT, or they ended there."""
         found: Mask = self.state == State.SYN_SENT

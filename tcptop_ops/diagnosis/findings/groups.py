@@ -76,12 +76,12 @@ def keys(kind: Kind, table: Table) -> Numbers:
 
 
 def _of_process_to_place(table: Table) -> Numbers:
-    process, place = _of_name(table), _of_place(table)
+    process, place = table.hashed_name, table.place
     return np.where((process != 0) & (place != 0), hashed(process, place), np.uint64(0))
 
 
 def _of_place(table: Table) -> Numbers:
-    return np.where(table.has_remote & ~table.came_in, hashed(*table.remote, table.rport), np.uint64(0))
+    return table.place
 
 
 def _of_listener(table: Table) -> Numbers:
@@ -94,9 +94,7 @@ def _of_pid(table: Table) -> Numbers:
 
 
 def _of_name(table: Table) -> Numbers:
-    """Return a hash of the name of each row's process."""
-    words = np.ascontiguousarray(table.name, "S32").view("u8").reshape(len(table), 4)
-    return np.where(words.any(axis=1), hashed(*words.T), np.uint64(0))
+    return table.hashed_name
 
 
 def _of_address(table: Table) -> Numbers:

@@ -100,8 +100,14 @@ class Search:
         if self._family.of_process:
             yield from self._same(Kind.PID)
             return
-        for kind in Kind:
-            yield from self._prefixes() if kind is Kind.PREFIX else self._same(kind)
+        narrow = [found for kind in NARROW for found in self._same(kind)]
+        yield from narrow
+        # A group that has half of all rows leaves none for a wider one: see _is_spread. That spares a look at all rows.
+        most = max((found.bad for found in narrow), default=0)
+        if self._family.contrast or 2 * most < int(self._left.sum()):
+            yield from self._prefixes()
+            for kind in (Kind.PID, Kind.NAME, Kind.NAMESPACE):
+                yield from self._same(kind)
 
     def _same(self, kind: Kind) -> Iterator[Found]:
         """Yield the best group of rows with the same key."""

@@ -214,12 +214,18 @@ def told_listener(listeners: Table, clients: Table) -> str:
     name = text.printable(bytes(listeners.name[0])) or "a process"
     at = address(*listeners.local)
     where = f"port {listeners.lport[0]}" if at == "*" else text.endpoint(at, int(listeners.lport[0]))
-    whole = f"the {queue} of {name}, {where}, is full" if queue else f"the listener of {name}, {where}: {cause}"
+    is_over = bool((listeners.row >= len(listeners.flows.live)).all())
+    whole = (
+        f"the {queue} of {name}, {where}, {'was' if is_over else 'is'} full"
+        if queue
+        else f"the listener of {name}, {where}: {cause}"
+    )
     drops = int(_win(listeners)["drops"].sum(dtype="u8"))
     parts = []
     if drops and queue:
-        window_s = float(listeners.values(lambda part: part.rates["win_s"]).max())
-        parts.append(f"{drops} dropped in {within(window_s)}")
+        seen_s, window_s = float(listeners.values(lambda part: part.rates["win_s"]).max()), listeners.flows.window_s
+        # The window is sampled, so that it is a little shorter at times.
+        parts.append(f"{drops} dropped in {within(window_s if seen_s > 0.8 * window_s else seen_s)}")
     if len(clients):
         parts.append(f"{len(clients)} attempts of {_who(clients)} on this host wait for it")
     return f"{whole}: {', '.join(parts)}" if parts else whole

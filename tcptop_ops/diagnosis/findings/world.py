@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.findings.bad_rows import Numbers, Table
 from tcptop_ops.diagnosis.findings.families import BAD_FLOWS, INSIDE
@@ -88,13 +87,13 @@ def _stood(rows: Rows) -> Mask:
 
 def _world(flows: Flows, bad: Table, wanted: Mask | None, which: Callable[[Rows], Mask]) -> World:
     """Return the connections that are bad, or that ``which`` tells of the live and of the closed rows."""
-    edge = len(flows.live)
-    rows = np.flatnonzero(_connects(flows.live) & which(flows.live))
-    if len(flows.closed):
-        rows = np.concatenate([rows, edge + np.flatnonzero(_connects(flows.closed) & which(flows.closed))])
-    rows = np.union1d(rows, bad.row)
-    is_bad: NDArray[np.bool_] = np.isin(rows, bad.row, assume_unique=True)
-    return World(Table(flows, rows), is_bad, np.ones(len(rows), np.bool_) if wanted is None else wanted[rows])
+    chosen = [
+        _connects(rows) & which(rows) if len(rows) else np.zeros(0, np.bool_) for rows in (flows.live, flows.closed)
+    ]
+    is_in, is_bad = np.concatenate(chosen), np.zeros(len(flows), np.bool_)
+    is_in[bad.row] = is_bad[bad.row] = True
+    rows = np.flatnonzero(is_in)
+    return World(Table(flows, rows), is_bad[rows], np.ones(len(rows), np.bool_) if wanted is None else wanted[rows])
 
 
 def _connects(rows: Rows) -> Mask:
