@@ -39,7 +39,6 @@ class Snapshot:
     half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))  # request sockets: addresses and ports only
     namespaces: int = 1  # network namespaces seen
     namespace_counters: Records = field(default_factory=lambda: np.zeros(0, NETNS))  # NETNS: those that were read
-    namespace_names: Mapping[int, str] = field(default_factory=dict)  # inode number of a network namespace -> name
     missing: frozenset[str] = field(default_factory=frozenset)  # columns that this source cannot fill
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name
