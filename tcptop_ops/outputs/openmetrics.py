@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis.cause import Blame
 from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.explain.operators import OPERATORS
@@ -153,6 +154,22 @@ def _present(tick: GroupTick) -> list[Family]:
             "gauge",
             f"Those of them that score {BAD_SCORE:g} or more.",
             float((tick.score[tick.is_live] >= BAD_SCORE).sum()),
+        ),
+        Family(
+            "tcptop_findings",
+            "gauge",
+            "Findings, what bad connections have in common, by who is to blame.",
+            ("blame",),
+            _by_label({blame: sum(one.blame == blame for one in flows.findings) for blame in get_args(Blame)}),
+        ),
+        Family(
+            "tcptop_finding_connections",
+            "gauge",
+            "Connections of these findings, closed ones of the last minute included, by who is to blame.",
+            ("blame",),
+            _by_label(
+                {blame: sum(one.rows for one in flows.findings if one.blame == blame) for blame in get_args(Blame)}
+            ),
         ),
     ]
 

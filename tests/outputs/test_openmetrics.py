@@ -90,6 +90,8 @@ def test_flows_by_cause() -> None:
     assert causes == {"syn-unanswered": 1, "idle": 1, "accept-queue": 1}
     assert watched.value("bad_flows") == 2
     assert watched.value("process_bad_connections", "nginx") == 1
+    assert watched.family("findings") == {("network",): 0, ("peer",): 0, ("app",): 1, ("host",): 0}
+    assert watched.value("finding_connections", "app") == 1
 
 
 def crowd(count: int, **fields: Any) -> list[dict[str, Any]]:

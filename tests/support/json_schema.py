@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import pytest
 import tcptop_ops
 from tcptop_ops.bpf.attach import MODES
 from tcptop_ops.bpf.load_shedding import LIGHT
+from tcptop_ops.diagnosis.cause import Blame
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.diagnosis.verdict import LIMITS
 from tcptop_ops.explain.operators import OPERATORS
@@ -35,8 +36,6 @@ WHOLE: Schema = {"type": "integer", "minimum": 0}
 NUMBER: Schema = {"type": "number", "minimum": 0}
 TEXT: Schema = {"type": "string"}
 MOMENT: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}
-
-BLAMES = ("network", "peer", "app", "host")
 
 
 def names_of(column: Column) -> list[str] | None:
@@ -83,7 +82,7 @@ def of_finding() -> Schema:
     about = {
         "text": TEXT | {"description": "what is wrong, with which connections"},
         "filter": TEXT | {"description": "shows these connections, as --filter and on the screen"},
-        "blame": {"description": "whose fault it is; null: not known", "enum": [*BLAMES, None]},
+        "blame": {"description": "whose fault it is; null: not known", "enum": [*get_args(Blame), None]},
         "rows": WHOLE | {"description": "how many connections the filter shows"},
         "since": MOMENT | {"description": "when the first of them was seen bad"},
     }

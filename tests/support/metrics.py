@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.outputs.metric_family import Family
 from tcptop_ops.outputs.metric_groups import OTHER, TOP
 from tcptop_ops.outputs.openmetrics import Metrics, Own
@@ -19,6 +20,7 @@ class Watched:
     def __init__(self, top: int = TOP) -> None:
         """Begin with a tick without flows. ``top``: how many of a dimension have series of their own."""
         self.tracker, self.metrics = Tracker(), Metrics(top)
+        self.memory = FindingsMemory()
         self.seconds = -1
         self.families: tuple[Family, ...] = ()
         self.tick([])
@@ -30,7 +32,7 @@ class Watched:
 
     def take(self, at: Any) -> Watched:
         """Add a tick of this snapshot."""
-        self.families = self.metrics.add(self.tracker.update(at), OWN)
+        self.families = self.metrics.add(self.memory.complete(self.tracker.update(at)), OWN)
         return self
 
     def family(self, name: str) -> dict[tuple[str, ...], Any]:
