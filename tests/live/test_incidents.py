@@ -67,7 +67,7 @@ def test_a_lossy_path_to_one_subnet(lab: Lab, cgroup: Path, name: str) -> None:
         worst = rows(lines)[0]
         assert re.search(r"(rto-stall|loss|inbound-loss)", worst)
         shown.press("f")
-        lines = shown.wait_for(lambda lines: any("host = 10." in line for line in lines), "the filter of the finding")
+        lines = shown.wait_for(lambda lines: any("raddr = 10." in line for line in lines), "the filter of the finding")
         subnet = bad.rpartition(".")[0]
         assert all(subnet in row for row in rows(lines)), rows(lines)
         kept(shown, "incident-lossy-path", "one key: the flows that share a lossy path")

@@ -37,6 +37,17 @@ CONTRAST = 5
 OUTSIDE = 0.2
 """Share of bad ones among the others, as a part of that inside, from which a group does not stand out."""
 
+PATH_ORDER = (
+    Kind.PLACE,
+    Kind.PROCESS_TO_PLACE,
+    Kind.LISTENER,
+    Kind.PREFIX,
+    Kind.PID,
+    Kind.NAME,
+    Kind.NAMESPACE,
+)
+"""Of groups of the same rows with a fault of the path the first is told."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -93,8 +104,8 @@ class Search:
 
         What is wrong with a path is told by its addresses before it is told by who uses it.
         """
-        kind = 2.5 if self._family.contrast and found.kind is Kind.PREFIX else float(found.kind)
-        return -found.bad, found.inside, int(2 * kind)
+        order = PATH_ORDER if self._family.contrast else tuple(Kind)
+        return -found.bad, found.inside, order.index(found.kind)
 
     def _candidates(self) -> Iterator[Found]:
         if self._family.of_process:

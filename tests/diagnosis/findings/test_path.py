@@ -139,7 +139,13 @@ def test_a_healthy_twin_beside_it_stays_out() -> None:
     bad = [to("10.0.0.2") | {"pid": 5, "name": b"app"}] * 6
     twins = [to("10.0.0.2", 80) | {"pid": 5, "name": b"app"}, to("10.0.0.3") | {"pid": 6}] * 6
     [found] = told(bad, twins)
-    assert found.text == "6 of 6 flows of app to 10.0.0.2:443 lose 5.0 %; other 12: 0.0 %"
+    assert found.text == "6 of 6 flows to 10.0.0.2:443 lose 5.0 %; other 12: 0.0 %"
+
+
+def test_a_process_at_a_place_where_another_is_well() -> None:
+    bad = [to("10.0.0.2") | {"pid": 5, "name": b"app"}] * 6
+    [found] = told(bad, [to("10.0.0.2") | {"pid": 6, "name": b"other"}] * 6)
+    assert found.text == "6 of 6 flows of app to 10.0.0.2:443 lose 5.0 %; other 6: 0.0 %"
 
 
 def test_a_filter_narrows_and_the_others_still_are_the_contrast() -> None:
