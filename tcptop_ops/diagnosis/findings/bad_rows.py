@@ -26,11 +26,11 @@ RECENT_S = 60.0
 
 _IS_FAULT = np.array([cause.rule is not None for cause in CAUSES])
 
-_ODD = tuple(np.uint64(pow(0x9E3779B97F4A7C15, power, 2**64)) for power in range(1, 9))
+_ODD = tuple(np.uint64(pow(0x9E3779B97F4A7C15, power, 2**64)) for power in range(1, 17))
 
 
 def hashed(*parts: NDArray[Any]) -> Numbers:
-    """Return one number for each row of these aligned columns: equal where all of them are, and never 0."""
+    """Return one number for each row of these aligned columns, at most 16: equal where all of them are, never 0."""
     total = np.zeros(len(parts[0]), np.uint64)
     for part, odd in zip(parts, _ODD, strict=False):
         total = (total ^ part.astype(np.uint64)) * odd
@@ -154,7 +154,8 @@ class Table:
     @cached_property
     def hashed_name(self) -> Numbers:
         """A hash of the name of the process; 0 where it is not known."""
-        words = np.ascontiguousarray(self.name, "S32").view("u8").reshape(len(self), 4)
+        width = -(-self.name.dtype.itemsize // 8)
+        words = np.ascontiguousarray(self.name, f"S{8 * width}").view("u8").reshape(len(self), width)
         return np.where(words.any(axis=1), hashed(*words.T), np.uint64(0))
 
     @cached_property
