@@ -145,14 +145,6 @@ static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct counters 
 	born(ctx, c, &e, EVENT_FLAGS);
 }
 
-/* In softirq: "current" is whoever was interrupted. The event flags found are ours, inherited from the listener. */
-static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters *c)
-{
-	struct events e = newborn(ctx, DIRECTION_IN, BPF_TCP_SYN_RECV);
-	e.found &= ~EVENT_FLAGS;
-	born(ctx, c, &e, birth_flags());
-}
-
 static __always_inline struct story *story_of(__u64 cookie, struct events *e)
 {
 	int zero = 0;
@@ -170,16 +162,43 @@ static __always_inline struct story *story_of(__u64 cookie, struct events *e)
 	return s;
 }
 
-static __always_inline void on_active(__u64 cookie)
+static __always_inline void on_dialled(__u64 cookie, struct events *e)
 {
-	struct events *e = conns.lookup(&cookie);
-	if (!e || e->direction != DIRECTION_OUT || e->connect_us)
+	if (e->connect_us)
 		return;
 	__u64 now = bpf_ktime_get_ns();
 	e->connect_us = (now - e->first_ns) / 1000;
 	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
 	if (s)
 		tell(s, now, HAPPENING_ESTABLISHED, 0, 0);
+}
+
+static __always_inline void on_active(__u64 cookie)
+{
+	struct events *e = conns.lookup(&cookie);
+	if (e && e->direction == DIRECTION_OUT)
+		on_dialled(cookie, e);
+}
+
+/*
+ * In softirq: "current" is whoever was interrupted. The event flags found are ours, inherited from the listener.
+ * A simultaneous open, and a socket that is connected to itself, get here too: they were dialled, and have a row.
+ */
+static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters *c)
+{
+	struct events e = newborn(ctx, DIRECTION_IN, BPF_TCP_SYN_RECV);
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	__u32 flags = CTX(bpf_sock_ops_cb_flags);
+	e.found &= ~EVENT_FLAGS;
+	if (!conns.insert(&cookie, &e)) {
+		set_flags(ctx, flags | birth_flags());
+		return;
+	}
+	struct events *there = conns.lookup(&cookie);
+	if (there && there->direction == DIRECTION_OUT)
+		on_dialled(cookie, there);
+	else
+		born(ctx, c, &e, birth_flags());
 }
 
 /*
@@ -208,8 +227,11 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	e->rto_wait_us += e->rto_us;
 	e->backoff = CTX(args[0]);
 	e->gave_up |= CTX(args[2]);
-	if (CTX(state) == BPF_TCP_SYN_SENT && !e->error)
-		e->error = soft_error(ctx);
+	if (CTX(state) == BPF_TCP_SYN_SENT) {
+		e->syn_wait_us += e->rto_us;
+		if (!e->error)
+			e->error = soft_error(ctx);
+	}
 	struct story *s = story_of(cookie, e);
 	if (s)
 		tell(s, bpf_ktime_get_ns(), HAPPENING_RTO, e->backoff + 1, e->rto_us);
@@ -253,6 +275,8 @@ static __always_inline void on_retrans(struct bpf_sock_ops *ctx)
 	__u32 segments = CTX(args[1]);
 	e->retrans_calls++;
 	e->retrans[class] += segments;
+	if (CTX(state) == BPF_TCP_SYN_SENT && e->syn_retrans < 255)
+		e->syn_retrans++;
 	struct story *s = story_of(cookie, e);
 	if (s)
 		tell_retrans(s, bpf_ktime_get_ns(), segments, class);

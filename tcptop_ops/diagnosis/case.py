@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import Mask, find_sorted, gather
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
 from tcptop_ops.model.namespace_counters import NET, none_known
 from tcptop_ops.model.records import Records
 
@@ -27,6 +27,7 @@ MEMORY = np.dtype(
         ("state_s", "f8"),  # since when in this state, or a listener's queue full: s, CLOCK_MONOTONIC
         ("score", "f4"),  # at the last tick
         ("cause", "u1"),  # index into CAUSES, at the last tick
+        ("syn_retrans", "u1"),  # SYNs that were sent again, as far as seen in SYN-SENT
         ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
     ]
 )
@@ -97,6 +98,6 @@ def percent(part: Floats, whole: Floats) -> Floats:
 
 
 def never_stood(case: Case) -> Mask:
-    """Return where a connection was never established: no state but SYN-SENT and CLOSE was seen."""
-    found: Mask = case.events["states"] & ~np.uint16(1 << State.SYN_SENT | 1 << State.CLOSE) == 0
+    """Return where a connection was never established: no state but SYN-SENT, SYN-RECV and CLOSE was seen."""
+    found: Mask = case.events["states"] & ~np.uint16(BEFORE_ESTABLISHED) == 0
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from tcptop_ops import text
 from tcptop_ops.model import endings
+from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
 from tcptop_ops.model.flows import Flows, Rows
 
 
@@ -27,6 +28,13 @@ class Row:
             else ""
         )
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
+
+    @property
+    def stood(self) -> bool:
+        """Whether it was ever established."""
+        if not self.events["states"]:  # it is only polled
+            return bool(self.sockets["state"] != State.SYN_SENT)
+        return bool(int(self.events["states"]) & ~BEFORE_ESTABLISHED)
 
     def socket(self, name: str) -> int:
         """Return an integer field of SOCKET."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
     for name in ("segs_in", "state"):
         memory[name] = sockets[name]
     memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
+    _count_syns(memory, sockets)
     memory["state_s"] = now_s
     return memory
 
@@ -28,6 +31,7 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     since the last tick.
     """
     state = sockets["state"]
+    _count_syns(memory, sockets)
     listens = np.flatnonzero(state == State.LISTEN)
     moved = memory["state"] != state
     moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
@@ -43,6 +47,28 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
 
 
+def _count_syns(memory: Records, sockets: Records) -> None:
+    """Remember how many SYNs the sockets in SYN-SENT have sent again."""
+    tries = np.flatnonzero(sockets["state"] == State.SYN_SENT)
+    memory["syn_retrans"][tries] = np.minimum(sockets["retrans_segs"][tries], 255)
+
+
+def established_late(memory: Records, sockets: Records) -> NDArray[np.intp]:
+    """Return the indices of the rows that were in SYN-SENT at the last tick, have left it, and had sent a SYN again.
+
+    ``memory``: as the last tick left it.
+    """
+    left = np.flatnonzero(memory["state"] == State.SYN_SENT)
+    found: NDArray[np.intp] = left[(sockets["state"][left] != State.SYN_SENT) & (sockets["retrans_segs"][left] > 0)]
+    return found
+
+
+def data_waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
+    """Return the time spent waiting for retransmission timeouts of data so far, us: ``waited_us`` less that of SYNs."""
+    found: NDArray[np.uint32] = waited_us(sockets, events) - events["syn_wait_us"]
+    return found
+
+
 def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
     """Return the time spent waiting for retransmission timeouts so far, us, those of SYNs included.
 
@@ -56,9 +82,19 @@ def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
     return found
 
 
-def stall_us(sockets: Records, events: Records, memory: Records) -> NDArray[np.uint64]:
-    """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window."""
+def stall_us(sockets: Records, events: Records, memory: Records, until_ns: Any) -> NDArray[np.uint64]:
+    """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window.
+
+    It is no longer than the life that was seen, up to ``until_ns`` (CLOCK_MONOTONIC, one number or one a row): a timer
+    may have expired sooner than RTO_CB says, which reports the timeout before TCP_USER_TIMEOUT cut it
+    (tcp_clamp_rto_to_user_timeout()).
+    """
     lost: NDArray[np.uint64] = waited_us(sockets, events).astype(np.uint64) + memory["zero_window_us"]
+    some = np.flatnonzero(lost)
+    first = events["first_ns"][some]
+    until = np.broadcast_to(np.asarray(until_ns, "u8"), len(lost))[some]
+    life = np.where(first == 0, np.iinfo("u8").max, (np.maximum(until, first) - first) // np.uint64(1000))
+    lost[some] = np.minimum(lost[some], life.astype("u8"))
     return lost
 
 

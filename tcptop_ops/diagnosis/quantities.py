@@ -11,22 +11,35 @@ TWO_PACKETS = 90
 """Segments of 1460 bytes in two packets of 64 KB, the largest that segmentation offload makes."""
 
 
-def sent_again(win: Records) -> Floats:
-    """Count the retransmissions in W: calls of RETRANS_CB, or segments where no call was seen.
+def _syns(case: Case) -> Floats:
+    """Return how many SYNs were sent again in W, by connections that were established in W: they are no data."""
+    events = case.events
+    syns = as_floats(events["syn_retrans"])
+    which = np.flatnonzero(syns)
+    stood_s = (events["first_ns"][which] + events["connect_us"][which] * np.uint64(1000)) / 1e9
+    syns[which[stood_s < case.now_s - case.win_s[which]]] = 0.0
+    return syns
+
+
+def sent_again(case: Case) -> Floats:
+    """Count the retransmissions of data in W: calls of RETRANS_CB, or segments where no call was seen.
 
     One call may resend a packet of many segments, which the device splits (GSO).
     """
-    return as_floats(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
+    win = case.win
+    again = as_floats(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
+    return np.maximum(again - _syns(case), 0.0)
 
 
-def loss_percent(win: Records) -> Floats:
+def loss_percent(case: Case) -> Floats:
     """Return the percentage of the data segments sent in W that was lost, estimated low where few were sent.
 
     One retransmission of average size is not counted, and 50 is added to the segments sent: one of ten proves nothing.
     Nor are retransmits counted that the peer reported as duplicates (D-SACK, RFC 2883): the original had arrived.
     """
-    again = as_floats(win["retrans_segs"])
-    lost = again - as_floats(win["dsack_dups"]) - again / np.maximum(sent_again(win), 1.0)
+    win = case.win
+    again = np.maximum(as_floats(win["retrans_segs"]) - _syns(case), 0.0)
+    lost = again - as_floats(win["dsack_dups"]) - again / np.maximum(sent_again(case), 1.0)
     return percent(np.maximum(lost, 0.0), as_floats(win["data_segs_out"]) + 50)
 
 

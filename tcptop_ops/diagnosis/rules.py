@@ -7,15 +7,13 @@ import numpy as np
 from tcptop_ops.diagnosis import connecting, ending, listening, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
 
-HALVED_IN_S = 10.0
-"""Half-life of a score whose cause no longer matches."""
-
 LINGERING_SCORE = 30.0
 """Score from which a closed row stays listed for longer (``tracker.BAD_CLOSED_S``)."""
 
 RULES: tuple[Cause, ...] = (
     listening.ACCEPT_QUEUE,
     connecting.REFUSED,
+    connecting.REJECTED,
     connecting.UNREACHABLE,
     connecting.SYN_UNANSWERED,
     sending.LOCAL_DROP,
@@ -30,6 +28,7 @@ RULES: tuple[Cause, ...] = (
     sending.BUFFERBLOAT,
     receiving.NOT_READING,
     ending.NOT_CLOSED,
+    connecting.SYN_LOST,
 )
 """The faults in order of precedence: the first that matches a row names its cause."""
 

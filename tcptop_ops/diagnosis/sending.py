@@ -7,6 +7,7 @@ import numpy as np
 from tcptop_ops import text
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, percent
 from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.connecting import kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
 from tcptop_ops.diagnosis.quantities import loss_percent, queueing_us, sent_again, stalled_share
 from tcptop_ops.model import endings as ends
@@ -21,14 +22,14 @@ def _local_drop(case: Case) -> tuple[Mask, Floats]:
     """Match flows whose packets this host itself drops.
 
     Either unsent data waits and the probes for it remain unanswered although the peer's window is open; or RETRANS_CB
-    reports that every retransmit of what is in flight failed to be sent.
+    reports that every retransmit of what is in flight, or of a SYN, failed to be sent.
     """
     sockets = case.sockets
     probed = case.unsent & (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
     failed = case.events["retrans_failed"] - case.memory["failed"]
-    kept_back = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & (failed >= sockets["retransmits"])
+    in_flight = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & (failed >= sockets["retransmits"])
     live = (case.ended == 0) & ~case.is_in(State.SYN_SENT)
-    return (probed | kept_back) & live, np.full(len(case), 90.0)
+    return (probed | in_flight) & live | kept_back(case), np.full(len(case), 90.0)
 
 
 def _peer_not_reading(case: Case) -> tuple[Mask, Floats]:
@@ -59,7 +60,7 @@ def _needless(case: Case) -> Mask:
     Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
     """
     again = as_floats(case.win["retrans_segs"])
-    enough = (sent_again(case.win) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
+    enough = (sent_again(case) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
     found: Mask = enough & (2 * as_floats(case.win["dsack_dups"]) >= again)
     return found
 
@@ -73,8 +74,8 @@ def _spurious(case: Case) -> tuple[Mask, Floats]:
 
 
 def _lost(case: Case) -> tuple[Mask, Floats]:
-    share = loss_percent(case.win)
-    return (sent_again(case.win) >= 3) & (share >= 0.5), np.minimum(12.0 * share, 90.0)
+    share = loss_percent(case)
+    return (sent_again(case) >= 3) & (share >= 0.5), np.minimum(12.0 * share, 90.0)
 
 
 def _tail_loss(case: Case) -> tuple[Mask, Floats]:
@@ -90,6 +91,9 @@ def _bufferbloat(case: Case) -> tuple[Mask, Floats]:
 
 
 def _local_drop_evidence(row: Row) -> list[str]:
+    if not row.stood:
+        failed = row.event("retrans_failed") or row.socket("retrans_segs")
+        return [f"{times(failed + (not row.event('syn_retrans')), 'SYN')} could not be sent{next_in(row)}"]
     if row.socket("unacked"):
         waiting = f"{times(row.socket('unacked'), 'segment')} in flight"
         return [f"{times(row.event('retrans_failed'), 'retransmit')} could not be sent{next_in(row)}", waiting]
@@ -156,9 +160,10 @@ LOCAL_DROP = Cause(
     blame="host",
     means="this host itself drops what it sends",
     told_by="data waits, nothing is in flight, the peer's window is open, and probes go out in vain; "
-    "or what is in flight was to be sent again twice or more, and could not be",
+    "or what is in flight was to be sent again twice or more, or a SYN once, and could not be",
     severity="90",
-    threshold="2 probes at an open window; or 2 retransmits of the segment at the head, none of which could be sent",
+    threshold="2 probes at an open window; or 2 retransmits of the segment at the head, or 1 of a SYN, none of which "
+    "could be sent",
     remedy="look at the own output rules and queues: nft list ruleset, tc -s qdisc",
     source="tcp_send_probe0() after tcp_transmit_skb() fails",
     of_many="are dropped by this host",

@@ -6,16 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats
+from tcptop_ops.diagnosis.fading import FADED, HALVED_IN_S
 from tcptop_ops.diagnosis.quantities import queueing_us
-from tcptop_ops.diagnosis.rules import HALVED_IN_S, HEALTHY, IDLE, RULES
+from tcptop_ops.diagnosis.rules import HEALTHY, IDLE, RULES
 from tcptop_ops.diagnosis.sending import BLOAT_US
 from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import Records
-
-FADED = 5.0
-"""Score below which a cause that no longer matches is dropped."""
-
 
 LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
 """What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
@@ -46,7 +43,7 @@ def _suspicious(case: Case) -> Mask:
     sockets, win, state = case.sockets, case.win, case.sockets["state"]
     found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
     found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
-    found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1)
+    found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1) | (case.memory["syn_retrans"] > 0)
     far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
     found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
     found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)

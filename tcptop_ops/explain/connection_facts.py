@@ -74,14 +74,18 @@ class Stalls:
 def stalls(rows: Rows, flows: Flows, story: Records) -> Stalls:
     """Sum up the waits of a row. ``story``: its HAPPENING rows, possibly none.
 
-    Waits for SYNs are told apart where the story has them or it was never established; else they count as timeouts.
+    Waits for SYNs are told apart where callbacks told of them or it was never established; else they count as timeouts.
     """
     socket, event = rows.sockets[0], rows.events[0]
     waited = int(waited_us(rows.sockets, rows.events)[0])
     never_stood = socket["state"] == State.SYN_SENT or (
         rows.endings is not None and int(rows.endings["from_state"][0]) == State.SYN_SENT
     )
-    syn = waited if never_stood else min(timeline.waited_before_standing_us(story), waited)
+    syn = (
+        waited
+        if never_stood
+        else min(max(int(event["syn_wait_us"]), timeline.waited_before_standing_us(story)), waited)
+    )
     until = flows.snapshot.now_ns if rows.endings is None else int(rows.endings["end_ns"][0])
     life = max(until - int(event["first_ns"]), 0) // 1000 if event["first_ns"] else 0
     shut = max(int(rows.rates["stall_us"][0]) - waited, 0)

@@ -17,17 +17,22 @@ _NAMES = np.array([name.encode() for name in ENDS], "S12")
 CLOSED, PEER_CLOSED, RESET, TIMED_OUT, REFUSED, UNREACHABLE, ABANDONED, UNSEEN = range(1, len(ENDS))
 
 _UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN, errno.ENONET)
+_TOLD_ERRORS = (*_UNREACHABLE_ERRORS, errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EPROTO, errno.EOPNOTSUPP)
+"""Those that ICMP messages become: icmp_err_convert[] of net/ipv4/icmp.c, icmpv6_err_convert() of net/ipv6/icmp.c."""
 
 
 def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
     """Return how each connection ended, as indices into ENDS; 0 (null) for a listener, and where no state was seen.
 
     ``endings["error"]`` is sk_err, which the kernel sets before the state changes to CLOSE: tcp_done_with_error(),
-    tcp_write_err(), tcp_reset(). The first condition that holds decides.
+    tcp_write_err(), tcp_reset(). An ICMP message of this very host, which comes while connect() holds the socket, is
+    told to the application without it: ``events["error"]`` has it. The first condition that holds decides.
     """
     error, start = endings["error"], endings["from_state"]
     states = events["states"]
     young = start == State.SYN_SENT
+    told = young & ((error == 0) | (error == UNKNOWN_U32)) & np.isin(events["error"], _TOLD_ERRORS)
+    error = np.where(told, events["error"], error)
     listened = start == State.LISTEN
     met_close_wait = states & (1 << State.CLOSE_WAIT) != 0
     met_fin_wait = states & (1 << State.FIN_WAIT1) != 0
@@ -41,7 +46,7 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
             listened | (states == 0),
             young & refused,
             gave_up,
-            np.isin(error, _UNREACHABLE_ERRORS),
+            np.isin(error, _UNREACHABLE_ERRORS) | young & np.isin(error, _TOLD_ERRORS),
             young & np.isin(error, (errno.ECONNRESET, errno.EPIPE)),
             young,
             ~unknown & (error != 0) & ~met_fin_wait,

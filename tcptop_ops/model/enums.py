@@ -23,6 +23,9 @@ class State(IntEnum):
     UNSEEN = 15  # only as ``from_state``: the socket is gone, and no event reported how it ended
 
 
+BEFORE_ESTABLISHED = 1 << State.SYN_SENT | 1 << State.SYN_RECV | 1 << State.CLOSE
+"""Bit mask (1 << State) of the states that an attempt which was never established may have been in."""
+
 STATE_NAMES: dict[int, str] = {
     State.ESTABLISHED: "ESTAB",
     State.SYN_SENT: "SYN-SENT",

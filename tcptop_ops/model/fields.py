@@ -98,6 +98,7 @@ EVENTS: Fields = (
     ("rto_events", "u4"),  # calls of RTO_CB
     ("rto_us", "u4"),  # the timeout of the last RTO_CB
     ("rto_wait_us", "u4"),  # sum of all those timeouts
+    ("syn_wait_us", "u4"),  # of that, what was waited for answers to SYNs
     ("retrans", "u4", (4,)),  # retransmitted segments, by RetransClass
     ("retrans_calls", "u4"),  # calls of RETRANS_CB that reported success
     ("retrans_failed", "u4"),  # calls of RETRANS_CB that reported an error: nothing was sent
@@ -114,6 +115,7 @@ EVENTS: Fields = (
     ("told", "u1"),  # 1: it has a story in the map ``stories``
     ("waiting", "u1"),  # 1: a timeout expired, and no RTT sample has shown an acknowledgement since
     ("resets", "u1"),  # bit mask of ResetSeen
+    ("syn_retrans", "u1"),  # SYNs that were sent again; of an accepted connection 0
 )
 """What only callbacks of sock_ops and tracepoints report: the value of the BPF map ``conns``, by socket cookie."""
 

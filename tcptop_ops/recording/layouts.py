@@ -22,7 +22,7 @@ from tcptop_ops.model.snapshot import Snapshot
 
 Tables = tuple[tuple[str, np.dtype[Any]], ...]
 
-ADDED: Mapping[str, tuple[str, ...]] = {"events": ("error", "resets")}
+ADDED: Mapping[str, tuple[str, ...]] = {"events": ("syn_wait_us", "error", "resets", "syn_retrans")}
 """Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros there."""
 
 ADDED_TABLES = ("namespace_counters",)

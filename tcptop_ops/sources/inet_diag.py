@@ -150,20 +150,34 @@ def told_by(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     return netlink.at(buffer, MESSAGE, part.begin + netlink.HEADER.itemsize)
 
 
-def count(told: Records, found: Dump) -> NDArray[np.bool_]:
+def count(told: Records, found: Dump, part: netlink.Messages, buffer: netlink.Bytes) -> NDArray[np.bool_]:
     """Add the sockets that get no row to the counts of ``found``; return which have one (NDArray[np.bool_])."""
     timewait = (told["timer"] == 3) | (told["state"] == State.TIME_WAIT)  # inet_twsk_diag_fill()
-    syn_recv = (told["state"] == State.SYN_RECV) & ~timewait
+    syn_recv = _are_requests(told, part, buffer)
     found.time_wait += int(timewait.sum())
     found.syn_recv += int(syn_recv.sum())
     has_row: NDArray[np.bool_] = ~(timewait | syn_recv)
     return has_row
 
 
+def _are_requests(told: Records, part: netlink.Messages, buffer: netlink.Bytes) -> NDArray[np.bool_]:
+    """Return which are request sockets, by their lack of a struct tcp_info: inet_req_diag_fill().
+
+    A whole socket is in SYN-RECV where TCP Fast Open accepted data with the SYN, or both sides opened at once.
+    """
+    found: NDArray[np.bool_] = (told["state"] == State.SYN_RECV) & (told["timer"] != 3)
+    which = np.flatnonzero(found)
+    if len(which):
+        begin = part.begin[which] + netlink.HEADER.itemsize + MESSAGE.itemsize
+        _, length = netlink.attributes(buffer, begin, part.end[which], (INET_DIAG_INFO,))
+        found[which[length[0] >= 0]] = False
+    return found
+
+
 def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     """Return the request sockets of a part of an answer: SOCKET rows with addresses and ports only."""
     told = told_by(part, buffer)
-    told = told[(told["state"] == State.SYN_RECV) & (told["timer"] != 3)]
+    told = told[_are_requests(told, part, buffer)]
     sockets = np.zeros(len(told), SOCKET)
     if len(told):
         _fill_identity(sockets, told)
@@ -173,7 +187,7 @@ def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
 def take(part: netlink.Messages, buffer: netlink.Bytes, rows: DumpBuffer, found: Dump) -> None:
     """Append the sockets of a part of an answer to ``rows``, and count in ``found`` those that get no row."""
     told = told_by(part, buffer)
-    whole = count(told, found)
+    whole = count(told, found, part, buffer)
     if not whole.all():
         told, part = told[whole], part.take(whole)
     if not len(told):

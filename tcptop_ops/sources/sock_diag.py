@@ -124,13 +124,13 @@ class SockDiag:
         """Count the sockets in TIME-WAIT without making rows of them."""
         found = Dump(np.zeros(0, SOCKET))
         for part in self._parts(request(1 << State.TIME_WAIT, 0), found):
-            inet_diag.count(inet_diag.told_by(part, self._buffer), found)
+            inet_diag.count(inet_diag.told_by(part, self._buffer), found, part, self._buffer)
         return found.time_wait
 
     def half_open(self) -> Records:
         """Return the request sockets, whose handshakes are not complete: SOCKET rows with addresses and ports only."""
         found = Dump(np.zeros(0, SOCKET))
-        parts = self._parts(request(1 << State.SYN_RECV, 0), found)
+        parts = self._parts(request(1 << State.SYN_RECV, inet_diag.EXTENSIONS), found)
         waiting = np.concatenate([np.zeros(0, SOCKET), *(inet_diag.half_open(part, self._buffer) for part in parts)])
         waiting["netns"] = self._netns
         return waiting

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import rules, verdict
 from tcptop_ops.diagnosis.case import MEMORY, Case
-from tcptop_ops.diagnosis.memory import first_memory, probe_segments, remember, stall_us, waited_us
+from tcptop_ops.diagnosis.memory import (
+    data_waited_us,
+    established_late,
+    first_memory,
+    probe_segments,
+    remember,
+    stall_us,
+)
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
@@ -42,7 +49,7 @@ def counted(sockets: Records, events: Records) -> Records:
         if name in (sockets.dtype.names or ()):
             now[name] = sockets[name]
     now["rto_events"] = rto_events(sockets, events)
-    now["rto_wait_us"] = waited_us(sockets, events)
+    now["rto_wait_us"] = data_waited_us(sockets, events)
     now["probe_segs"] = probe_segments(events)
     now["retrans_calls"] = events["retrans_calls"]
     return now
@@ -110,6 +117,7 @@ class Tracker:
             first = np.flatnonzero(new)
             began, those, theirs = (gather(part, first) for part in (current, sockets, events))
             self._begin(slots[first], began, those, theirs, snapshot.now_ns)
+        self._begin_again(slots, current, sockets, events)
         rates = self._rates(slots, current, sockets, now, seconds)
         self._judge(slots, sockets, events, rates, now, seconds)
         self._remember(slots, current, sockets, now)
@@ -133,6 +141,16 @@ class Tracker:
         self._since[slots] = np.where(whole, first / 1e9, now_ns / 1e9)
         self._fresh[slots] = 0
         self._memory[slots] = first_memory(sockets, events, now_ns / 1e9)
+
+    def _begin_again(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records) -> None:
+        """Let the growth of what was in SYN-SENT begin when it is established, where only polls tell of it.
+
+        Timeouts and retransmits of its SYNs are no data's: where callbacks tell, EVENTS tells them apart.
+        """
+        late = established_late(gather(self._memory, slots), sockets)
+        late = late[events["first_ns"][late] == 0]
+        if len(late):
+            self._window.begin(slots[late], gather(current, late))
 
     def _rates(
         self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
@@ -160,7 +178,7 @@ class Tracker:
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
         rates["limit"] = verdict.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
-        rates["stall_us"] = stall_us(sockets, events, memory)
+        rates["stall_us"] = stall_us(sockets, events, memory, now * 1e9)
         rates["state_s"] = now - memory["state_s"]
 
     def _judge_ended(
@@ -173,7 +191,7 @@ class Tracker:
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes, self._net_of))
         rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
-        rates["stall_us"] = stall_us(sockets, events, memory)
+        rates["stall_us"] = stall_us(sockets, events, memory, ended["ending"]["end_ns"])
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)

@@ -39,7 +39,7 @@ def of(cause: str, win: dict[str, int] | None = None, **fields: object) -> str:
         (
             "syn-unanswered",
             {},
-            {"state": State.SYN_SENT, "retransmits": 2, "timer_us": 2_100_000},
+            {"state": State.SYN_SENT, "retransmits": 2, "retrans_segs": 2, "timer_us": 2_100_000},
             "3 SYNs unanswered, ",
         ),
         ("dead-peer", {}, {"retransmits": 4, "unacked": 7}, "sent 5 times, nothing came back, 7 segments in flight"),

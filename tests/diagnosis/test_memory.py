@@ -9,7 +9,7 @@ from tcptop_ops.model.enums import RetransClass
 from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.tracking.tracker import Tracker, counted
 from tests.support.cases import STUCK, case
-from tests.support.fakes import flow, snapshot
+from tests.support.fakes import BOOT_NS, flow, snapshot
 
 
 def test_the_wait_for_timeouts_has_two_sources() -> None:
@@ -24,7 +24,7 @@ def test_the_wait_for_timeouts_has_two_sources() -> None:
 
 def test_time_at_a_shut_window_is_time_lost() -> None:
     tracker = Tracker()
-    shut = flow(1, snd_wnd=0, rto_wait_us=250_000, **STUCK)
+    shut = flow(1, snd_wnd=0, rto_wait_us=250_000, first_ns=BOOT_NS - 10**10, **STUCK)
     for second in range(4):
         flows = tracker.update(snapshot(second, [shut]))
     assert int(flows.live.rates["stall_us"][0]) == 4_250_000 - 1_000_000

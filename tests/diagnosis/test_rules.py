@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from tcptop_ops.diagnosis.case import Case
 from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.diagnosis.verdict import LIMITS, judge, limits
 from tcptop_ops.model import endings
-from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.enums import Direction, ResetSeen, State, Timer
 from tcptop_ops.model.records import UNKNOWN_U32
 from tests.support.cases import SILENT, STUCK, case, verdict
 
 LISTEN = {"state": State.LISTEN, "data_segs_out": 0, "data_segs_in": 0}
 SYN = {"state": State.SYN_SENT, "data_segs_out": 0, "data_segs_in": 0, "states": 1 << State.SYN_SENT}
+GONE = SYN | {"state": State.CLOSE}
+LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1_000_000, "rto_events": 1}
 QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
@@ -30,7 +33,15 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("accept-queue", 95, LISTEN | {"drops": 1, "recv_q": 129, "send_q": 128}),
     ("healthy", 0, {"drops": 100}),
     # refused
-    ("refused", 60, {"ended": endings.REFUSED}),
+    ("refused", 60, {"ended": endings.REFUSED, "segs_in": 1}),
+    ("refused", 60, {"ended": endings.REFUSED, "resets": ResetSeen.RECEIVED}),
+    # rejected: an error, and no segment came
+    ("rejected", 60, GONE | {"ended": endings.REFUSED}),
+    ("rejected", 60, GONE | {"ended": endings.UNREACHABLE}),
+    ("rejected", 60, GONE | {"ended": endings.UNREACHABLE, "rto_events": 2, "retrans_segs": 2}),
+    ("unreachable", 90, GONE | {"ended": endings.UNREACHABLE, "rto_events": 2}),
+    ("rejected", 60, SYN | {"error": errno.EACCES}),
+    ("idle", 0, SYN | {"error": errno.ETIMEDOUT}),
     ("healthy", 0, {"ended": endings.ABANDONED}),
     ("healthy", 0, {"ended": endings.RESET}),
     # unreachable: timeouts, and no SYN could follow
@@ -42,7 +53,9 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("idle", 0, SYN),
     ("syn-unanswered", 60, SYN | {"retransmits": 1, "rto_events": 1, "retrans_segs": 1}),
     ("syn-unanswered", 100, SYN | {"retransmits": 6, "rto_events": 6, "retrans_segs": 6}),
-    ("syn-unanswered", 90, SYN | {"ended": endings.TIMED_OUT, "state": State.CLOSE, "rto_events": 4}),
+    ("syn-unanswered", 90, GONE | {"ended": endings.TIMED_OUT, "rto_events": 5, "retrans_segs": 4}),
+    ("syn-unanswered", 60, GONE | {"ended": endings.ABANDONED, "rto_events": 1, "retrans_segs": 1}),
+    ("idle", 0, GONE | {"ended": endings.ABANDONED}),
     # local-drop: probes in vain through an open window, or retransmits that could not be sent
     ("healthy", 0, STUCK | {"snd_wnd": 1448, "probes": 1}),
     ("local-drop", 90, STUCK | {"snd_wnd": 1448, "probes": 2}),
@@ -50,6 +63,10 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("healthy", 0, {"unacked": 3, "retransmits": 1, "retrans_failed": 1}),
     ("local-drop", 90, {"unacked": 3, "retransmits": 2, "retrans_failed": 2}),
     ("healthy", 0, {"unacked": 3, "retransmits": 2, "retrans_failed": 3, "was_failed": 2, "was_heard": 2}),
+    ("local-drop", 90, SYN | {"retransmits": 1, "retrans_segs": 1, "retrans_failed": 1, "rto_events": 1}),
+    ("local-drop", 90, GONE | {"ended": endings.ABANDONED, "retrans_segs": 3, "retrans_failed": 3, "rto_events": 3}),
+    ("local-drop", 90, GONE | {"ended": endings.TIMED_OUT, "retrans_segs": 6, "retrans_failed": 6, "rto_events": 7}),
+    ("syn-unanswered", 80, SYN | {"retransmits": 3, "retrans_segs": 3, "retrans_failed": 1, "syn_retrans": 2}),
     # peer-not-reading
     ("healthy", 0, STUCK | {"snd_wnd": 1447}),
     ("peer-not-reading", 50, STUCK | {"snd_wnd": 1447, "backoff": 1}),
@@ -114,6 +131,14 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     # not-closed
     ("not-closed", 20, {"state": State.CLOSE_WAIT, "was_state_s": 940.0}),
     ("healthy", 0, {"state": State.CLOSE_WAIT, "was_state_s": 940.1}),
+    # syn-lost: 15 and 5 a SYN, halved every ten seconds
+    ("syn-lost", 20, LATE | {"syn_retrans": 1}),
+    ("syn-lost", 25, LATE | {"syn_retrans": 3}),
+    ("syn-lost", 10, LATE | {"syn_retrans": 1, "first_ns": 989_000_000_000}),
+    ("healthy", 0, LATE | {"syn_retrans": 1, "first_ns": 978_000_000_000}),
+    ("healthy", 0, LATE),
+    ("syn-lost", 20, {"was_syn_retrans": 1}),  # only polled
+    ("healthy", 0, LATE | {"syn_retrans": 3, "retrans_segs": 5, "retrans_calls": 5, "first_ns": 970_000_000_000}),
     # nothing
     ("healthy", 0, {}),
     ("idle", 0, {"data_segs_in": 0, "data_segs_out": 0}),
@@ -155,6 +180,7 @@ ALL_AT_ONCE: dict[str, dict[str, Any]] = {
     "bufferbloat": QUEUED | {"srtt_us": 900_000},
     "not-reading": UNREAD,
     "not-closed": {"state": State.CLOSE_WAIT, "was_state_s": 0.0},
+    "syn-lost": LATE | {"syn_retrans": 1},
 }
 """Faults that can be had together, in the order of the rules."""
 

@@ -56,6 +56,12 @@ CASES: list[tuple[int, int, int, dict[str, int], str]] = [
     (errno.EPERM, State.SYN_SENT, SYN_SENT, {}, "unreachable"),
     (errno.EACCES, State.SYN_SENT, SYN_SENT, {}, "unreachable"),
     (errno.EHOSTUNREACH, State.ESTABLISHED, ESTABLISHED, {}, "unreachable"),
+    (errno.ENOPROTOOPT, State.SYN_SENT, SYN_SENT, {}, "unreachable"),
+    (OK, State.SYN_SENT, SYN_SENT, {"told": errno.EHOSTUNREACH}, "unreachable"),
+    (OK, State.SYN_SENT, SYN_SENT, {"told": errno.ECONNREFUSED}, "refused"),
+    (UNKNOWN, State.SYN_SENT, SYN_SENT, {"told": errno.ENOPROTOOPT}, "unreachable"),
+    (errno.ETIMEDOUT, State.SYN_SENT, SYN_SENT, {"told": errno.EHOSTUNREACH}, "timed-out"),
+    (OK, State.LAST_ACK, PEER_CLOSED, {"told": errno.EHOSTUNREACH}, "peer-closed"),
     (OK, State.LISTEN, 1 << State.CLOSE, {}, ""),
     (UNKNOWN, State.LISTEN, 1 << State.CLOSE, {}, ""),
     (UNKNOWN, State.ESTABLISHED, 0, {}, ""),  # polled only: no state change was seen
@@ -68,8 +74,13 @@ CASES: list[tuple[int, int, int, dict[str, int], str]] = [
 ]
 
 
+def told_to(rest: dict[str, int]) -> dict[str, int]:
+    """The fields of EVENTS: ``told`` is its error."""
+    return {"error" if name == "told" else name: value for name, value in rest.items()}
+
+
 def end(error: int, from_state: int, states: int, **rest: Any) -> str:
-    final = finals([flow(1, states=states, **rest)], 1, error=error, from_state=from_state)
+    final = finals([flow(1, states=states, **told_to(rest))], 1, error=error, from_state=from_state)
     return bytes(end_names(final["socket"], final["events"], final["ending"])[0]).decode()
 
 
@@ -79,7 +90,7 @@ def test_each_case(error: int, start: int, states: int, rest: dict[str, int], na
 
 
 def test_rows_are_judged_one_by_one() -> None:
-    parts = [finals([flow(1, states=s, **rest)], 1, error=e, from_state=f) for e, f, s, rest, _ in CASES]
+    parts = [finals([flow(1, states=s, **told_to(rest))], 1, error=e, from_state=f) for e, f, s, rest, _ in CASES]
     final = np.concatenate(parts)
     names = [bytes(name).decode() for name in end_names(final["socket"], final["events"], final["ending"])]
     assert names == [case[-1] for case in CASES]

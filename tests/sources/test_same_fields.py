@@ -9,7 +9,7 @@ import numpy as np
 
 from tcptop_ops.host.namespaces import InProcessAccess
 from tcptop_ops.model.arrays import device_keys
-from tcptop_ops.model.enums import Origin, OwnerKind, State
+from tcptop_ops.model.enums import Direction, Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import EVENTS, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
@@ -43,7 +43,7 @@ OPEN: dict[str, Any] = {
 }
 FLOWS = [
     flow(1, **OPEN),
-    flow(2, **OPEN, state=State.LISTEN),
+    flow(2, **OPEN, state=State.LISTEN, direction=Direction.LISTEN, syn_wait_us=500, syn_retrans=1),
     flow(3, **OPEN, origin=Origin.ADOPTED),
 ]
 
