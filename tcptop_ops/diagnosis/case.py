@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import Mask, find_sorted, gather
 from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
+from tcptop_ops.model.listener_drops import listened_by, none_listening
 from tcptop_ops.model.namespace_counters import NET, none_known
 from tcptop_ops.model.records import Records
 
@@ -46,13 +47,15 @@ class Case:
     now_s: float  # CLOCK_MONOTONIC
     ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
     net_of: Records = field(default_factory=none_known)  # NET_OF, a row a namespace, sorted by its number
+    listened: Records = field(default_factory=none_listening)  # LISTENED, a row a listener, sorted by its cookie
 
     def take(self, which: NDArray[Any]) -> Case:
         """Return a Case of the rows at these indices, or where this mask is true."""
         sockets, events, win, memory = (
             gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
         )
-        return Case(sockets, events, win, self.win_s[which], memory, self.now_s, self.ended[which], self.net_of)
+        win_s, ended = self.win_s[which], self.ended[which]
+        return Case(sockets, events, win, win_s, memory, self.now_s, ended, self.net_of, self.listened)
 
     @cached_property
     def net(self) -> Records:
@@ -64,6 +67,14 @@ class Case:
         told = np.zeros(len(self), NET)
         told[found] = self.net_of["net"][at[found]]
         return told
+
+    @cached_property
+    def listening(self) -> Records:
+        """LISTENED rows, aligned: what each listener dropped at a full queue. Zeros for a row that does not listen.
+
+        Made when it is first asked for, as ``net``.
+        """
+        return listened_by(self.sockets["cookie"], self.listened)
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -8,11 +8,13 @@ from tcptop_ops import text
 from tcptop_ops.model import endings
 from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
 from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.listener_drops import listened_by
 
 
 class Row:
     """One row as plain Python values. ``end``: how a closed one ended (endings.ENDS); "" where live or not known.
 
+    ``listening``: a row of LISTENED, zeros for what does not listen. ``now_s``: CLOCK_MONOTONIC.
     ``loss_pct``: retransmitted segments per 100 data segments sent in W.
     """
 
@@ -27,6 +29,8 @@ class Row:
             if rows.endings is not None
             else ""
         )
+        self.listening: Any = listened_by(rows.sockets["cookie"], flows.listened)[0]
+        self.now_s = flows.snapshot.now_ns / 1e9
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
 
     @property

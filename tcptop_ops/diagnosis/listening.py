@@ -6,27 +6,94 @@ import numpy as np
 
 from tcptop_ops.diagnosis.case import Case, Floats
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.evidence_row import Row, times, within
+from tcptop_ops.diagnosis.evidence_row import Row, times, us, within
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
 
+FULL_S = 3.0
+"""How long an accept queue must be full to be named where nobody was turned away."""
+
+SEVERAL = 3
+"""Drops from which on they weigh fully: one costs a client a second, and may be chance."""
+
+OVER_S = 5.0
+"""How long ago the last drop must be for the evidence to say that it is over, seconds."""
+
+
+def _known(case: Case) -> Mask:
+    """Return where the counters of the row's namespace tell drops at a full queue from others."""
+    found: Mask = case.listening["counted"] > 0
+    return found
+
+
+def _guessed(case: Case) -> Mask:
+    """Return the listeners whose drops are put down to the accept queue for want of the namespace's counters.
+
+    Drops prove nothing while the queue is short: a reset for a connection that is gone is counted as a drop of the
+    listener, too (tcp_rcv_state_process()).
+    """
+    sockets, drops = case.sockets, case.win["drops"]
+    filled = 2 * np.maximum(sockets["recv_q"], case.memory["recv_q"]).astype("u8") >= sockets["send_q"]
+    full = sockets["recv_q"] > sockets["send_q"]
+    found: Mask = case.is_in(State.LISTEN) & ~_known(case) & ((drops >= SEVERAL) & filled | full & (drops > 0))
+    return found
+
 
 def _accept_queue(case: Case) -> tuple[Mask, Floats]:
-    sockets, listens = case.sockets, case.is_in(State.LISTEN)
+    sockets, listens, overflows = case.sockets, case.is_in(State.LISTEN), case.listening["overflows"]
     full = listens & (sockets["recv_q"] > sockets["send_q"])
-    # Drops prove nothing while the queue is short: a reset for a connection that is gone is counted as a drop of the
-    # listener, too (tcp_rcv_state_process()).
-    filled = 2 * np.maximum(sockets["recv_q"], case.memory["recv_q"]).astype("u8") >= sockets["send_q"]
-    dropped = listens & ((case.win["drops"] >= 3) & filled | full & (case.win["drops"] > 0))
-    return dropped | full, np.where(dropped, 95.0, 60.0)
+    stuck = full & (~_known(case) | (case.in_state_s >= FULL_S))
+    guessed = _guessed(case)
+    severity = np.select([guessed | (overflows >= SEVERAL), overflows > 0], [95.0, 70.0], 60.0)
+    return guessed | stuck | listens & (overflows > 0), severity
+
+
+def _syn_queue(case: Case) -> tuple[Mask, Floats]:
+    listens, told = case.is_in(State.LISTEN), case.listening
+    over = told["half_open"] > case.sockets["send_q"]
+    guessed = listens & ~_known(case) & over & (case.win["drops"] >= SEVERAL)
+    severity = np.select([guessed | (told["syn_drops"] >= SEVERAL), told["syn_drops"] > 0], [90.0, 60.0], 40.0)
+    return guessed | listens & ((told["syn_drops"] > 0) | (told["cookies"] > 0)), severity
+
+
+def _how_many(row: Row, name: str, what: str) -> str:
+    """Say how many there were: ``what`` is "handshake dropped", say; empty where there were none.
+
+    Those within W; where the last one is older, those since W was last free of them.
+    """
+    noun, _, done = what.partition(" ")
+    count, ago = int(row.listening[name]), row.now_s - float(row.listening[name + "_s"])
+    if not count:
+        count = int(row.listening[name + "_since"])
+        return f"{times(count, noun)} {done}, the last {us(ago * 1e6)} ago" if count else ""
+    over = f", the last {us(ago * 1e6)} ago" if ago >= OVER_S and not row.closed else ""
+    return f"{times(count, noun)} {done} {within(row)}{over}"
 
 
 def _accept_queue_evidence(row: Row) -> list[str]:
-    queue = f"queue {row.socket('recv_q')} of {row.socket('send_q')}"
-    if row.socket("recv_q") > row.socket("send_q"):
+    waiting, limit, drops = row.socket("recv_q"), row.socket("send_q"), row.grown("drops")
+    told = _how_many(row, "overflows", "handshake dropped")
+    if not told and drops and not row.listening["counted"]:
+        told = f"{times(drops, 'handshake')} dropped {within(row)}"
+    if row.closed:
+        return [told or "closed with a full queue"]
+    queue = f"queue {waiting} of {limit}"
+    if waiting > limit:
         queue += f", full for {row.rates['state_s']:.0f} s"
-    dropped = row.grown("drops")
-    return [f"{times(dropped, 'handshake')} dropped {within(row)}"] * bool(dropped) + [queue]
+    elif told:
+        queue = f"{queue} now" if waiting else f"the queue is empty now, limit {limit}"
+    return [*[told] * bool(told), queue]
+
+
+def _syn_queue_evidence(row: Row) -> list[str]:
+    parts = [_how_many(row, "syn_drops", "SYN dropped"), _how_many(row, "cookies", "cookie sent")]
+    told = [part for part in parts if part]
+    if not told and row.grown("drops"):
+        told = [f"{times(row.grown('drops'), 'SYN')} dropped {within(row)}"]
+    last = max(float(row.listening["syn_drops_s"]), float(row.listening["cookies_s"]))
+    was = "was " if row.closed or (told and last and row.now_s - last >= OVER_S) else ""
+    waiting = f"{row.listening['half_open']} in SYN-RECV now, limit {row.socket('send_q')}"
+    return [f"SYN backlog {was}full: {told[0] if told else 'SYNs dropped'}", *told[1:], *[waiting] * (not row.closed)]
 
 
 ACCEPT_QUEUE = Cause(
@@ -34,13 +101,14 @@ ACCEPT_QUEUE = Cause(
     phase="listening",
     blame="app",
     means="connections arrive faster than the process accepts them",
-    told_by="a listener whose queue is longer than its limit, or at least half full while three "
-    "handshakes were dropped",
-    severity="95 with drops, else 60",
-    threshold="3 handshakes dropped in W and the queue at least half full now or a tick ago, or one "
-    "while it is longer than its limit",
+    told_by="a listener that dropped handshakes while its namespace counted as many at a full accept queue, even if "
+    "the queue was short at each tick, or whose queue stays longer than its limit",
+    severity="95; 70 for one or two handshakes, 60 for none",
+    threshold="1 handshake dropped in W at a full queue, or 3 s of a queue longer than its limit; where the "
+    "namespace's counters can't be read, 3 drops in W and the queue at least half full now or a tick ago, or one while "
+    "it is longer than its limit",
     remedy="accept faster (more workers), or raise both the backlog of listen() and net.core.somaxconn",
-    source="tcp_v4_syn_recv_sock(), sk_acceptq_is_full() of include/net/sock.h",
+    source="tcp_conn_request(), tcp_v4_syn_recv_sock(): ListenOverflows; sk_acceptq_is_full() of include/net/sock.h",
     of_many="have a full accept queue",
     related=(
         "backlog",
@@ -49,4 +117,27 @@ ACCEPT_QUEUE = Cause(
     ),
     rule=_accept_queue,
     evidence=_accept_queue_evidence,
+)
+
+SYN_QUEUE = Cause(
+    name="syn-queue",
+    phase="listening",
+    blame="host",
+    means="more handshakes are under way than the SYN backlog holds: a burst, a SYN flood, or SYN-ACKs that get lost",
+    told_by="a listener with the most handshakes in SYN-RECV, or with drops, while its namespace counted SYNs that "
+    "were dropped, or answered by a cookie, since the backlog was full",
+    severity="90; 60 for one or two SYNs dropped, 40 for cookies alone",
+    threshold="1 SYN dropped or 1 cookie sent in W; not with tcp_syncookies = 2, which always sends cookies",
+    remedy="see whose SYNs they are (the column syn_recv and its addresses); raise the backlog of listen(), "
+    "net.core.somaxconn and net.ipv4.tcp_max_syn_backlog, and leave net.ipv4.tcp_syncookies at 1",
+    source="tcp_conn_request(), inet_csk_reqsk_queue_is_full(), tcp_syn_flood_action(): TCPReqQFullDrop, "
+    "TCPReqQFullDoCookies; RFC 4987",
+    of_many="have a full SYN backlog",
+    related=(
+        "syn_recv",
+        "backlog_max",
+        "drops",
+    ),
+    rule=_syn_queue,
+    evidence=_syn_queue_evidence,
 )

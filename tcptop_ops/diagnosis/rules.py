@@ -12,6 +12,7 @@ LINGERING_SCORE = 30.0
 
 RULES: tuple[Cause, ...] = (
     listening.ACCEPT_QUEUE,
+    listening.SYN_QUEUE,
     connecting.REFUSED,
     connecting.REJECTED,
     connecting.UNREACHABLE,

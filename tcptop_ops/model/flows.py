@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.records import OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 
@@ -111,6 +112,7 @@ class Flows:
     bad: BadRows | None = None  # what the findings were made of; None: nobody has looked yet
     mark: Mark | None = None  # the moment with which the user compares
     session: int = 0  # cookie of the connection over which this program is used; 0: not known
+    listened: Records = field(default_factory=none_listening)  # LISTENED, sorted by cookie
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""

@@ -25,9 +25,11 @@ from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.endings import end_codes
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
+from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.tracking.listener_drops import ListenerDrops
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tcptop_ops.tracking.slots import Slots
@@ -66,6 +68,8 @@ class Tracker:
         self._window = Window(window_s)
         self._growth = NamespaceGrowth(window_s)
         self._net_of = none_known()
+        self._listener_drops = ListenerDrops(window_s)
+        self._listened = none_listening()
         self._bytes = np.zeros((0, 2), "u8")
         self._last = np.zeros(0, COUNTED)
         self._first_ns = np.zeros(0, "u8")
@@ -84,6 +88,7 @@ class Tracker:
         if self._before is None:
             self._start_ns = snapshot.now_ns
         self._net_of = self._growth.update(snapshot.namespace_counters, now)
+        self._listened = self._listener_drops.update(snapshot, now)
         ended = self._ended(snapshot, now, seconds)
         order, slots, new = self._slots.assign(snapshot.sockets["cookie"])
         live = self._live(snapshot, slots, new, now, seconds)
@@ -92,7 +97,9 @@ class Tracker:
         self._tick += 1
         closed = self._closed_rows()
         totals = self._totals(snapshot, live, ended, seconds)
-        return Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
+        return Flows(
+            snapshot, live, closed, order, seconds, self._window_s, self._tick, totals, listened=self._listened
+        )
 
     def _grow(self) -> None:
         extra = self._slots.capacity - len(self._last)
@@ -170,7 +177,8 @@ class Tracker:
         memory = gather(self._memory, slots)
         remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), self._net_of))
+        known = (self._net_of, self._listened)
+        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), *known))
         cause, score = verdict.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         scatter(self._memory, slots, memory)
@@ -189,7 +197,8 @@ class Tracker:
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
-        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, codes, self._net_of))
+        case = Case(sockets, events, win, win_s, memory, now, codes, self._net_of, self._listened)
+        cause, severity = verdict.judge(case)
         rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
         rates["stall_us"] = stall_us(sockets, events, memory, ended["ending"]["end_ns"])
 

@@ -17,6 +17,7 @@ from tcptop_ops.model.records import UNKNOWN_U32
 from tests.support.cases import SILENT, STUCK, case, verdict
 
 LISTEN = {"state": State.LISTEN, "data_segs_out": 0, "data_segs_in": 0}
+COUNTED_LISTEN = LISTEN | {"told_counted": 1}
 SYN = {"state": State.SYN_SENT, "data_segs_out": 0, "data_segs_in": 0, "states": 1 << State.SYN_SENT}
 GONE = SYN | {"state": State.CLOSE}
 LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1_000_000, "rto_events": 1}
@@ -32,6 +33,21 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("accept-queue", 95, LISTEN | {"drops": 3, "recv_q": 64, "send_q": 128}),
     ("accept-queue", 95, LISTEN | {"drops": 1, "recv_q": 129, "send_q": 128}),
     ("healthy", 0, {"drops": 100}),
+    # accept-queue where the counters of its namespace are known: what was dropped at a full queue, however short it is
+    ("healthy", 0, COUNTED_LISTEN | {"drops": 30, "recv_q": 64, "send_q": 128}),
+    ("accept-queue", 70, COUNTED_LISTEN | {"drops": 30, "send_q": 128, "told_overflows": 1}),
+    ("accept-queue", 95, COUNTED_LISTEN | {"drops": 30, "send_q": 128, "told_overflows": 3}),
+    ("healthy", 0, COUNTED_LISTEN | {"recv_q": 129, "send_q": 128, "was_state_s": 997.1}),
+    ("accept-queue", 60, COUNTED_LISTEN | {"recv_q": 129, "send_q": 128, "was_state_s": 997.0}),
+    ("accept-queue", 70, COUNTED_LISTEN | {"told_overflows": 2, "told_syn_drops": 9, "told_cookies": 9}),
+    ("healthy", 0, {"told_counted": 1, "told_overflows": 9, "state": State.CLOSE, "ended": endings.CLOSED}),
+    # syn-queue
+    ("syn-queue", 60, COUNTED_LISTEN | {"drops": 2, "told_syn_drops": 2}),
+    ("syn-queue", 90, COUNTED_LISTEN | {"drops": 3, "told_syn_drops": 3}),
+    ("syn-queue", 40, COUNTED_LISTEN | {"told_cookies": 1}),
+    ("healthy", 0, COUNTED_LISTEN | {"told_half_open": 9, "send_q": 8, "drops": 9}),
+    ("syn-queue", 90, LISTEN | {"told_half_open": 9, "send_q": 8, "drops": 3}),
+    ("healthy", 0, LISTEN | {"told_half_open": 8, "send_q": 8, "drops": 3}),
     # refused
     ("refused", 60, {"ended": endings.REFUSED, "segs_in": 1}),
     ("refused", 60, {"ended": endings.REFUSED, "resets": ResetSeen.RECEIVED}),
@@ -161,7 +177,10 @@ def test_several_rows_at_once_are_judged_as_each_alone() -> None:
         np.concatenate([getattr(one, part) for one in cases])
         for part in ("sockets", "events", "win", "win_s", "memory", "ended")
     )
-    together = Case(sockets, events, win, win_s, memory, 1000.0, ended)
+    sockets["cookie"] = np.arange(1, len(cases) + 1)
+    listened = np.concatenate([one.listened for one in cases])
+    listened["cookie"] = sockets["cookie"]
+    together = Case(sockets, events, win, win_s, memory, 1000.0, ended, listened=listened)
     cause, severity = judge(together)
     assert [(CAUSES[c].name, round(float(s), 6)) for c, s in zip(cause, severity, strict=True)] == [
         verdict(one) for one in cases
