@@ -199,6 +199,8 @@ class Tracker:
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         case = Case(sockets, events, win, win_s, memory, now, codes, self._net_of, self._listened)
         cause, severity = verdict.judge(case)
+        doors = ended["ending"]["from_state"] == State.LISTEN  # what waits in its queue is no unread data
+        cause[doors], severity[doors] = rules.HEALTHY, 0.0
         rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
         rates["stall_us"] = stall_us(sockets, events, memory, ended["ending"]["end_ns"])
 

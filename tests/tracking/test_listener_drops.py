@@ -30,7 +30,7 @@ def half_open(number: int, port: int = 80) -> Records:
     return records([flow(900 + n, netns=NET, local=("10.0.0.1", port)) for n in range(number)])[0]
 
 
-def at(seconds: float, listeners: list[dict[str, Any]], waiting: Records | None = None, **counted: int) -> Snapshot:
+def at(seconds: float, listeners: list[dict[str, Any]], waiting: Records | None = None, **counted: Any) -> Snapshot:
     """A snapshot. ``counted``: fields of NETNS, of the namespace of the listeners."""
     counters = np.zeros(1, NETNS)
     counters["netns"], counters["syncookies"] = NET, 1
@@ -147,7 +147,7 @@ def test_both_queues_in_one_namespace() -> None:
 
 def test_the_last_quarter_of_the_host_s_backlog_is_kept_for_known_peers() -> None:
     """Without cookies those SYNs are dropped with no other counter than ListenDrops."""
-    limits = {"syncookies": 0, "syn_backlog": 128}
+    limits: dict[str, Any] = {"syncookies": 0, "syn_backlog": 128}
     crowd, few = half_open(97), half_open(3)
     for waiting, dropped in ((crowd, [20]), (few, [0])):
         moments = [
@@ -159,7 +159,7 @@ def test_the_last_quarter_of_the_host_s_backlog_is_kept_for_known_peers() -> Non
 
 def test_cookies_are_of_the_listener_whose_backlog_is_full() -> None:
     def cookies(waiting: Records | None, *listeners: dict[str, Any], **counted: int) -> list[int]:
-        start = {name: value for name, value in counted.items() if name == "syncookies"}
+        start: dict[str, Any] = {name: value for name, value in counted.items() if name == "syncookies"}
         moments = [
             at(0, list(listeners), **start),
             at(1, list(listeners), waiting, req_q_full_do_cookies=50, syncookies_sent=50, **counted),
