@@ -6,7 +6,7 @@ import numpy as np
 
 from tcptop_ops.diagnosis.case import Case, Floats
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.evidence_row import Row, times, us, within
+from tcptop_ops.diagnosis.evidence_row import Row, times, within
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
 
@@ -65,8 +65,8 @@ def _how_many(row: Row, name: str, what: str) -> str:
     count, ago = int(row.listening[name]), row.now_s - float(row.listening[name + "_s"])
     if not count:
         count = int(row.listening[name + "_since"])
-        return f"{times(count, noun)} {done}, the last {us(ago * 1e6)} ago" if count else ""
-    over = f", the last {us(ago * 1e6)} ago" if ago >= OVER_S and not row.closed else ""
+        return f"{times(count, noun)} {done}, the last {ago:.0f} s ago" if count else ""
+    over = f", the last {ago:.0f} s ago" if ago >= OVER_S and not row.closed else ""
     return f"{times(count, noun)} {done} {within(row)}{over}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from tcptop_ops.diagnosis import evidence
 from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.listener_drops import LISTENED
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import flow, scrambled, snapshot
 
@@ -49,6 +52,40 @@ def of(cause: str, win: dict[str, int] | None = None, **fields: object) -> str:
 )
 def test_words(cause: str, win: dict[str, int], fields: dict[str, object], words: str) -> None:
     assert of(cause, win, **fields).startswith(words)
+
+
+def listener(listened: dict[str, float], cause: str = "accept-queue", **fields: object) -> str:
+    """Of one whose namespace is counted; times are seconds ago."""
+    flows: Flows = Tracker().update(snapshot(100, [flow(1, state=State.LISTEN, **fields)]))
+    told = np.zeros(1, LISTENED)
+    told["cookie"], told["counted"] = 1, 1
+    for name, value in listened.items():
+        told[name] = flows.snapshot.now_ns / 1e9 - value if name.endswith("_s") else value
+    flows.live.rates["cause"], flows.live.rates["win_s"] = NUMBER[cause], 20.0
+    return evidence.sentence(flows.live, replace(flows, listened=told))
+
+
+def test_a_burst_of_now_and_one_that_is_over() -> None:
+    dropped = {"overflows": 52, "overflows_since": 80, "overflows_s": 1.0}
+    assert listener(dropped, recv_q=3, send_q=8) == "52 handshakes dropped in 20 s, queue 3 of 8 now"
+    dropped["overflows_s"] = 12.0
+    over = listener(dropped, send_q=8)
+    assert over == "52 handshakes dropped in 20 s, the last 12 s ago, the queue is empty now, limit 8"
+    dropped |= {"overflows": 0, "overflows_s": 31.0}
+    assert listener(dropped, recv_q=3, send_q=8) == "80 handshakes dropped, the last 31 s ago, queue 3 of 8 now"
+
+
+def test_stray_resets_are_no_evidence_where_the_namespace_is_counted() -> None:
+    assert listener({}, recv_q=9, send_q=8, drops=70) == "queue 9 of 8, full for 0 s"
+
+
+def test_a_syn_backlog_that_is_full_and_one_that_was() -> None:
+    told = {"syn_drops": 12, "syn_drops_since": 12, "syn_drops_s": 1.0, "half_open": 9}
+    full = listener(told, "syn-queue", send_q=8)
+    assert full == "SYN backlog full: 12 SYNs dropped in 20 s, 9 in SYN-RECV now, limit 8"
+    cookies = {"cookies": 92, "cookies_since": 92, "cookies_s": 6.0}
+    was = listener(cookies, "syn-queue", send_q=8)
+    assert was == "SYN backlog was full: 92 cookies sent in 20 s, the last 6 s ago, 0 in SYN-RECV now, limit 8"
 
 
 @given(st.integers(0, 2**32 - 1))
