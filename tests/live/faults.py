@@ -8,24 +8,20 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from tcptop_ops.diagnosis import ending, rules
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
-from tcptop_ops.polling import schedule
 from tcptop_ops.views import view
-from tests.live.watch import Watch
-from tests.support.lab import Lab, Link, Traffic
+from tests.live import faults_listening
+from tests.live.stage import Fault, Stage, at_clients
+from tests.support.lab import Lab
 
-HEALTHY = Path(__file__).with_name("healthy.py")
-HOLE = 7
 TICKS = 5
 """Within so many a fault must be named, a second each."""
 
@@ -33,101 +29,6 @@ PATIENCE_S = 2.0
 """Instead of a minute, for not-closed."""
 
 HARMLESS = {cause.name for cause in rules.CAUSES} - {rule.name for rule in rules.RULES}
-
-Key = tuple[str, int]
-"""Local address and port."""
-
-
-@dataclass
-class Fault:
-    """A fault that goes on: the cause that must be named, and where. ``addresses``: of all rows that it touches."""
-
-    cause: str
-    where: list[Key]
-    addresses: set[str]
-
-
-class Stage:
-    """A lab, a watch that ticks by the clock, and the fifty healthy flows."""
-
-    def __init__(self, lab: Lab, *, crowd: bool = True) -> None:
-        self.lab = lab
-        self.cgroup = lab.cgroup("watched")
-        self.hosts = 0
-        self.crowd: list[str] = []
-        if crowd:
-            self._start_crowd()
-        self.watch = Watch(self.cgroup)
-        self._stop = threading.Event()
-        self._ticks = schedule.ticks(self.watch.source, self.watch.tracker, 1.0, self._stop)
-
-    def _start_crowd(self) -> None:
-        link = self.lab.link("left", "right")
-        for ns, address in ((link.a.ns, "127.0.0.1"), (link.b.ns, link.b.ipv4)):
-            self.lab.black_hole(ns, HOLE)
-            server = self._program(ns, "serve", address)
-            self._program(link.a.ns, "run", address, server.port, HOLE)
-            self.crowd.append(address)
-        self.crowd.append(link.a.ipv4)
-
-    def _program(self, ns: str, *words: object) -> Traffic:
-        argv = [sys.executable, "-I", str(HEALTHY), *map(str, words)]
-        started = Traffic(self.lab.popen(ns, argv, cgroup=self.cgroup))
-        started.port = int(started.expect("ready") or 0)
-        return started
-
-    def tick(self) -> Flows:
-        """The next, a second after the last one or later."""
-        self.watch.flows = next(self._ticks)
-        return self.watch.flows
-
-    def causes(self) -> Counter[str]:
-        """How many live rows have which cause."""
-        rows = connections(view.make(self.watch.flows, view.Spec()))
-        return Counter(row["cause"] for row in rows if row["closed_s"] is None)
-
-    def close(self) -> None:
-        self._stop.set()
-        self.watch.source.close()
-
-    def link(self, **options: Any) -> Link:
-        """Between two new namespaces, every packet one segment."""
-        self.hosts += 1
-        return self.lab.link(f"a{self.hosts}", f"b{self.hosts}", offload=False, **options)
-
-    def slow_path(self, **options: float | str) -> Link:
-        self.hosts += 1
-        return self.lab.slow_path(f"a{self.hosts}", f"b{self.hosts}", **options)
-
-    def server(self, link: Link, mode: str = "serve-sink", count: int = 0, **options: Any) -> Traffic:
-        """At the far end."""
-        return self.lab.server(link.b.ns, mode, count, address=link.b.ipv4, cgroup=self.cgroup, **options)
-
-    def clients(self, link: Link, port: int, mode: str, number: int = 2, **options: Any) -> list[Traffic]:
-        """At the near end, to the far one."""
-        options = {"address": link.b.ipv4} | options
-        return [self.lab.client(link.a.ns, mode, port=port, cgroup=self.cgroup, **options) for _ in range(number)]
-
-    def connected(self, link: Link, port: int, mode: str, number: int = 2, **options: Any) -> list[Traffic]:
-        """The same, once they stand."""
-        clients = self.clients(link, port, mode, number, **options)
-        for client in clients:
-            client.expect("connected")
-        return clients
-
-
-def at_clients(cause: str, link: Link, clients: list[Traffic]) -> Fault:
-    """A fault that the near end has to tell."""
-    where = [(link.a.ipv4, client.port) for client in clients]
-    return Fault(cause, where, {link.a.ipv4, link.b.ipv4})
-
-
-def accept_queue(stage: Stage) -> Fault:
-    """A server that does not accept."""
-    link = stage.link()
-    server = stage.server(link, "listen-only", backlog=1)
-    stage.clients(link, server.port, "connect-only", 5)
-    return Fault("accept-queue", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
 
 
 def refused(stage: Stage) -> Fault:
@@ -276,7 +177,7 @@ def not_closed(stage: Stage) -> Fault:
 
 
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
-    "accept-queue": accept_queue,
+    **faults_listening.FAULTS,
     "refused": refused,
     "unreachable": unreachable,
     "syn-unanswered": syn_unanswered,
@@ -297,6 +198,12 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "not-closed": not_closed,
 }
 
+TWINS: dict[str, Callable[[Stage], Fault]] = {**faults_listening.TWINS}
+"""What looks like a fault and is none: its rows must never be called bad."""
+
+LISTENERS = ("accept-queue", "syn-queue", faults_listening.NONE)
+"""Causes whose rows are listeners; of twins those of listeners alone are staged so far."""
+
 
 @dataclass
 class Told:
@@ -310,6 +217,7 @@ class Told:
     blamed: list[str] = field(default_factory=list)  # healthy rows that scored, and why
     open_healthy: list[int] = field(default_factory=list)  # connections open, each tick
     evidence: str = ""
+    worst: float = 0.0  # score of its rows
 
     def take(self, flows: Flows, fault: Fault, crowd: list[str]) -> bool:
         """Of one more tick. Whether each row of the fault is named by its cause, and scores."""
@@ -323,6 +231,7 @@ class Told:
         self.blamed += [in_short(row) for row in healthy if row["score"]]
         self.open_healthy.append(sum(row["state"] == "ESTAB" for row in healthy))
         self.evidence = mine[0]["evidence"] if mine else ""
+        self.worst = max([self.worst, *(row["score"] or 0.0 for row in mine)])
         return len(mine) >= len(fault.where) and all(r["cause"] == fault.cause and r["score"] for r in mine)
 
 
@@ -334,12 +243,12 @@ def in_short(row: dict[str, Any]) -> str:
 def is_subject(row: dict[str, Any], fault: Fault) -> bool:
     """Whether the fault is this row's. A listener and what it accepted have one port."""
     listens = row["state"] == "LISTEN"
-    return (row["laddr"], row["lport"]) in fault.where and listens == (fault.cause == "accept-queue")
+    return (row["laddr"], row["lport"]) in fault.where and listens == (fault.cause in LISTENERS)
 
 
 def observe(stage: Stage, name: str, *, all_ticks: bool = False) -> Told:
     """Stage a fault and look on: until it is named (or for all ticks), at most TICKS."""
-    fault = FAULTS[name](stage)
+    fault = (FAULTS | TWINS)[name](stage)
     told = Told(fault.cause)
     for number in range(1, TICKS + 1):
         named = told.take(stage.tick(), fault, stage.crowd)
@@ -370,7 +279,7 @@ def matrix(all_told: dict[str, Told]) -> str:
     columns = [cause.name for cause in rules.CAUSES if any(line[cause.name] for line in lines.values())]
     table = [["staged", "named in tick", *columns]]
     for name, line in lines.items():
-        when = str(all_told[name].named_in or "never") if name in all_told else ""
+        when = str(all_told[name].named_in or "never") if name in FAULTS else ""
         table.append([name, when, *(str(line[column] or "") for column in columns)])
     rows = ["| " + " | ".join(cells) + " |" for cells in table]
     return "\n".join([rows[0], "|" + " --- |" * len(table[0]), *rows[1:]])
@@ -379,7 +288,7 @@ def matrix(all_told: dict[str, Told]) -> str:
 def main(names: list[str]) -> None:
     all_told: dict[str, Told] = {}
     with staged() as stage:
-        for name in names or FAULTS:
+        for name in names or (*FAULTS, *TWINS):
             keep = stage.lab.started
             all_told[name] = told = observe(stage, name, all_ticks=True)
             stage.lab.end_since(keep)

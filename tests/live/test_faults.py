@@ -8,10 +8,12 @@ import pytest
 
 from tcptop_ops.diagnosis.rules import RULES
 from tests.live import faults, healthy
-from tests.live.faults import FAULTS, HARMLESS, Stage, Told
+from tests.live.faults import FAULTS, HARMLESS, TWINS, Told
+from tests.live.stage import Stage
 
 BESIDE = {
     "accept-queue": {"syn-unanswered"},  # those who wait at that door
+    "syn-queue": {"syn-unanswered"},
     "peer-not-reading": {"not-reading"},
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},
@@ -36,10 +38,10 @@ def told_of(stage: Stage, name: str) -> Told:
     return told
 
 
-def staged_once(stage: Stage, name: str) -> Told:
+def staged_once(stage: Stage, name: str, *, all_ticks: bool = False) -> Told:
     started = stage.lab.started
     try:
-        return faults.observe(stage, name)
+        return faults.observe(stage, name, all_ticks=all_ticks)
     finally:
         stage.lab.end_since(started)
 
@@ -52,6 +54,14 @@ def test_a_fault_is_named_by_its_cause_and_healthy_flows_are_not(stage: Stage, n
     assert set(told.beside) <= HARMLESS | BESIDE.get(told.expected, set())
     assert told.blamed == []
     assert min(told.open_healthy) >= 2 * 2 * healthy.LIVE  # both ends, on loopback and on a link
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_looks_like_a_fault_and_is_none_is_never_called_bad(stage: Stage, name: str) -> None:
+    told = staged_once(stage, name, all_ticks=True)
+    assert told.subject
+    assert set(told.subject) <= HARMLESS
+    assert told.worst == 0
 
 
 def test_every_rule_has_its_fault() -> None:

@@ -13,7 +13,8 @@ from tcptop_ops.model.flows import Finding
 from tcptop_ops.text import endpoint
 from tcptop_ops.views import view
 from tests.live import faults
-from tests.live.faults import HARMLESS, Stage
+from tests.live.faults import HARMLESS
+from tests.live.stage import Fault, Stage
 from tests.live.watch import program
 from tests.support.lab import Link, Traffic
 from tests.support.netns import run
@@ -196,6 +197,6 @@ def test_nothing_is_said_of_healthy_flows() -> None:
         told = faults.Told("")
         for _ in range(QUIET_S):
             flows = stage.tick()
-            told.take(flows, faults.Fault("", [], set()), stage.crowd)
+            told.take(flows, Fault("", [], set()), stage.crowd)
             assert flows.findings == ()
     assert told.blamed == []
