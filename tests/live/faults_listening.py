@@ -32,6 +32,7 @@ def accept_queue_burst(stage: Stage) -> Fault:
     doors.accept(door)
     for client in clients:
         client.close()
+    doors.hang_up()
     return _at("accept-queue", door, addresses)
 
 

@@ -93,7 +93,13 @@ class Doors:
         names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
         return int(values[names.index(name)])
 
+    def hang_up(self) -> None:
+        """Close what was accepted."""
+        while self.accepted:
+            self.accepted.pop().close()
+
     def close(self) -> None:
+        """Close all sockets."""
         for made in (*self._made, *self.accepted):
             made.close()
 
