@@ -29,6 +29,7 @@ MEMORY = np.dtype(
         ("score", "f4"),  # at the last tick
         ("cause", "u1"),  # index into CAUSES, at the last tick
         ("syn_retrans", "u1"),  # SYNs that were sent again, as far as seen in SYN-SENT
+        ("matched_s", "f8"),  # when the rule of that cause last matched: s, CLOCK_MONOTONIC
         ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
     ]
 )

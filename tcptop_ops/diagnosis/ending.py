@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 
 from tcptop_ops import text
-from tcptop_ops.diagnosis.case import Case, Floats
+from tcptop_ops.diagnosis.case import Case, Floats, never_stood
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.evidence_row import Row
+from tcptop_ops.diagnosis.evidence_row import Row, times, us
+from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import Direction, ResetBy, ResetSeen, State
+from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 PATIENCE_S = 60.0
 """Time in CLOSE-WAIT after which the process is taken to have forgotten to close its socket."""
+
+WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
+"""Severity of a reset: with data that was not acknowledged; without; that leaves a request, or bytes, unattended."""
 
 
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
@@ -22,6 +29,135 @@ def _not_closed(case: Case) -> tuple[Mask, Floats]:
 def _not_closed_evidence(row: Row) -> list[str]:
     return [f"in CLOSE-WAIT for {text.duration(float(row.rates['state_s']))}"]
 
+
+def reset_severity(sockets: Records, events: Records) -> Floats:
+    """Return how severe a reset of each of these closed connections is, as far as its own row tells; 0: no fault.
+
+    Nothing is lost by the close of a process that has read all, and whose data was acknowledged, though SO_LINGER makes
+    it a reset; nor where the process has closed already, or has never accepted. A client may leave when it wants: an
+    accepted connection is at rest, and lost nothing, when the last word was its own, or when it never said one. But
+    data on its way, a request without its answer, and the connection that the own process has dialled are lost.
+    """
+    met = events["states"]
+    with_data = ends.outstanding(sockets, events) > 0
+    is_held = sockets["inode"] != 0
+    ours = (events["resets"] & ResetSeen.RECEIVED == 0) & (events["error"] == 0)
+    came_in = events["direction"] == Direction.IN
+    waits = came_in & ~is_held & ~ends.fin_sent(events)
+    spoke, heard = (sockets["bytes_sent"] > 0), sockets["last_received_us"] < sockets["last_sent_us"]
+    unanswered = (met & (1 << State.CLOSE_WAIT) != 0) & (heard | ~spoke) | spoke & heard
+    return np.select(
+        [waits, with_data, ~is_held, ours & (sockets["recv_q"] > 0), ours, ~came_in, unanswered],
+        [0.0, WITH_DATA, 0.0, UNANSWERED, 0.0, AT_REST, UNANSWERED],
+        default=0.0,
+    )
+
+
+def _reset(case: Case) -> tuple[Mask, Floats]:
+    found: Mask = (case.ended == ends.RESET) & ~never_stood(case)
+    severity = reset_severity(case.sockets, case.events)
+    return found & (severity > 0), severity
+
+
+_WHO = {
+    ResetBy.US: "reset by its own process",
+    ResetBy.HOST: "reset by this host (SOCK_DESTROY)",
+    ResetBy.PEER: "reset by the peer",
+    ResetBy.DONE_PEER: "reset by the peer",
+    ResetBy.BETWEEN: "reset by something between: the other end, on this host too, did not send it",
+}
+
+
+def _reset_evidence(row: Row) -> list[str]:
+    who = _WHO.get(ResetBy(int(row.rates["reset_by"])), "reset by the peer, or something between")
+    return [who, *_meanwhile(row)]
+
+
+def _meanwhile(row: Row) -> list[str]:
+    """Say while what it was reset: what was on its way or unread, which side had closed, how long it rested."""
+    met, unsent, unread = row.event("states"), row.socket("notsent"), row.socket("recv_q")
+    waiting = int(ends.outstanding(row.sockets, row.events))
+    found = []
+    if waiting > unsent:
+        found.append(f"while {text.si(waiting - unsent)}B were unacknowledged")
+    if waiting and unsent:
+        found.append(f"{text.si(min(unsent, waiting))}B not sent yet")
+    if unread:
+        found.append(f"{text.si(unread)}B unread")
+    if met & 1 << State.CLOSE_WAIT:
+        found.append("after the peer had closed its side")
+    elif met & 1 << State.FIN_WAIT1:
+        found.append("half-closed, while it waited for the peer's data or close")
+    return found or [_rest(row)]
+
+
+def _rest(row: Row) -> str:
+    sent, received = row.socket("last_sent_us"), row.socket("last_received_us")
+    if UNKNOWN_U32 in (sent, received):
+        return "while nothing was on its way"
+    if not row.socket("bytes_sent") and not row.socket("bytes_received"):
+        return "before any data came"
+    if received < 1_000_000 and received < sent:
+        return "while it received"
+    return f"at rest for {us(min(sent, received))}"
+
+
+def shut_window(sockets: Records, events: Records) -> Mask:
+    """Return where data waited for the peer to open its window, of a connection that was given up."""
+    found: Mask = (sockets["snd_wnd"] == 0) & (ends.outstanding(sockets, events) > 0)
+    return found
+
+
+_NO_WAY = {
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network is unreachable",
+    errno.EACCES: "prohibited",
+    errno.EPERM: "prohibited",
+    errno.EHOSTDOWN: "host is down",
+    errno.ENONET: "no such network",
+}
+
+
+def last_words(row: Row) -> list[str]:
+    """Say why a connection that stood was given up; empty where it was not."""
+    if row.end not in ("timed-out", "unreachable") or not row.event("states") & 1 << State.ESTABLISHED:
+        return []
+    waiting = int(ends.outstanding(row.sockets, row.events))
+    found = [f"ended by ICMP or a missing route: {_NO_WAY.get(row.error, 'unreachable')}"] * (row.end == "unreachable")
+    if waiting and not row.socket("snd_wnd"):
+        found += ["given up while the peer's window was shut", *_unanswered(row, "window probe")]
+    elif waiting or not row.socket("probes"):
+        tries = row.socket("retransmits")
+        found.append(f"given up: sent {tries + 1} times, nothing came back" if tries else "given up: nothing came back")
+    else:
+        found += ["given up", *_unanswered(row, "keepalive probe")]
+    return found + [f"{text.si(waiting)}B not acknowledged"] * (waiting > 0)
+
+
+def _unanswered(row: Row, what: str) -> list[str]:
+    return [f"{times(row.socket('probes'), what)} unanswered"] * (row.socket("probes") > 0)
+
+
+RESET = Cause(
+    name="reset",
+    phase="ending",
+    blame="peer",
+    means="an established connection was ended by a reset, not in order",
+    told_by="an established connection that ended by a reset, received or sent by the own process's close, while data "
+    "was not acknowledged or unread, a request had no answer, or which the own process had dialled. Not by the own "
+    "close with SO_LINGER of 0 s after all was read and acknowledged; nor by a client that leaves after its last "
+    "answer",
+    severity="50 with unacknowledged data, 40 of one that was dialled, 30 with unread data or an unanswered request",
+    threshold="",
+    remedy="by the peer: did its process crash, restart, or close an idle connection? between: a firewall, load "
+    "balancer or NAT that forgot the connection (keepalive helps); by the own process: it closes with unread data, "
+    "or with SO_LINGER of 0 s",
+    source="tcp_reset(), tcp_close(), tcp_disconnect(); RFC 9293 3.10.7.4, RFC 2525 2.17",
+    of_many="were reset",
+    related=("end", "idle_s", "send_q", "recv_q"),
+    rule=_reset,
+    evidence=_reset_evidence,
+)
 
 NOT_CLOSED = Cause(
     name="not-closed",

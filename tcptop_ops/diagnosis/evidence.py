@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tcptop_ops import text
 from tcptop_ops.diagnosis import verdict
+from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.ending import last_words
 from tcptop_ops.diagnosis.evidence_row import Row
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import State
@@ -25,9 +28,21 @@ def of(rows: Rows, flows: Flows) -> list[str]:
     row = Row(rows, flows)
     cause = CAUSES[int(row.rates["cause"])]
     if cause.evidence is not None:
-        return cause.evidence(row)
+        if row.rates["kept"]:
+            return [*last_words(row), *_what_was(cause, rows, flows)]
+        return last_words(row) or cause.evidence(row)
     limit = verdict.LIMITS[int(row.rates["limit"])]
     return [_LIMITED[limit]] if limit and row.socket("state") != State.LISTEN else []
+
+
+def _what_was(cause: Cause, rows: Rows, flows: Flows) -> list[str]:
+    """Say since when a cause is over, and what was said when its rule last matched."""
+    was, rates = flows.was(rows), rows.rates[0]
+    over = "before its end" if rows.endings is not None else f"over for {text.duration(float(rates['over_s']))}"
+    if was is None or cause.evidence is None:
+        return [f"{over}: {cause.means}"]
+    first, *rest = cause.evidence(Row(was, flows, past=True))
+    return [f"{over}: {first}", *rest]
 
 
 def sentence(rows: Rows, flows: Flows) -> str:

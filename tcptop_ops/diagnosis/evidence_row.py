@@ -18,12 +18,14 @@ class Row:
     ``loss_pct``: retransmitted segments per 100 data segments sent in W.
     """
 
-    def __init__(self, rows: Rows, flows: Flows) -> None:
-        """Take the only row of ``rows``, which has length 1."""
+    def __init__(self, rows: Rows, flows: Flows, *, past: bool = False) -> None:
+        """Take the only row of ``rows``, which has length 1. ``past``: it is one of ``flows.past``."""
         self.sockets, self.events, self.rates = rows.sockets[0], rows.events[0], rows.rates[0]
         self.win: Any = self.rates["win"]
         self.win_s = float(self.rates["win_s"])
         self.closed = rows.endings is not None
+        self.past = past
+        self.error = int(rows.endings["error"][0]) if rows.endings is not None else 0
         self.end = (
             endings.ENDS[int(endings.end_codes(rows.sockets, rows.events, rows.endings)[0])]
             if rows.endings is not None
@@ -69,5 +71,6 @@ def times(count: int, what: str) -> str:
 
 
 def next_in(row: Row) -> str:
-    """Say when the timer expires, with a comma before it; empty for a closed row, or where no timer runs."""
-    return f", next in {us(row.socket('timer_us'))}" if row.socket("timer_us") and not row.closed else ""
+    """Say when the timer expires, with a comma before it; empty for a closed or past row, or where no timer runs."""
+    runs = row.socket("timer_us") and not row.closed and not row.past
+    return f", next in {us(row.socket('timer_us'))}" if runs else ""

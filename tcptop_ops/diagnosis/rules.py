@@ -13,6 +13,7 @@ LINGERING_SCORE = 30.0
 RULES: tuple[Cause, ...] = (
     listening.ACCEPT_QUEUE,
     listening.SYN_QUEUE,
+    ending.RESET,
     connecting.REFUSED,
     connecting.REJECTED,
     connecting.UNREACHABLE,
@@ -59,6 +60,9 @@ NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
 
 BLAME_NAMES = np.array([(cause.blame or "").encode() for cause in CAUSES], "S8")
 """Who is to blame for each of CAUSES, to be indexed by an array of causes; empty for a verdict that is no fault."""
+
+RESET_BLAME = np.array([b"", b"app", b"host", b"", b"", b"", b"network"], "S8")
+"""Who is to blame for a reset, to be indexed by an array of ResetBy; empty: as BLAME_NAMES say."""
 
 NETWORK = np.array([cause.network for cause in CAUSES])
 """Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""

@@ -50,7 +50,7 @@ def _dead_peer(case: Case) -> tuple[Mask, Floats]:
 
 def _rto_stall(case: Case) -> tuple[Mask, Floats]:
     share = stalled_share(case)
-    stalled = (case.win["rto_events"] >= 1) & (share >= 0.05) & ~case.is_in(State.SYN_SENT)
+    stalled = (case.win["rto_events"] >= 1) & (share >= 0.05) & ~case.is_in(State.SYN_SENT) & ~never_stood(case)
     return stalled, np.minimum(50.0 + 150.0 * share, 100.0)
 
 

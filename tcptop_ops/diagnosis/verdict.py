@@ -78,15 +78,17 @@ def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
 
 def fade(
     cause: NDArray[np.uint8], severity: Floats, memory: Records, seconds: float
-) -> tuple[NDArray[np.uint8], Floats]:
-    """Return cause and score of each row: a score rises at once, and halves every HALVED_IN_S afterwards.
+) -> tuple[NDArray[np.uint8], Floats, Mask]:
+    """Return cause and score of each row, and where the cause is the last tick's, whose rule does not match any more.
 
-    The last tick's cause (of ``memory``) stays while its faded score is above the new severity, and FADED or more.
+    A score rises at once, and halves every HALVED_IN_S afterwards. The last tick's cause (of ``memory``) stays while
+    its faded score is above the new severity, and FADED or more.
     ``seconds``: since the last tick.
     """
     faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
     lasting = (severity < faded) & (faded >= FADED)
-    return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity)
+    over = lasting & (memory["cause"] != cause)
+    return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity), over
 
 
 def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats) -> NDArray[np.uint8]:

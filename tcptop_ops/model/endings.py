@@ -7,7 +7,7 @@ import errno
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import ResetSeen, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned", "unseen")
@@ -19,6 +19,18 @@ CLOSED, PEER_CLOSED, RESET, TIMED_OUT, REFUSED, UNREACHABLE, ABANDONED, UNSEEN =
 _UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EHOSTDOWN, errno.ENONET)
 _TOLD_ERRORS = (*_UNREACHABLE_ERRORS, errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EPROTO, errno.EOPNOTSUPP)
 """Those that ICMP messages become: icmp_err_convert[] of net/ipv4/icmp.c, icmpv6_err_convert() of net/ipv6/icmp.c."""
+
+
+def fin_sent(events: Records) -> NDArray[np.bool_]:
+    """Return where this end has sent its FIN, or is about to: it counts as one of the unacknowledged bytes."""
+    sent: NDArray[np.bool_] = events["states"] & (1 << State.FIN_WAIT1 | 1 << State.LAST_ACK | 1 << State.CLOSING) != 0
+    return sent
+
+
+def outstanding(sockets: Records, events: Records) -> NDArray[np.int64]:
+    """Return the bytes that were written and not acknowledged, sent or not; the FIN does not count."""
+    found: NDArray[np.int64] = np.maximum(sockets["send_q"].astype(np.int64) - fin_sent(events), 0)
+    return found
 
 
 def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
@@ -37,6 +49,9 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
     met_close_wait = states & (1 << State.CLOSE_WAIT) != 0
     met_fin_wait = states & (1 << State.FIN_WAIT1) != 0
     unknown = error == UNKNOWN_U32
+    # Its process had closed it, and all that it had sent had arrived: that a reset came instead of the FIN is no news.
+    was_over = fin_sent(events) & (sockets["inode"] == 0) & (outstanding(sockets, events) == 0)
+    sent_reset = (error == 0) & (events["resets"] & ResetSeen.SENT != 0)
     # Where sk_err is not known: a segment was received in SYN-SENT, so it was refused; RTO_CB reports giving up itself.
     refused = (error == errno.ECONNREFUSED) | (unknown & young & (sockets["segs_in"] > 0))
     gave_up = (error == errno.ETIMEDOUT) | (unknown & (events["gave_up"] != 0))
@@ -49,12 +64,13 @@ def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np
             np.isin(error, _UNREACHABLE_ERRORS) | young & np.isin(error, _TOLD_ERRORS),
             young & np.isin(error, (errno.ECONNRESET, errno.EPIPE)),
             young,
-            ~unknown & (error != 0) & ~met_fin_wait,
+            ~unknown & (error != 0) & ~was_over,
+            sent_reset,
             met_close_wait,
             met_fin_wait,
             start == 0,  # its final record was lost
         ],
-        [UNSEEN, 0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, PEER_CLOSED, CLOSED, 0],
+        [UNSEEN, 0, REFUSED, TIMED_OUT, UNREACHABLE, REFUSED, ABANDONED, RESET, RESET, PEER_CLOSED, CLOSED, 0],
         default=RESET,
     ).astype(np.uint8)
 

@@ -102,6 +102,18 @@ class ResetSeen(IntEnum):
     SENT = 2  # tcp_send_reset(), or a close that sends one: by this host
 
 
+class ResetBy(IntEnum):
+    """Who reset a connection, as far as that can be told from this host (``tracking.other_end``)."""
+
+    NOBODY = 0  # it was not reset, or is live
+    US = 1  # the own process, by its close
+    HOST = 2  # this host, on somebody's order: SOCK_DESTROY
+    UNKNOWN = 3  # the peer, or something between that speaks for it: a reset bears no other name
+    PEER = 4  # the other end is on this host, too, and sent it
+    DONE_PEER = 5  # alike, by a close with which nothing was lost: all was read and acknowledged
+    BETWEEN = 6  # the other end is on this host, too, and did not send it
+
+
 class Happening(IntEnum):
     """What happened to a connection; the comments say what ``a``, ``b``, ``detail`` and ``times`` of HAPPENING hold."""
 

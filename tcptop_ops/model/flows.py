@@ -29,6 +29,9 @@ RATES = np.dtype(
         ("score", "f4"),  # 0 to 100; NaN: not known yet
         ("stall_us", "u8"),  # time lost so far: diagnosis.stall_us
         ("state_s", "f8"),  # seconds in its state, or that a listener's queue is full, as far as seen
+        ("kept", "u1"),  # 1: the cause is that of an earlier tick, and no rule tells it now; see Flows.past
+        ("over_s", "f4"),  # where it is kept: seconds since its rule last matched; of a closed row, before its end
+        ("reset_by", "u1"),  # ResetBy
     ]
 )
 """What the tracker works out for each row."""
@@ -113,11 +116,24 @@ class Flows:
     mark: Mark | None = None  # the moment with which the user compares
     session: int = 0  # cookie of the connection over which this program is used; 0: not known
     listened: Records = field(default_factory=none_listening)  # LISTENED, sorted by cookie
+    past: Rows | None = None  # rows whose cause is kept, as they were when its rule last matched; sorted by cookie
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""
         live = read(self.live, self)
         return np.concatenate([live, read(self.closed, self)]) if len(self.closed) else live
+
+    def was(self, row: Rows) -> Rows | None:
+        """Return the only row of ``row`` as it was when the rule of its cause last matched; None if not kept."""
+        if self.past is None:
+            return None
+        cookie = row.sockets["cookie"][0]
+        at = int(np.searchsorted(self.past.sockets["cookie"], cookie))
+        if at == len(self.past) or self.past.sockets["cookie"][at] != cookie:
+            return None
+        found = self.past.take(np.array([at]))
+        same_life = found.events["first_ns"][0] == row.events["first_ns"][0]
+        return found if same_life and found.rates["cause"][0] == row.rates["cause"][0] else None
 
     def copy(self) -> Flows:
         """Return the same with a copy of the snapshot, whose arrays the live rows share: see ``Snapshot.copy``."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import rules, verdict
+from tcptop_ops.diagnosis import end_verdict, rules, verdict
 from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
     data_waited_us,
     established_late,
@@ -32,6 +33,8 @@ from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.listener_drops import ListenerDrops
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
+from tcptop_ops.tracking.other_end import reset_by
+from tcptop_ops.tracking.past import Past
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
 from tcptop_ops.tracking.window import Window, words
@@ -79,6 +82,7 @@ class Tracker:
         self._before: float | None = None
         self._start_ns = self._before_ns = 0
         self._lingering: deque[Rows] = deque()
+        self._past = Past()
         self._tick = -1
 
     def update(self, snapshot: Snapshot) -> Flows:
@@ -97,9 +101,9 @@ class Tracker:
         self._tick += 1
         closed = self._closed_rows()
         totals = self._totals(snapshot, live, ended, seconds)
-        return Flows(
-            snapshot, live, closed, order, seconds, self._window_s, self._tick, totals, listened=self._listened
-        )
+        past = self._past.update(live, closed)
+        flows = Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
+        return replace(flows, listened=self._listened, past=past)
 
     def _grow(self) -> None:
         extra = self._slots.capacity - len(self._last)
@@ -179,9 +183,11 @@ class Tracker:
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
         cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), *known))
-        cause, score = verdict.fade(cause, severity, memory, seconds)
+        cause, score, kept = verdict.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
+        np.copyto(memory["matched_s"], now, where=~kept)
         scatter(self._memory, slots, memory)
+        rates["kept"], rates["over_s"] = kept, np.where(kept, now - memory["matched_s"], 0)
         unsure = verdict.unsure(sockets, events, rates["fresh"])
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
@@ -190,19 +196,29 @@ class Tracker:
         rates["state_s"] = now - memory["state_s"]
 
     def _judge_ended(
-        self, ended: Records, slots: NDArray[np.intp], known: NDArray[np.bool_], rates: Records, now: float
+        self,
+        ended: Records,
+        slots: NDArray[np.intp],
+        known: NDArray[np.bool_],
+        rates: Records,
+        now: float,
+        live: Records,
     ) -> None:
-        """Fill in cause, score and time lost of rows that closed: how they ended counts, and no score fades."""
-        sockets, events = ended["socket"], ended["events"]
+        """Fill in cause, score and time lost of rows that closed: how they ended counts, and no score fades.
+
+        ``live``: SOCKET rows of those that are open still.
+        """
+        sockets, events, ending = ended["socket"], ended["events"], ended["ending"]
         memory = _at(self._memory, slots, known)
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         case = Case(sockets, events, win, win_s, memory, now, codes, self._net_of, self._listened)
-        cause, severity = verdict.judge(case)
-        doors = ended["ending"]["from_state"] == State.LISTEN  # what waits in its queue is no unread data
-        cause[doors], severity[doors] = rules.HEALTHY, 0.0
-        rates["cause"], rates["score"] = verdict.fade(cause, severity, memory, 0.0)
-        rates["stall_us"] = stall_us(sockets, events, memory, ended["ending"]["end_ns"])
+        found = Verdicts(*verdict.fade(*verdict.judge(case), memory, 0.0))
+        by_whom = reset_by(ended, codes, live, [(part.sockets, part.events) for part in self._lingering])
+        told = end_verdict.decide(case, ending, by_whom, found)
+        rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
+        rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
+        rates["stall_us"] = stall_us(sockets, events, memory, ending["end_ns"])
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)
@@ -234,7 +250,7 @@ class Tracker:
         words(rates["win"])[:] = words(current) - words(base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
-        self._judge_ended(final, slots, known, rates, now)
+        self._judge_ended(final, slots, known, rates, now, snapshot.sockets)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
         return Rows(sockets, events, owners, rates, final["ending"])
 

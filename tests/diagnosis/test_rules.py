@@ -24,6 +24,15 @@ LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1
 QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
+RECEIVED = {
+    "ended": endings.RESET,
+    "resets": ResetSeen.RECEIVED,
+    "error": errno.ECONNRESET,
+    "inode": 9,
+    "direction": Direction.OUT,
+}
+CLOSED_BY_RESET = RECEIVED | {"resets": ResetSeen.SENT, "error": 0}
+
 BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     # accept-queue: longer than its limit, or three dropped while it was half full
     ("healthy", 0, LISTEN | {"recv_q": 128, "send_q": 128}),
@@ -59,7 +68,15 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("rejected", 60, SYN | {"error": errno.EACCES}),
     ("idle", 0, SYN | {"error": errno.ETIMEDOUT}),
     ("healthy", 0, {"ended": endings.ABANDONED}),
-    ("healthy", 0, {"ended": endings.RESET}),
+    # reset: what is lost decides; see test_end_verdict.py
+    ("reset", 40, RECEIVED),
+    ("reset", 50, RECEIVED | {"send_q": 1}),
+    ("reset", 50, RECEIVED | {"send_q": 1, "direction": Direction.IN}),
+    ("healthy", 0, RECEIVED | {"direction": Direction.IN}),
+    ("healthy", 0, RECEIVED | {"states": 1 << State.SYN_SENT}),
+    ("healthy", 0, CLOSED_BY_RESET),
+    ("reset", 30, CLOSED_BY_RESET | {"recv_q": 1}),
+    ("reset", 50, CLOSED_BY_RESET | {"send_q": 1}),
     # unreachable: timeouts, and no SYN could follow
     ("unreachable", 90, SYN | {"rto_events": 2, "retransmits": 2}),
     ("unreachable", 90, SYN | {"rto_events": 3, "retransmits": 3, "retrans_segs": 1}),

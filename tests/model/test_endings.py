@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops.model.endings import ENDS, end_codes, end_names
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import ResetSeen, State
 from tcptop_ops.model.records import UNKNOWN_U32
 from tests.support.fakes import finals, flow, scrambled
 
@@ -33,6 +33,13 @@ CASES: list[tuple[int, int, int, dict[str, int], str]] = [
     (errno.EPIPE, State.CLOSE_WAIT, ESTABLISHED | 1 << State.CLOSE_WAIT, {}, "reset"),
     (errno.ECONNABORTED, State.ESTABLISHED, ESTABLISHED, {}, "reset"),
     (errno.ECONNRESET, State.FIN_WAIT2, WE_CLOSED, {}, "closed"),
+    (errno.ECONNRESET, State.FIN_WAIT2, WE_CLOSED, {"inode": 9, "send_q": 1}, "reset"),  # half-closed
+    (errno.ECONNRESET, State.FIN_WAIT1, WE_CLOSED, {"send_q": 1}, "closed"),  # but for its FIN all had arrived
+    (errno.ECONNRESET, State.FIN_WAIT1, WE_CLOSED, {"send_q": 2}, "reset"),
+    (errno.ECONNRESET, State.LAST_ACK, PEER_CLOSED, {"send_q": 1}, "peer-closed"),
+    (errno.ECONNRESET, State.LAST_ACK, PEER_CLOSED, {"send_q": 2}, "reset"),
+    (OK, State.CLOSE_WAIT, ESTABLISHED | 1 << State.CLOSE_WAIT, {"resets": ResetSeen.SENT}, "reset"),
+    (OK, State.FIN_WAIT2, WE_CLOSED, {"resets": ResetSeen.SENT}, "reset"),
     (OK, State.ESTABLISHED, ESTABLISHED, {}, "reset"),
     (UNKNOWN, State.ESTABLISHED, ESTABLISHED, {}, "reset"),
     (UNKNOWN, State.UNSEEN, ESTABLISHED, {}, "unseen"),
