@@ -33,6 +33,7 @@ class Phase(IntEnum):
     ESTABLISHED = 1
     HALF_CLOSED = 2  # one side had closed: FIN-WAIT of a socket that its process still has, CLOSE-WAIT
     CLOSING = 3  # both sides had closed, or the own process no longer has the socket
+    LISTENING = 4  # it was a listener, which may close with connections in its queue
 
 
 class Error(IntEnum):
@@ -53,6 +54,7 @@ _NO_WAY = {DEFAULT: "dead-peer", "local-drop": AS_WAS}
 
 TABLE: dict[tuple[Phase, Error], dict[str, str]] = {
     **{(Phase.CONNECTING, error): {DEFAULT: AS_FOUND} for error in Error},
+    **{(Phase.LISTENING, error): {DEFAULT: AS_WAS} for error in Error},
     **{
         (phase, error): line
         for phase in (Phase.ESTABLISHED, Phase.HALF_CLOSED, Phase.CLOSING)
@@ -106,11 +108,12 @@ def phases(sockets: Records, events: Records, endings: Records) -> NDArray[np.ui
     fin_wait = (start == State.FIN_WAIT1) | (start == State.FIN_WAIT2)
     return np.select(
         [
+            start == State.LISTEN,
             never | (start == State.SYN_SENT),
             done | fin_wait & (sockets["inode"] == 0),
             fin_wait | (start == State.CLOSE_WAIT),
         ],
-        [Phase.CONNECTING, Phase.CLOSING, Phase.HALF_CLOSED],
+        [Phase.LISTENING, Phase.CONNECTING, Phase.CLOSING, Phase.HALF_CLOSED],
         default=Phase.ESTABLISHED,
     ).astype(np.uint8)
 

@@ -42,6 +42,7 @@ PHASES: dict[Phase, tuple[State, int]] = {
     Phase.CONNECTING: (State.SYN_SENT, 1 << State.SYN_SENT | 1 << State.CLOSE),
     Phase.ESTABLISHED: (State.ESTABLISHED, MET),
     Phase.HALF_CLOSED: (State.FIN_WAIT2, HALF),
+    Phase.LISTENING: (State.LISTEN, 1 << State.LISTEN | 1 << State.CLOSE),
     Phase.CLOSING: (State.LAST_ACK, CLOSE_WAIT | 1 << State.LAST_ACK),
 }
 ERRORS: dict[Error, dict[str, Any]] = {
@@ -88,7 +89,7 @@ def test_each_cell(phase: Phase, error: Error, last: str) -> None:
     if wanted == AS_FOUND:
         assert (name, points, kept) == ("unreachable", 33.0, False)
     elif wanted == AS_WAS:
-        assert (name, points, kept) == (last, 44.0, True)
+        assert (name, points, kept) == ((last, 44.0, True) if score else ("idle", 0.0, False))
     else:
         assert name == wanted
         assert points >= 30
