@@ -78,7 +78,7 @@ class Pair:
 
         def unacked() -> bool:
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
-            return struct.unpack_from("I", info, 24)[0] == 0
+            return bool(struct.unpack_from("I", info, 24)[0] == 0)
 
         assert wait_until(unacked, what="an acknowledgement")
 
