@@ -1,4 +1,4 @@
-"""What still needs privilege once the monitor has given it up. One file of the standard library.
+"""What still needs privilege once the monitor has given it up. Of the standard library, with ``proc_walk`` beside it.
 
 The loader executes it in its own place, and then LLVM is gone; without BPF the monitor starts it. It answers fixed-size
 requests over the socket pair (argv[1], its descriptor) and does nothing else. At the end of the pair, which is the
@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import ctypes
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -24,12 +25,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN = range(1, 11)
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN = range(1, 12)
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
-OWNER = struct.Struct("=QQQII16s")  # fields.OWNER: cookie, inode, start (ns since boot), pid, descriptor, comm
-
 BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 16, 13, 15
 BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_LINK_CREATE, BPF_ENABLE_STATS, BPF_ITER_CREATE = 1, 2, 28, 32, 33
 BPF_CGROUP_SOCK_OPS = 3
@@ -41,10 +40,9 @@ PASS_CLEAR, PASS_STRIP = 2, 4  # of IteratorPass
 CONTROL = struct.Struct("=QIIQI4x64s")  # fields.CONTROL: the value of the map ``control``
 DETACHED_WITHIN_S = 2.0
 CLONE_NEWNET = 0x40000000
-BOUND, OWN = "/run/netns", "/proc/self/ns/net"
+OWN = "/proc/self/ns/net"
 COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
 LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
 NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses
@@ -56,6 +54,20 @@ KEPT = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39
 M_MMAP_THRESHOLD = -3
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def beside(name: str) -> Any:
+    """Return a module that stands beside this script: an isolated interpreter does not look there."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+proc_walk = beside("proc_walk")
 
 
 # --- bpf(2)
@@ -156,18 +168,12 @@ def neighbours(cgroup: str, root: str, below_too: bool = True) -> list[dict[str,
 # --- network namespaces
 
 
-def candidates() -> Iterator[str]:
-    """Paths that lead to namespaces: those bound to a file, then one for each process."""
-    with suppress(OSError):
-        yield from (os.path.join(BOUND, name) for name in os.listdir(BOUND))
-    yield from (f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdecimal())
-
-
 class Namespaces:
     """The namespaces found so far, each kept open by a descriptor: ``fds`` by inode number, one's own first.
 
-    A namespace lives through the processes in it, or through a file bound to it below /run/netns (ip-netns(8)).
-    ``refresh`` lets go of one that nothing else holds. A process that hides its namespace is passed over.
+    A namespace lives through the processes in it, or through a file bound to it below /run/netns (ip-netns(8)); some
+    by what ``proc_walk.hidden_namespaces`` finds, which takes longer. ``refresh`` lets go of one that nothing else
+    holds. A process that hides its namespace is passed over.
     """
 
     def __init__(self) -> None:
@@ -175,23 +181,31 @@ class Namespaces:
         own = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
         self.own = os.fstat(own).st_ino
         self.fds: dict[int, int] = {self.own: own}
+        self._hidden: dict[int, str] = {}
 
-    def refresh(self) -> None:
-        """Look for namespaces that came and went."""
+    def refresh(self, thoroughly: bool = True) -> None:
+        """Look for namespaces that came and went; for those that are hidden only where it is to be done thoroughly."""
+        seen = self._at(proc_walk.namespaces())
+        self._hidden = self._at(proc_walk.hidden_namespaces() if thoroughly else iter(self._hidden.values()))
+        seen = self._hidden | seen
+        for inode in [i for i in self.fds if i not in seen and i != self.own]:
+            os.close(self.fds.pop(inode))
+        for inode, path in seen.items():
+            if inode not in self.fds:
+                self._open(inode, path)
+
+    def _at(self, paths: Iterator[str]) -> dict[int, str]:
+        """Return the first path to each namespace, by inode number."""
         seen: dict[int, str] = {}
         nsfs = os.fstat(self.fds[self.own]).st_dev
-        for path in candidates():
+        for path in paths:
             try:
                 found = os.stat(path)
             except OSError:
                 continue  # the process ended meanwhile, or it may not be looked at
             if found.st_dev == nsfs:  # below /run/netns a plain file waits for its namespace to be mounted on it
                 seen.setdefault(found.st_ino, path)
-        for inode in [i for i in self.fds if i not in seen and i != self.own]:
-            os.close(self.fds.pop(inode))
-        for inode, path in seen.items():
-            if inode not in self.fds:
-                self._open(inode, path)
+        return seen
 
     def _open(self, inode: int, path: str) -> None:
         with suppress(OSError):
@@ -252,36 +266,6 @@ def destroy(family: int, sockid: bytes) -> None:
     refused = -struct.unpack_from("=i", answer, 16)[0]
     if refused:
         raise OSError(refused, os.strerror(refused))
-
-
-def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
-    """Return the name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        before, _, after = file.read().rpartition(b")")
-    return before.partition(b"(")[2], after.split()
-
-
-def sockets_of(process: str) -> Iterator[tuple[int, int]]:
-    """Inode and number of each descriptor that is a socket."""
-    for entry in os.scandir(process + "/fd"):
-        with suppress(OSError):
-            target = os.readlink(entry.path)
-            if target.startswith("socket:["):
-                yield int(target[8:-1]), int(entry.name)
-
-
-def scan() -> bytearray:
-    """OWNER rows without cookies: every socket that /proc shows this user. A system call a descriptor."""
-    found = bytearray()  # a list of rows takes three times as much
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                pid = int(entry.name)
-                comm, stat = stat_of(pid)
-                start_ns = int(stat[19]) * TICK_NS
-                for inode, descriptor in sockets_of(entry.path):
-                    found += OWNER.pack(0, inode, start_ns, pid, descriptor, comm)
-    return found
 
 
 # --- the service
@@ -366,10 +350,10 @@ class Helper:
     def _do(self, what: int, argument: int, namespace: int, sockid: bytes) -> tuple[bytes | bytearray, list[int]]:
         """Return data and descriptors of the answer. Raises OSError."""
         if what == NAMESPACES:
-            self.namespaces.refresh()
+            self.namespaces.refresh(bool(argument))
             return b"".join(map(NUMBER.pack, self.namespaces.fds)), []
-        if what == SCAN:
-            return scan(), []
+        if what in (SCAN, HIDDEN):
+            return proc_walk.scan() if what == SCAN else proc_walk.hidden(), []
         if what == STATISTICS:
             return b"", [bpf(BPF_ENABLE_STATS, words(0))]
         if what in (NEIGHBOURS, ATTACH_AGAIN) and self._attached:

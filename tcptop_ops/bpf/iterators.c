@@ -188,6 +188,30 @@ int bpf_iter__tcp(__u64 *ctx)
 }
 #endif
 
+#define QUEUE_FOLLOWED 256
+
+/*
+ * Which of several listeners at one address (SO_REUSEPORT) a connection waits at is told by their queues alone. They are
+ * followed without a lock: what is accepted meanwhile may be missed, or lead into another queue, so that a row can name
+ * a connection that no longer waits, which nobody looks for.
+ */
+static __always_inline void tell_queue(void *seq, void *sk, struct owner *o)
+{
+	if (!HAS(TCO_ACCEPT_HEAD) || !HAS(TCO_REQUEST_NEXT) || !HAS(TCO_REQUEST_SK) || !HAS(TCO_SKC_COOKIE) ||
+	    !HAS(TCO_SKC_REUSEPORT) || !READ_BITS(sk, TCO_SKC_REUSEPORT))
+		return;
+	void *request = READ_POINTER(sk, TCO_ACCEPT_HEAD);
+	o->inode = o->cookie;
+	o->fd = UNKNOWN;
+	for (int i = 0; i < QUEUE_FOLLOWED && request; i++) {
+		void *child = READ_POINTER(request, TCO_REQUEST_SK);
+		o->cookie = child ? READ(__u64, child, TCO_SKC_COOKIE) : 0;
+		if (o->cookie)
+			bpf_seq_write(seq, o, sizeof(*o));
+		request = READ_POINTER(request, TCO_REQUEST_NEXT);
+	}
+}
+
 int bpf_iter__task_file(__u64 *ctx)
 {
 	void *meta = (void *)ctx[0], *task = (void *)ctx[1], *file = (void *)ctx[3];
@@ -207,14 +231,22 @@ int bpf_iter__task_file(__u64 *ctx)
 		return 0; /* an MPTCP socket is no TCP socket, but its subflows have its inode */
 	void *inode = POINTER_OR_NULL(file, TCO_FILE_INODE);
 	o.inode = inode ? READ_OR(__u64, inode, TCO_INODE_INO, 0) : 0;
-	o.start_ns = READ_OR(__u64, task, TCO_TASK_START_BOOTTIME, 0);
 	o.pid = READ(__u32, task, TCO_TASK_TGID);
 	o.fd = ctx[2];
+	/* A thread that has files of its own is met by itself: the name and the start are those of the first. */
+	void *first = HAS(TCO_TASK_GROUP_LEADER) ? READ_POINTER(task, TCO_TASK_GROUP_LEADER) : task;
+	if (!first)
+		return 0;
+	o.start_ns = READ_OR(__u64, first, TCO_TASK_START_BOOTTIME, 0);
 	if (HAS(TCO_TASK_COMM)) {
-		((__u64 *)o.comm)[0] = READ(__u64, task, TCO_TASK_COMM);
-		((__u64 *)o.comm)[1] = READ(__u64, task, TCO_TASK_COMM + 8);
+		((__u64 *)o.comm)[0] = READ(__u64, first, TCO_TASK_COMM);
+		((__u64 *)o.comm)[1] = READ(__u64, first, TCO_TASK_COMM + 8);
 	}
+	void *mm = POINTER_OR_NULL(task, TCO_TASK_MM);
+	o.image = mm ? READ_OR(__u64, mm, TCO_MM_START_STACK, 0) : 0;
 	bpf_seq_write(READ_POINTER(meta, 0), &o, sizeof(o));
+	if (tp && READ(__u8, sk, TCO_SKC_STATE) == BPF_TCP_LISTEN)
+		tell_queue(READ_POINTER(meta, 0), tp, &o);
 	return 0;
 }
 #endif

@@ -98,6 +98,13 @@ WANTED: tuple[WantedOffset, ...] = (
     WantedOffset("TASK_COMM", ("task_struct.comm",)),
     WantedOffset("TASK_GROUP_LEADER", ("task_struct.group_leader",)),
     WantedOffset("TASK_START_BOOTTIME", ("task_struct.start_boottime",)),
+    WantedOffset("TASK_MM", ("task_struct.mm",)),
+    WantedOffset("MM_START_STACK", ("mm_struct.start_stack",)),
+    WantedOffset("SKC_REUSEPORT", ("sock_common.skc_reuseport",), bits=True),
+    WantedOffset("SKC_COOKIE", ("sock_common.skc_cookie",)),
+    WantedOffset("ACCEPT_HEAD", ("inet_connection_sock.icsk_accept_queue.rskq_accept_head",)),
+    WantedOffset("REQUEST_NEXT", ("request_sock.dl_next",)),
+    WantedOffset("REQUEST_SK", ("request_sock.sk",)),
     WantedOffset("CA_NAME", ("tcp_congestion_ops.name",), feeds=("cc",)),
     WantedOffset("ICSK_TIMEOUT", _RETRANSMIT),
     WantedOffset("ICSK_LRCVTIME", ("inet_connection_sock.icsk_ack.lrcvtime",), feeds=("idle_s",)),
@@ -181,6 +188,8 @@ WAYS = {
     "inode": "file.f_inode",
     "cgroup": "sock.sk_cgrp_data.cgroup",
     "kernfs_node": "cgroup.kn",
+    "mm_struct": "task_struct.mm",
+    "request_sock": "inet_connection_sock.icsk_accept_queue.rskq_accept_head",
     "tcp_congestion_ops": "inet_connection_sock.icsk_ca_ops",
 }
 """Where each struct is met, see ``btf.Finder``."""

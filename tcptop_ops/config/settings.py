@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = "config.toml"
 HINT = "tcptop-ops --print-config shows what it may hold; --no-config leaves it unread"
 THEMES = ("auto", "dark", "light", "terminal")
-GROUPS = ("none", "process", "remote", "remote-net", "local-port", "cgroup", "state")
+GROUPS = ("none", "process", "command", "remote", "remote-net", "local-port", "cgroup", "state")
 SECONDS = {"delay": (0.1, 3600.0), "window": (1.0, 86400.0), "closed": (0.0, 3600.0)}
 """Minimum and maximum of each time, for the file and for the command line."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcptop_ops.model.arrays import bound_to
 from tcptop_ops.model.enums import Direction, Origin
 from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.listeners import among
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class AcceptQueue:
 def accept_queue(rows: Rows, flows: Flows, waiting_owner: int) -> AcceptQueue:
     """Describe a listener. ``waiting_owner``: the OwnerKind of connections that wait for accept()."""
     socket, rates = rows.sockets[0], rows.rates[0]
-    here = bound_to(rows.sockets)[0]
+    listeners = among(flows.live.sockets)
+    here = listeners.groups_of(rows.sockets)[0]
     inside = waiting = opened = 0
     since_ns = flows.snapshot.now_ns - int(flows.window_s * 1e9)
     for part in (flows.live, flows.closed):
-        mine = (bound_to(part.sockets) == here) & (part.events["direction"] == Direction.IN)
+        mine = (listeners.of(part.sockets) == here) & (here >= 0) & (part.events["direction"] == Direction.IN)
         opened += int((mine & (part.events["origin"] == Origin.NEW) & (part.events["first_ns"] >= since_ns)).sum())
         if part.endings is None:
             inside, waiting = int(mine.sum()), int((mine & (part.owners["how"] == waiting_owner)).sum())
@@ -53,7 +54,7 @@ def accept_queue(rows: Rows, flows: Flows, waiting_owner: int) -> AcceptQueue:
         waiting=waiting,
         inside=inside,
         opened_per_s=opened / win_s if win_s > 0 else 0.0,
-        syn_recv=int((bound_to(flows.snapshot.half_open) == here).sum()),
+        syn_recv=int(((listeners.of(flows.snapshot.half_open) == here) & (here >= 0)).sum()),
     )
 
 

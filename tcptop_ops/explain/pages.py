@@ -95,7 +95,11 @@ MORE = {
     "backlog_max": "min(backlog of listen(), net.core.somaxconn). The queue takes one more than its limit.",
     "busy_pct": "Data was in flight. A share of the window of observation; the two limits are shares of this.",
     "owner": "holder: has the descriptor. caller: called connect() or listen(). closer: closed the accepted socket."
-    " listener: listens where it came in, and has not accepted it.",
+    " listener: listens where it came in, and has not accepted it. former: closed it or ended, and nobody has it now.",
+    "command": "Of an interpreter, what it runs: of java -jar api.jar it is api.jar. Else the program and at most two"
+    " words. Options and their values are left out: they may be secret.",
+    "process": "Of several that hold it: who called listen() or connect(), else the oldest; of an accepted one the"
+    " youngest, but for programs that were started later and have it by accident.",
     "origin": "Of an adopted one, time to connect and age are not known; its totals are the kernel's and complete.",
     "end": "closed, peer-closed, reset, timed-out, refused, unreachable, abandoned; unseen where nobody told.",
     "tx_bytes_per_s": "Goodput: payload that was acknowledged, without headers and retransmits. SI units, bytes.",

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from tcptop_ops.bpf.helper import BOUND, OWN
+from tcptop_ops.bpf.helper import OWN
+from tcptop_ops.bpf.proc_walk import BOUND
 
 PLACES = (BOUND, "/run/docker/netns")
 """Where they are bound; of a namespace that has two names the first place's counts."""

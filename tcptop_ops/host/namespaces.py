@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper, proc_walk
 from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, end, interpreters, is_privileged, start
 from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
@@ -39,8 +39,11 @@ class NamespaceAccess(Protocol):
     own: int  # the namespace of this process
     note: str  # what is not reached, and why; "" where everything is
 
-    def namespaces(self) -> set[int]:
-        """Return the namespaces that exist now and are reached; this process's own is among them."""
+    def namespaces(self, thoroughly: bool = False) -> set[int]:
+        """Return the namespaces that exist now and are reached; this process's own is among them.
+
+        ``thoroughly``: look for those that only a thread or a mount keeps, too.
+        """
         ...
 
     def iterator(self, namespace: int, link: int) -> int:
@@ -92,6 +95,10 @@ class NamespaceAccess(Protocol):
         """Return the descriptors of sockets by a scan of /proc: OWNER rows, their cookies 0."""
         ...
 
+    def hidden_descriptors(self) -> Records:
+        """Return those that are not in /proc/PID/fd alike: of threads with files of their own, and of io_uring."""
+        ...
+
     def close(self) -> None:
         """End the helper or the threads. May be called twice."""
         ...
@@ -107,7 +114,12 @@ def scan_descriptors() -> Records:
 
     It takes five times as long as the BPF iterator.
     """
-    return np.frombuffer(helper.scan(), OWNER)
+    return np.frombuffer(proc_walk.scan(), OWNER)
+
+
+def scan_hidden_descriptors() -> Records:
+    """Scan /proc for what is not in /proc/PID/fd (see Reach.hidden_descriptors) and this user may see."""
+    return np.frombuffer(proc_walk.hidden(), OWNER)
 
 
 class NamespaceThread:
@@ -178,7 +190,7 @@ class InProcessAccess:
                 return True
         return False
 
-    def namespaces(self) -> set[int]:
+    def namespaces(self, thoroughly: bool = False) -> set[int]:
         """Return this process's namespace and those entered at the start (see Reach)."""
         return {self.own, *self._threads}
 
@@ -227,6 +239,10 @@ class InProcessAccess:
         """Scan /proc in this process (see Reach)."""
         return scan_descriptors()
 
+    def hidden_descriptors(self) -> Records:
+        """Scan /proc in this process (see Reach)."""
+        return scan_hidden_descriptors()
+
     def close(self) -> None:
         """End the threads (see Reach)."""
         while self._threads:
@@ -274,10 +290,10 @@ class HelperAccess:
             data += more
         return bytes(data)
 
-    def namespaces(self) -> set[int]:
+    def namespaces(self, thoroughly: bool = False) -> set[int]:
         """Ask the helper, which finds those that are new, too (see Reach)."""
         try:
-            data, _ = self._ask(helper.NAMESPACES)
+            data, _ = self._ask(helper.NAMESPACES, argument=int(thoroughly))
         except Unsupported:
             return {self.own}
         return {self.own, *np.frombuffer(data, "u8").tolist()}
@@ -318,6 +334,13 @@ class HelperAccess:
             return np.frombuffer(self._ask(helper.SCAN)[0], OWNER)
         except Unsupported:
             return scan_descriptors()
+
+    def hidden_descriptors(self) -> Records:
+        """Have the helper scan /proc; when it is gone, scan in this process (see Reach)."""
+        try:
+            return np.frombuffer(self._ask(helper.HIDDEN)[0], OWNER)
+        except Unsupported:
+            return scan_hidden_descriptors()
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
         """Return the other sock_ops programs that share sockets with ours, as the helper finds them (see Reach)."""

@@ -1,8 +1,10 @@
 """The owner of each socket, from descriptors and events. Pure, but for the callables that look up names.
 
-The first that is known: the process that holds a descriptor of the socket now; the task that called connect() or
-listen(), or that closed an accepted socket; for a connection that is not accepted yet, the process that listens. A
-kernel thread is never named as the caller: a kworker acts on behalf of somebody else.
+The first that is known: the process that holds a descriptor of the socket now (of several, see ``held``); the task that
+called connect() or listen(), or that closed an accepted socket; for a connection that is not accepted yet, the process
+that listens (see ``accept_queues``). A kernel thread is never named as the caller: a kworker acts on behalf of somebody
+else. A connection that its process has closed, or that outlived it, is nobody's: OwnerKind.FORMER, with its name. What
+has closed keeps the owner that it had.
 """
 
 from __future__ import annotations
@@ -12,68 +14,86 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import bound_to, find_sorted, gather
-from tcptop_ops.model.enums import OwnerKind, State
+from tcptop_ops.host.accept_queues import AcceptQueues, Queued
+from tcptop_ops.host.held import NOBODY, Held, Indices, Mask
+from tcptop_ops.model.arrays import find_sorted, gather, scatter
+from tcptop_ops.model.enums import Direction, OwnerKind, State
+from tcptop_ops.model.listeners import among
 from tcptop_ops.model.records import OWNED, Records
 
 COMM_LENGTH = 15
 """Longest name that the kernel keeps of a task: TASK_COMM_LEN, less the zero byte."""
 
-FullName = Callable[[int, int], bytes]
-"""(pid, start in ns of CLOCK_BOOTTIME) -> the whole name of the process that started then; empty if it is gone."""
+QUEUED = 0xFFFFFFFF
+"""In place of a descriptor's number (``fields.OWNER``): the connection waits in the queue of a listener."""
+
+FullName = Callable[[int, int, bytes], bytes]
+"""(pid, start in ns of CLOCK_BOOTTIME, comm) -> the whole name of the process that started then, or that has this comm
+where the start is 0; empty if it is gone."""
 
 IsKernelThread = Callable[[int, bytes], bool]
 """(pid, comm) -> whether that task is a kernel thread."""
 
 
-class Held:
-    """The owner of each socket that has a descriptor, by cookie or by inode.
+def _states(*states: State) -> Mask:
+    mask = np.zeros(16, np.bool_)
+    mask[list(states)] = True
+    return mask
 
-    Of several processes it is the youngest: a server that forks after accept() leaves a copy with the parent.
-    """
 
-    def __init__(self, descriptors: Records, key: str) -> None:
-        """Index the descriptors (OWNER) by ``key``: "cookie" or "inode"."""
-        order = np.lexsort((descriptors["start_ns"], descriptors["pid"], descriptors[key]))
-        keys, pids = descriptors[key][order], descriptors["pid"][order]
-        new_key, new_pid = np.ones(len(keys), np.bool_), np.ones(len(keys), np.bool_)
-        new_key[1:] = keys[1:] != keys[:-1]
-        new_pid[1:] = new_key[1:] | (pids[1:] != pids[:-1])
-        youngest = order[np.lexsort((pids, descriptors["start_ns"][order], keys))]
-        last = np.ones(len(keys), np.bool_)
-        last[:-1] = new_key[1:]
-        self.descriptors = gather(descriptors, youngest[last])
-        self.keys: NDArray[np.uint64] = keys[new_key]
-        self.owned = np.zeros(len(self.keys), OWNED)
-        self.owned["pid"], self.owned["start_ns"] = self.descriptors["pid"], self.descriptors["start_ns"]
-        self.owned["name"], self.owned["how"] = self.descriptors["comm"], OwnerKind.HOLDER
-        self.owned["holders"] = np.bincount(np.cumsum(new_key)[new_pid] - 1, minlength=len(self.keys))
+_CLOSED_BY_US = _states(State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
+_NOT_ACCEPTED = _states(State.ESTABLISHED, State.CLOSE_WAIT, State.SYN_RECV)
 
-    def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which of these keys have an owner."""
-        return find_sorted(self.keys, keys)[1]
 
-    def of(self, keys: NDArray[np.uint64]) -> tuple[Records, NDArray[np.bool_]]:
-        """Return the OWNED rows of those keys that have an owner, and which these are (as ``knows``)."""
-        at, known = find_sorted(self.keys, keys)
-        return gather(self.owned, at[known]), known
+class Memory:
+    """What was assigned at the last two ticks that differed, by cookie."""
+
+    def __init__(self) -> None:
+        """Remember nothing."""
+        nothing = (np.zeros(0, "u8"), np.zeros(0, OWNED))
+        self._ticks = [nothing, nothing]
+
+    def keep(self, cookies: NDArray[np.uint64], owned: Records) -> None:
+        """Remember these OWNED rows, and forget those of the last but one."""
+        self._ticks = [(cookies, owned), self._ticks[0]]
+
+    def of(self, cookies: NDArray[np.uint64]) -> Records:
+        """Return the OWNED rows of a few sockets: zeros of those that are not known."""
+        found = np.zeros(len(cookies), OWNED)
+        order = np.argsort(cookies)
+        for known, owned in reversed(self._ticks) if len(cookies) else ():
+            at, there = find_sorted(cookies[order], known)
+            there[there] = owned["pid"][there] != 0
+            scatter(found, order[at[there]], gather(owned, there))
+        return found
 
 
 class Owners:
     """Finds the owners of sockets. ``assign`` is called for every snapshot, ``learn`` when descriptors were listed."""
 
-    def __init__(self, full_name: FullName, is_kernel_thread: IsKernelThread) -> None:
-        """Begin with no descriptors. The two callables look into /proc, so their answers are remembered."""
+    def __init__(self, full_name: FullName, is_kernel_thread: IsKernelThread, follows_queues: bool = False) -> None:
+        """Begin with no descriptors. The two callables look into /proc, so their answers are remembered.
+
+        ``follows_queues``: descriptors are listed with those connections that wait at a listener (QUEUED).
+        """
+        self._follows_queues = follows_queues
         self._full_name = full_name
         self._is_kernel_thread = is_kernel_thread
-        nothing = np.zeros(0, [("cookie", "u8"), ("inode", "u8"), ("start_ns", "u8"), ("pid", "u4"), ("comm", "S16")])
-        self._by_cookie, self._by_inode = Held(nothing, "cookie"), Held(nothing, "inode")
+        self._by_cookie, self._by_inode = NOBODY, NOBODY
+        self._queued = Queued()
         self._missed = self._unheld = np.zeros(0, "u8")
         self._decided: list[Records] = []
         self._assigned = np.zeros(0, OWNED)
-        self._names: dict[tuple[int, int], bytes] = {}
+        self._memory = Memory()
+        self._names: dict[tuple[int, int, bytes], bytes] = {}
+        self._caller_names: dict[tuple[int, int, bytes], bytes] = {}
         self._kernel: dict[tuple[int, bytes], bool] = {}
-        self._listeners = (np.zeros(0, "u8"), np.zeros(0, OWNED))
+        self._queues = AcceptQueues()
+
+    @property
+    def unheld(self) -> NDArray[np.uint64]:
+        """The cookies of the sockets that have an inode, and that no process was found to hold twice in a row."""
+        return self._unheld
 
     def is_current(self, sockets: Records) -> bool:
         """Return whether listing the descriptors again would find no further owners of these sockets.
@@ -81,96 +101,148 @@ class Owners:
         A process may hide its descriptors even from root, so a socket that the last two listings did not have is not
         looked for again.
         """
-        return bool(np.isin(self._unknown(sockets), self._unheld).all())
+        return bool(np.isin(self.unknown(sockets)["cookie"], self._unheld).all()) and not self._asks_for_queues
 
-    def _unknown(self, sockets: Records) -> NDArray[np.uint64]:
-        """Return the cookies of the sockets that have an inode, but no known process that holds them."""
+    @property
+    def _asks_for_queues(self) -> bool:
+        return self._follows_queues and self._queues.are_unclear
+
+    def unknown(self, sockets: Records) -> Records:
+        """Return those of the sockets that have an inode, but no known process that holds them."""
         cookies, inodes = sockets["cookie"], sockets["inode"]
         rest = (inodes != 0) & ~self._by_cookie.knows(cookies)
         rest[rest] = ~self._by_inode.knows(inodes[rest])
-        unknown: NDArray[np.uint64] = cookies[rest]
-        return unknown
+        return gather(sockets, rest)
 
     def learn(self, descriptors: Records, sockets: Records) -> None:
         """Replace the known descriptors by these (OWNER rows, all of them), listed on behalf of these sockets.
 
         Rows without a cookie are joined by inode: those from /proc, and of an MPTCP socket, whose subflows have its
-        inode.
+        inode. Those with QUEUED in place of a number tell where connections wait.
         """
         self._decided = []
+        queued = descriptors["fd"] == QUEUED
+        self._queued = Queued(gather(descriptors, queued))
+        self._queues.looked()
         with_cookie = descriptors["cookie"] != 0
-        self._by_cookie = Held(gather(descriptors, with_cookie), "cookie")
+        self._by_cookie = Held(gather(descriptors, with_cookie & ~queued), "cookie")
         self._by_inode = Held(gather(descriptors, ~with_cookie), "inode")
-        used: dict[tuple[int, int], bytes] = {}
+        used: dict[tuple[int, int, bytes], bytes] = {}
         for held in (self._by_cookie, self._by_inode):
-            self._lengthen_names(held, used)
+            self._lengthen(held.owned, self._names, used)
         self._names = used
-        unknown = self._unknown(sockets)
+        unknown = self.unknown(sockets)["cookie"]
         self._unheld = unknown[np.isin(unknown, self._missed)]
         self._missed = unknown
 
-    def _lengthen_names(self, held: Held, used: dict[tuple[int, int], bytes]) -> None:
+    def _lengthen(
+        self, owned: Records, known: dict[tuple[int, int, bytes], bytes], used: dict[tuple[int, int, bytes], bytes]
+    ) -> None:
         """Replace names of COMM_LENGTH bytes, which may be cut, by whole ones; add those looked up to ``used``."""
-        cut = np.flatnonzero(np.char.str_len(held.descriptors["comm"]) >= COMM_LENGTH)
+        cut = np.flatnonzero(np.char.str_len(owned["name"]) == COMM_LENGTH)
         if not len(cut):
             return
-        pairs, inverse = np.unique(held.owned[["pid", "start_ns"]][cut], return_inverse=True)
-        for pid, start in pairs.tolist():
-            known = self._names.get((pid, start))
-            used[pid, start] = self._full_name(pid, start) if known is None else known
-        longer = np.array([used[pair] for pair in pairs.tolist()], "S32")[inverse]
-        held.owned["name"][cut] = np.where(longer == b"", held.owned["name"][cut], longer)
+        processes, inverse = np.unique(owned[["pid", "start_ns", "name"]][cut], return_inverse=True)
+        asked = [(int(pid), int(start), bytes(name)) for pid, start, name in processes.tolist()]
+        for process in asked:
+            used[process] = known[process] if process in known else self._full_name(*process)
+        longer = np.array([used[process] or process[2] for process in asked], "S32")
+        owned["name"][cut] = longer[inverse.reshape(-1)]
 
     def assign(self, sockets: Records, events: Records) -> Records:
         """Return the OWNED rows of these live sockets, the same array as before if nothing that decides has changed."""
-        decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["owner"]]
+        decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["direction"]]
         same = len(self._decided) == len(decides) and all(map(np.array_equal, self._decided, decides))
-        if not same:
+        if not same or self._asks_for_queues:
             self._assigned = self._assign_live(sockets, events)
             self._decided = [values.copy() for values in decides]
         return self._assigned
 
     def _assign_live(self, sockets: Records, events: Records) -> Records:
-        owned = self._assign(sockets, events)
-        listens = (sockets["state"] == State.LISTEN) & (owned["pid"] != 0)
-        keys = bound_to(sockets)[listens]
-        order = np.argsort(keys, kind="stable")
-        self._listeners = keys[order], owned[listens][order]
-        self._assign_to_listeners(sockets, owned)
-        return owned
+        listens = sockets["state"] == State.LISTEN
+        owned = self._held_or_called(sockets, events)
+        doors = np.flatnonzero(listens)
+        self._queues.open(gather(sockets, doors), gather(owned, doors))
+        waiting = np.flatnonzero(
+            (owned["pid"] == 0)
+            & (sockets["inode"] == 0)
+            & _NOT_ACCEPTED[sockets["state"] & 15]
+            & (events["direction"] != Direction.OUT)
+        )
+        if len(waiting):
+            rows = gather(sockets, waiting)
+            scatter(owned, waiting, self._queues.owners(rows, self._queued, self._memory.of(rows["cookie"])))
+        orphans = np.flatnonzero((sockets["inode"] == 0) & _CLOSED_BY_US[sockets["state"] & 15])
+        if not len(orphans):
+            self._memory.keep(sockets["cookie"].copy(), owned)
+            return owned
+        scatter(owned, orphans, self._as_before(gather(owned, orphans), sockets["cookie"][orphans]))
+        self._memory.keep(sockets["cookie"].copy(), owned)
+        return _disowned(owned, orphans)
+
+    def _as_before(self, owned: Records, cookies: NDArray[np.uint64]) -> Records:
+        """Return what a few sockets had while they were open, where that is known better than ``owned`` is now."""
+        before = self._memory.of(cookies)
+        better = np.isin(before["how"], (OwnerKind.HOLDER, OwnerKind.CALLER)) | (owned["pid"] == 0)
+        return np.where(better & (before["pid"] != 0), before, owned)
 
     def assign_closed(self, sockets: Records, events: Records) -> Records:
-        """Return the OWNED rows of sockets that closed, by the descriptors and listeners known from before."""
-        owned = self._assign(sockets, events)
-        self._assign_to_listeners(sockets, owned)
+        """Return the OWNED rows of sockets that closed: as they had it, else as known from before."""
+        if not len(sockets):
+            return np.zeros(0, OWNED)
+        owned = self._as_before(self._held_or_called(sockets, events), sockets["cookie"])
+        waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (events["direction"] != Direction.OUT)
+        waiting &= sockets["state"] != State.SYN_SENT
+        rows = np.flatnonzero(waiting)
+        if len(rows):
+            nothing = np.zeros(len(rows), OWNED)
+            scatter(owned, rows, self._queues.owners(gather(sockets, rows), self._queued, nothing, live=False))
         return owned
 
-    def _assign(self, sockets: Records, events: Records) -> Records:
-        cookies, inodes = sockets["cookie"], sockets["inode"]
+    def _held_or_called(self, sockets: Records, events: Records) -> Records:
+        cookies, inodes, callers = sockets["cookie"], sockets["inode"], events["pid"]
+
+        def are_accepted(rows: Indices) -> Mask:
+            direction = events["direction"][rows]
+            accepted: Mask = direction == Direction.IN
+            unsure = np.flatnonzero((direction == Direction.UNKNOWN) & (sockets["state"][rows] != State.LISTEN))
+            if len(unsure):
+                accepted[unsure] = among(sockets).of(gather(sockets, rows[unsure])) >= 0
+            return accepted
+
         owned = np.zeros(len(cookies), OWNED)
-        owners, held = self._by_cookie.of(cookies)
+        owners, held = self._by_cookie.of(cookies, callers, are_accepted)
         owned[held] = owners
-        by_inode = ~held & (inodes != 0)
-        owners, by_inode[by_inode] = self._by_inode.of(inodes[by_inode])
-        owned[by_inode] = owners
-        called = (owned["pid"] == 0) & (events["pid"] != 0)
-        called[called] &= ~self._are_kernel_threads(events["pid"][called], events["comm"][called])
-        for target, source in (("pid", "pid"), ("name", "comm"), ("how", "owner")):
-            owned[target][called] = events[source][called]
+        others = np.flatnonzero(~held & (inodes != 0))
+        owners, held = self._by_inode.of(inodes[others], callers[others], lambda rows: are_accepted(others[rows]))
+        owned[others[held]] = owners
+        called = (owned["pid"] == 0) & (callers != 0)
+        called[called] &= ~self._are_kernel_threads(callers[called], events["comm"][called])
+        if called.any():
+            owned[called] = self._callers(gather(events, called))
         return owned
 
-    def _assign_to_listeners(self, sockets: Records, owned: Records) -> None:
-        keys, listeners = self._listeners
-        waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (sockets["state"] != State.SYN_SENT)
-        if not len(keys) or not waiting.any():
-            return
-        at, found = find_sorted(keys, bound_to(sockets)[waiting])
-        rows = np.flatnonzero(waiting)[found]
-        owned[rows] = listeners[at[found]]
-        owned["how"][rows] = OwnerKind.LISTENER
+    def _callers(self, events: Records) -> Records:
+        owned = np.zeros(len(events), OWNED)
+        for target, source in (("pid", "pid"), ("name", "comm"), ("how", "owner")):
+            owned[target] = events[source]
+        used: dict[tuple[int, int, bytes], bytes] = {}
+        self._lengthen(owned, self._caller_names, used)
+        self._caller_names = used
+        return owned
 
     def _are_kernel_threads(self, pids: NDArray[np.uint32], comms: NDArray[np.bytes_]) -> NDArray[np.bool_]:
         unique, at, inverse = np.unique(pids, return_index=True, return_inverse=True)
         keys = [(int(pid), bytes(comms[i])) for pid, i in zip(unique, at, strict=True)]
         self._kernel = {key: self._kernel[key] if key in self._kernel else self._is_kernel_thread(*key) for key in keys}
         return np.array([self._kernel[key] for key in keys], np.bool_)[inverse] if keys else np.zeros(0, np.bool_)
+
+
+def _disowned(owned: Records, orphans: Indices) -> Records:
+    """Return a copy in which these rows are nobody's: the name alone stays."""
+    told: Records = owned.copy()
+    gone = np.zeros(len(orphans), OWNED)
+    gone["name"] = owned["name"][orphans]
+    gone["how"] = np.where(owned["pid"][orphans] != 0, OwnerKind.FORMER, OwnerKind.UNKNOWN)
+    told[orphans] = gone
+    return told

@@ -84,6 +84,7 @@ class OwnerKind(IntEnum):
     CALLER = 2  # called connect() or listen()
     CLOSER = 3  # closed the accepted socket
     LISTENER = 4  # owns the listener that the connection came in through, and has not accepted it yet
+    FORMER = 5  # closed it, or ended: the kernel alone still has it; nobody's, so that pid is 0
 
 
 class RetransClass(IntEnum):

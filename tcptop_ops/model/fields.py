@@ -134,12 +134,14 @@ OWNER: Fields = (
     ("inode", "u8"),
     ("start_ns", "u8"),
     ("pid", "u4"),
-    ("fd", "u4"),
-    ("comm", "S16"),
+    ("fd", "u4"),  # UNKNOWN_U32: no descriptor, see below
+    ("comm", "S16"),  # name of its first thread
+    ("image", "u8"),  # mm->start_stack: random where a program is executed, kept over fork(); 0: not known
 )
 """A process's descriptor of a TCP socket. ``start_ns``: CLOCK_BOOTTIME at which the process started.
 
-``cookie`` is 0 where the row is from a scan of /proc, which shows inodes only.
+``cookie`` is 0 where the row is from a scan of /proc, which shows inodes only. Where ``fd`` is UNKNOWN_U32 the row
+tells of a connection that waits to be accepted: ``cookie`` is its own, ``inode`` the cookie of its listener.
 """
 
 HAPPENINGS = 64

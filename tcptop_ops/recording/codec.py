@@ -31,11 +31,11 @@ PLAIN = (
 )
 """Fields of a snapshot that are JSON as they are, or nearly."""
 
-NAMES = ("users", "cgroups", "devices", "namespace_names")
+NAMES = ("users", "cgroups", "devices", "namespace_names", "commands")
 """Fields that are told where they are not those of the snapshot before."""
 
-LATER = ("namespace_names",)
-"""Of these, those that older recordings lack: nothing has a name there."""
+LATER = frozenset({"namespace_names", "commands"})
+"""Those of them that older recordings lack."""
 
 RUNNING = ("last_sent_us", "last_received_us", "timer_us")
 """Times of SOCKET that grow or shrink by themselves, by the same amount in most rows."""

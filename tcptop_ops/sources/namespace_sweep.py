@@ -15,6 +15,9 @@ from tcptop_ops.model.records import Records
 SWEEP_S = 5.0
 """Seconds between two searches for namespaces; ``expire`` asks for one at the next poll."""
 
+THOROUGH_REST = 20
+"""Rest after a thorough search, in multiples of its duration: it looks at each thread of the host."""
+
 
 class Sweep:
     """The namespaces that exist (``found``), searched for every SWEEP_S or when ``expire`` was called."""
@@ -24,6 +27,7 @@ class Sweep:
         self.reach = reach
         self.found = {reach.own}
         self._swept = 0.0
+        self._searched = self._searching_s = 0.0
         self._devices: dict[int, str] = {}
 
     def refresh(self) -> bool:
@@ -31,7 +35,10 @@ class Sweep:
         now = time.monotonic()
         if self._swept and now - self._swept < SWEEP_S:
             return False
-        self.found, self._swept = self.reach.namespaces(), now
+        thoroughly = now - self._searched >= max(SWEEP_S, THOROUGH_REST * self._searching_s)
+        self.found, self._swept = self.reach.namespaces(thoroughly), now
+        if thoroughly:
+            self._searched, self._searching_s = now, time.monotonic() - now
         self._devices = {key: name for key, name in self._devices.items() if key >> 32 in self.found}
         return True
 

@@ -52,8 +52,8 @@ def _sockdiag(options: Options) -> Source:
     import os
 
     from tcptop_ops.bpf import cgroup
+    from tcptop_ops.host.descriptors import PolledOwners
     from tcptop_ops.host.namespaces import widest
-    from tcptop_ops.host.processes import polled_owners
     from tcptop_ops.sources.cgroup_follow import FollowedCgroup
     from tcptop_ops.sources.namespace_dump import EveryNamespace
     from tcptop_ops.sources.polled import SockDiagSource
@@ -63,4 +63,5 @@ def _sockdiag(options: Options) -> Source:
         path, top = cgroup.resolve(options.cgroup)
         followed = None if path == top else FollowedCgroup(path, top, os.stat(path).st_ino)
     reach = widest(options.helper, options.may_close)
-    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach, followed)
+    owners = PolledOwners(reach.descriptors, reach.hidden_descriptors)
+    return SockDiagSource(EveryNamespace(reach), owners, reach, followed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import NamespaceAccess
-from tcptop_ops.host.processes import Users
+from tcptop_ops.host.processes import Commands, Users
 from tcptop_ops.model.arrays import distinct, find_sorted, gather
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
@@ -67,6 +67,23 @@ class Dumps(Protocol):
         ...
 
 
+class SocketOwners(Protocol):
+    """What finds whose the sockets are: ``descriptors.PolledOwners``."""
+
+    @property
+    def note(self) -> str:
+        """What a user should know; "" for nothing."""
+        ...
+
+    def of(self, sockets: Records) -> Records:
+        """Return the OWNED rows of these SOCKET rows."""
+        ...
+
+    def of_closed(self, sockets: Records) -> Records:
+        """Return the OWNED rows of SOCKET rows that are gone."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Poll:
     """The result of a poll, to compare the next one with."""
@@ -90,13 +107,13 @@ class SockDiagSource:
     def __init__(
         self,
         diag: Dumps | None = None,
-        owners: Callable[[Records], Records] | None = None,
+        owners: SocketOwners | None = None,
         reach: NamespaceAccess | None = None,
         followed: FollowedCgroup | None = None,
     ) -> None:
         """Take what lists the sockets (``diag``), by default a SockDiag of this process's namespace.
 
-        ``owners`` returns OWNED rows for SOCKET rows; None: owners are not asked for. ``reach`` is closed at the end.
+        ``owners`` finds whose the sockets are; None: that is not asked for. ``reach`` is closed at the end.
         ``followed``: the cgroup whose sockets are wanted; None: all.
         """
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
@@ -105,7 +122,7 @@ class SockDiagSource:
         self._followed = followed
         self._members = None if followed is None else CgroupMembers(followed.path)
         self._owners = owners
-        self._users = Users()
+        self._users, self._commands = Users(), Commands()
         self._namespace_names = NamespaceNames()
         self._paths = _cgroup_paths()
         self._rows = (DumpBuffer(), DumpBuffer())  # of the last poll, and of the one before, which is free again
@@ -118,7 +135,7 @@ class SockDiagSource:
         now, now_ns = time.time(), time.monotonic_ns()
         found = self._sorted(self._wanted(dump.sockets))
         gone = _gone(self._before, found)
-        closed, closed_owners = _closed(self._before, gone, now_ns)
+        closed, closed_owners = _closed(self._before, gone, now_ns, self._owners)
         opened = len(found.sockets) - len(self._before.sockets) + len(gone) if self._before else 0
         missing, notes = _limits(dump, self._owners is not None, self._paths is not None)
         self._rows, self._before = self._rows[::-1], found
@@ -145,6 +162,7 @@ class SockDiagSource:
             cgroups=self._paths.learn(set(distinct(found.sockets["cgroup_id"]).tolist())) if self._paths else {},
             devices=self._diag.devices(found.sockets),
             namespace_names=self._namespace_names.read(),
+            commands=self._commands.learn(found.owners, closed_owners),
             poll_s=time.perf_counter() - start,
         )
 
@@ -163,8 +181,8 @@ class SockDiagSource:
 
     def _notes(self, limits: tuple[str, ...]) -> tuple[str, ...]:
         followed = self._followed.note if self._followed else ""
-        reach = self._reach.note if self._reach else ""
-        return tuple(note for note in (followed, *limits, reach) if note)
+        others = (one.note for one in (self._reach, self._owners) if one is not None)
+        return tuple(note for note in (followed, *limits, *others) if note)
 
     def _sorted(self, sockets: Records) -> _Poll:
         """Return the sockets with their owners and order, each socket once.
@@ -177,7 +195,7 @@ class SockDiagSource:
         again = order[1:][cookies[1:] == cookies[:-1]]
         if len(again):
             return self._sorted(np.delete(sockets, again))
-        owners = np.zeros(len(sockets), OWNED) if self._owners is None else self._owners(sockets)
+        owners = np.zeros(len(sockets), OWNED) if self._owners is None else self._owners.of(sockets)
         return _Poll(sockets, owners, order)
 
     def drain(self) -> None:
@@ -218,7 +236,9 @@ def _gone(before: _Poll | None, now: _Poll) -> NDArray[np.intp]:
     return np.sort(before.order[~there])
 
 
-def _closed(before: _Poll | None, gone: NDArray[np.intp], now_ns: int) -> tuple[Records, Records]:
+def _closed(
+    before: _Poll | None, gone: NDArray[np.intp], now_ns: int, owners: SocketOwners | None
+) -> tuple[Records, Records]:
     """Return FINAL rows of the last poll's rows ``gone``, and their OWNED rows. How they ended is not known."""
     closed = np.zeros(len(gone), FINAL)
     if before is None:
@@ -227,7 +247,7 @@ def _closed(before: _Poll | None, gone: NDArray[np.intp], now_ns: int) -> tuple[
     closed["ending"]["end_ns"] = now_ns
     closed["ending"]["error"] = UNKNOWN_U32
     closed["ending"]["from_state"] = closed["socket"]["state"]
-    return closed, before.owners[gone]
+    return closed, before.owners[gone] if owners is None else owners.of_closed(closed["socket"])
 
 
 def _limits(dump: Dump, owned: bool, named: bool) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -240,7 +260,7 @@ def _limits(dump: Dump, owned: bool, named: bool) -> tuple[frozenset[str], tuple
         "sockdiag sees what is open at a tick: not who opened it or when, how it ended, or what came between ticks"
     ]
     if not owned:
-        missing |= {"pid", "process"}
+        missing |= {"pid", "process", "command"}
         notes.append("whose the sockets are is not asked for")
     if not named or (not dump.cgroups and len(dump.sockets)):
         missing |= {"cgroup", "service"}

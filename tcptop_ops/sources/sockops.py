@@ -19,11 +19,12 @@ from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.descriptors import DescriptorSweep
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
 from tcptop_ops.host.owners import Owners
-from tcptop_ops.host.processes import Users, full_name, is_kernel_thread
+from tcptop_ops.host.processes import Commands, Users, full_name, is_kernel_thread
 from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
 from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
@@ -36,8 +37,6 @@ from tcptop_ops.sources.state_sock_diag import SockDiagReader
 from tcptop_ops.sources.state_tcp_iterator import TcpIteratorReader, run_pass
 
 DESCRIPTOR_SWEEP_S = 10.0
-SWEEP_REST = 10
-"""So many times as long as it took is the least between two looks at all descriptors."""
 
 
 class SockOpsSource:
@@ -62,8 +61,12 @@ class SockOpsSource:
             if self._iterates
             else SockDiagReader(self._reach, CgroupMembers(self._followed.path) if self._followed else None)
         )
-        self._owners = Owners(full_name, is_kernel_thread)
-        self._users = Users()
+        link = fds.get("bpf_iter__task_file")
+        self._owners = Owners(full_name, is_kernel_thread, follows_queues=link is not None)
+        self._sweep = DescriptorSweep(
+            self._owners, self._all_descriptors, self._reach.hidden_descriptors, DESCRIPTOR_SWEEP_S
+        )
+        self._users, self._commands = Users(), Commands()
         self._namespace_names = NamespaceNames()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._descriptors = RecordBuffer(OWNER)
@@ -71,7 +74,6 @@ class SockOpsSource:
         self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"])
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
-        self._learned = self._learning_s = 0.0
         self._passed_ns = self._passed_before_ns = 0
         self._join, self._unseen = RowMatcher(), LostSockets()
         self._watched = self._hopeless = self._strip_before_ns = 0
@@ -135,7 +137,9 @@ class SockOpsSource:
         self._spare(opened, pass_ns)
         self._last = counters
         self._next_pass(int(np.count_nonzero(events["first_ns"] == 0)))
-        self._learn_owners(sockets)
+        self._sweep.look(sockets)
+        owners = self._owners.assign(sockets, events)
+        closed_owners = self._owners.assign_closed(closed["socket"], closed["events"])
         cost = (0, 0) if self._statistics is None else syscall.run_statistics(self._attached.fds["program"])
         return Snapshot(
             time=time.time(),
@@ -143,9 +147,9 @@ class SockOpsSource:
             source=self.name,
             sockets=sockets,
             events=events,
-            owners=self._owners.assign(sockets, events),
+            owners=owners,
             closed=closed,
-            closed_owners=self._owners.assign_closed(closed["socket"], closed["events"]),
+            closed_owners=closed_owners,
             counters=counters,
             callbacks_mode="events" if self._quiet else LIGHT if self._light.on else self._attached.callbacks,
             opened=opened,
@@ -160,6 +164,7 @@ class SockOpsSource:
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
             devices=self._present.devices(sockets),
             namespace_names=self._namespace_names.read(),
+            commands=self._commands.learn(owners, closed_owners),
             watched=self._watched,
             story=self._stories.read(self._watched) if self._watched else np.zeros(0, HAPPENING),
             seen=self._seen.read(),
@@ -219,18 +224,6 @@ class SockOpsSource:
         self._rows.delete(keys[np.concatenate([left, gone])])
         return np.concatenate([*pending, late, unseen])
 
-    def _learn_owners(self, sockets: Records) -> None:
-        """Look at all descriptors if a socket's holder is not known yet; and now and then, since they move."""
-        now = time.monotonic()
-        passed = now - self._learned
-        if passed < SWEEP_REST * self._learning_s:
-            return
-        if passed < DESCRIPTOR_SWEEP_S and self._owners.is_current(sockets):
-            return
-        self._owners.learn(self._all_descriptors(), sockets)
-        self._learned = now
-        self._learning_s = time.monotonic() - now
-
     def _all_descriptors(self) -> Records:
         link = self._attached.fds.get("bpf_iter__task_file")
         if link is None:
@@ -248,6 +241,8 @@ class SockOpsSource:
             notes.append(f"ring full: {int(counters['ring_full'])} final records without figures")
         if self._reach.note:
             notes.append(self._reach.note)
+        if self._sweep.note:
+            notes.append(self._sweep.note)
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")

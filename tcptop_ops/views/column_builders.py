@@ -8,8 +8,9 @@ import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.model.addresses import are_link_local, halves
-from tcptop_ops.model.arrays import bound_to, gather
+from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.listeners import Listeners
 from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import Column, GroupRule
 from tcptop_ops.views.column_readers import ColumnReader, Values
@@ -61,16 +62,15 @@ def same_address(side: str) -> GroupRule:
 
 
 def own_half_open(rows: Rows, flows: Flows) -> Values:
-    """Return each listener's share of the handshakes at its port (float64, NaN for rows that don't listen).
+    """Return each listener's share of the handshakes at its address (float64, NaN for rows that don't listen).
 
-    Listeners that share a port by SO_REUSEPORT all report the handshakes of the port; dividing by their number makes
+    Listeners that share an address by SO_REUSEPORT all report its handshakes; dividing by their number makes
     the sum over a group right.
     """
     values = read.syn_recv(rows, flows)
     listens = np.flatnonzero(~np.isnan(values))
-    if len(listens):
-        _, which, sharing = np.unique(bound_to(gather(rows.sockets, listens)), return_inverse=True, return_counts=True)
-        values[listens] /= sharing[which]
+    group = Listeners(gather(rows.sockets, listens)).group
+    values[listens] /= np.bincount(group)[group] if len(group) else 1
     return values
 
 

@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import rules, verdict
 from tcptop_ops.model.addresses import are_mapped, halves
-from tcptop_ops.model.arrays import bound_to, device_keys, find_sorted
+from tcptop_ops.model.arrays import device_keys, gather
 from tcptop_ops.model.endings import end_names
-from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, State, Timer
+from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, OwnerKind, State, Timer
 from tcptop_ops.model.flows import Flows, Rows, rto_events
+from tcptop_ops.model.listeners import among
+from tcptop_ops.model.processes import process_keys
 from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
 from tcptop_ops.model.services import service_of
 from tcptop_ops.tracking import baseline
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
+
+WAS = b"was "
+"""What stands before the name of a process that no longer has the socket."""
 
 Values = NDArray[Any]
 """One value per row: float64, bytes (``S``) or uint64."""
@@ -86,14 +91,13 @@ def rate(name: str) -> ColumnReader:
 
 
 def syn_recv(rows: Rows, flows: Flows) -> Values:
-    """Return the handshakes that wait for the last ACK at each listener's port and namespace; NaN for other rows."""
+    """Return the handshakes that wait for the last ACK at each listener's address; NaN for rows that don't listen."""
     listens = rows.sockets["state"] == State.LISTEN
     values = np.full(len(rows), np.nan)
-    ports, counts = np.unique(bound_to(flows.snapshot.half_open), return_counts=True)
-    at, found = find_sorted(ports, bound_to(rows.sockets)[listens])
-    waiting = np.zeros(len(at))
-    waiting[found] = counts[at[found]]
-    values[listens] = waiting
+    listeners = among(flows.live.sockets)
+    waits_at = listeners.of(flows.snapshot.half_open)
+    counts = np.bincount(waits_at[waits_at >= 0], minlength=len(listeners) + 1)
+    values[listens] = counts[listeners.groups_of(gather(rows.sockets, listens))]
     return values
 
 
@@ -275,7 +279,7 @@ def _labels(names: dict[int, str], size: int) -> NDArray[np.bytes_]:
 _STATES = _labels(STATE_NAMES, 16)
 _DIRECTIONS = _labels({Direction.OUT: "out", Direction.IN: "in", Direction.LISTEN: "listen"}, 4)
 _ORIGINS = _labels({Origin.LISTED: "listed", Origin.NEW: "new", Origin.ADOPTED: "adopted"}, 3)
-_OWNERS = _labels({1: "holder", 2: "caller", 3: "closer", 4: "listener"}, 5)
+_OWNERS = _labels({kind: kind.name.lower() for kind in OwnerKind if kind}, len(OwnerKind))
 _TIMERS = _labels(
     {
         Timer.RETRANSMIT: "retransmit",
@@ -315,7 +319,17 @@ def timer(rows: Rows, _: Flows) -> Values:
 
 def owner(rows: Rows, _: Flows) -> Values:
     """Return how the process is known (``snapshot.OwnerKind``) as bytes; b"" where it is not."""
-    names: Values = _OWNERS[np.minimum(rows.owners["how"], 4)]
+    names: Values = _OWNERS[np.minimum(rows.owners["how"], len(_OWNERS) - 1)]
+    return names
+
+
+def process(rows: Rows, _: Flows) -> Values:
+    """Return the name of the process as bytes: "was NAME" where it held the socket once and nobody does now."""
+    names: Values = rows.owners["name"]
+    former = np.flatnonzero((rows.owners["how"] == OwnerKind.FORMER) & (names != b""))
+    if len(former):
+        names = names.astype(f"S{names.dtype.itemsize + len(WAS)}")
+        names[former] = np.char.add(WAS, names[former])
     return names
 
 
@@ -337,6 +351,11 @@ def _named(ids: NDArray[np.generic], names: Mapping[int, str]) -> Values:
 def user(rows: Rows, flows: Flows) -> Values:
     """Return the name of the user that created the socket, as bytes; b"" where the uid has no name."""
     return _named(rows.sockets["uid"], flows.snapshot.users)
+
+
+def command(rows: Rows, flows: Flows) -> Values:
+    """Return what each process runs (``host.command_lines``) as bytes; b"" where it is not known."""
+    return _named(process_keys(rows.owners), flows.snapshot.commands)
 
 
 def cgroup(rows: Rows, flows: Flows) -> Values:

@@ -83,9 +83,22 @@ WHO: tuple[Column, ...] = (
         lambda r, _: read.unless(r.owners["pid"], 0),
         show=show_exact,
     ),
-    word("process", "PROCESS", 9, "name of that process", lambda r, _: r.owners["name"], show=show_name),
+    word("process", "PROCESS", 9, "name of that process; was NAME: nobody holds it now", read.process, show=show_name),
     word(
-        "owner", "OWNER", 8, "how the process is known: holder, caller, closer, listener (not accepted yet)", read.owner
+        "command",
+        "COMMAND",
+        16,
+        "what it runs: the command line, cut to what tells programs apart",
+        read.command,
+        alias="cmd",
+        show=show_name,
+    ),
+    word(
+        "owner",
+        "OWNER",
+        8,
+        "how the process is known: holder, caller, closer, listener (not accepted yet), former",
+        read.owner,
     ),
     number(
         "holders",

@@ -18,7 +18,7 @@ from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.services import service_of
 from tcptop_ops.views.column_lookup import find
-from tcptop_ops.views.column_readers import cgroup_ids
+from tcptop_ops.views.column_readers import cgroup_ids, command, process
 
 Words = NDArray[np.uint64]
 """The keys of rows: uint64, shape (rows, words per key)."""
@@ -28,6 +28,10 @@ NOT_KNOWN = "(not known)"
 
 
 LISTENERS = "(listeners)"
+
+
+COMMAND_WORDS = 16
+"""Words of what a process runs: 128 bytes, which 64 characters rarely exceed."""
 
 
 LABEL_WORDS = 4
@@ -53,18 +57,18 @@ class GroupKey:
 # By the name of the process, so that the workers of a server are one group
 
 
-def process_words(rows: Rows, _: Flows) -> Words:
-    """Return the processes' names as words (n, 4): rows of one name have equal words."""
-    names = np.ascontiguousarray(rows.owners["name"], "S32")
-    return names.view(">u8").astype("u8").reshape(len(rows), 4)
+def process_words(rows: Rows, flows: Flows) -> Words:
+    """Return the processes' names as words (n, 5): rows of one name have equal words."""
+    names = np.ascontiguousarray(process(rows, flows), "S40")
+    return names.view(">u8").astype("u8").reshape(len(rows), 5)
 
 
-def _process_title(rows: Rows, _: Flows) -> str:
-    return text.printable(bytes(rows.owners["name"][0])) or NOT_KNOWN
+def _process_title(rows: Rows, flows: Flows) -> str:
+    return text.printable(bytes(process(rows, flows)[0])) or NOT_KNOWN
 
 
-def _process_condition(rows: Rows, _: Flows) -> str:
-    name = bytes(rows.owners["name"][0]).decode("utf-8", "surrogateescape")
+def _process_condition(rows: Rows, flows: Flows) -> str:
+    name = bytes(process(rows, flows)[0]).decode("utf-8", "surrogateescape")
     return f"process = {_quoted(name)}" if name else "not process ~ ."
 
 
@@ -73,6 +77,24 @@ def _quoted(name: str) -> str:
     if name.replace("-", "").replace("_", "").isalnum() and name.lower() not in ("and", "or", "not"):
         return name
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# By what the process runs, so that ten of one interpreter are told apart
+
+
+def _command_words(rows: Rows, flows: Flows) -> Words:
+    """Return what each process runs as words (n, COMMAND_WORDS)."""
+    commands = np.ascontiguousarray(command(rows, flows).astype(f"S{8 * COMMAND_WORDS}"))
+    return commands.view(">u8").astype("u8").reshape(len(rows), COMMAND_WORDS)
+
+
+def _command_title(rows: Rows, flows: Flows) -> str:
+    return text.printable(bytes(command(rows, flows)[0])) or NOT_KNOWN
+
+
+def _command_condition(rows: Rows, flows: Flows) -> str:
+    found = bytes(command(rows, flows)[0]).decode("utf-8", "surrogateescape")
+    return f"command = {_quoted(found)}" if found else "not command ~ ."
 
 
 # By remote address; a link-local one is unique only within a device and namespace. Listeners are a group of their own
@@ -209,6 +231,7 @@ def _state_title(rows: Rows, flows: Flows) -> str:
 
 GROUP_KEYS: dict[str, GroupKey] = {
     "process": GroupKey("processes of one name", process_words, _process_title, "process", _process_condition),
+    "command": GroupKey("what processes run", _command_words, _command_title, "command", _command_condition),
     "remote": GroupKey("remote address", remote_words, _remote_title, "raddr", _remote_condition, True),
     "remote-net": GroupKey(
         "network of the remote address: /24, /64", _net_words, _net_title, "raddr", _net_condition, True

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.findings.tell import Narrowed, findings
 from tcptop_ops.model.addresses import stays_here
-from tcptop_ops.model.arrays import Mask, bound_to
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.flows import Finding, Flows, Rows, row_of
+from tcptop_ops.model.listeners import among
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_readers import Values
@@ -247,7 +248,9 @@ def top_sources(flows: Flows, listener: Rows, most: int = 3) -> list[tuple[bytes
     Each is an address (16 bytes) and a count, the greatest first.
     """
     half_open = flows.snapshot.half_open
-    mine = half_open["raddr"][bound_to(half_open) == bound_to(listener.sockets)[0]]
+    listeners = among(flows.live.sockets)
+    here = listeners.groups_of(listener.sockets)[0]
+    mine = half_open["raddr"][(listeners.of(half_open) == here) & (here >= 0)]
     if not len(mine):
         return []
     addresses, counts = np.unique(np.ascontiguousarray(mine).view("V16"), return_counts=True)

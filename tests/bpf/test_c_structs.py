@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper, proc_walk
 from tcptop_ops.bpf.c_structs import ENUMS, c_enum, c_struct, header
 from tcptop_ops.bpf.loader_process import HERE
 from tcptop_ops.model import records
@@ -103,7 +103,10 @@ def test_by_hand() -> None:
 
 
 def test_an_enum_by_hand() -> None:
-    wanted = "enum { OWNER_UNKNOWN = 0, OWNER_HOLDER = 1, OWNER_CALLER = 2, OWNER_CLOSER = 3, OWNER_LISTENER = 4 };\n"
+    wanted = (
+        "enum { OWNER_UNKNOWN = 0, OWNER_HOLDER = 1, OWNER_CALLER = 2, OWNER_CLOSER = 3, "
+        "OWNER_LISTENER = 4, OWNER_FORMER = 5 };\n"
+    )
     assert c_enum("OWNER", OwnerKind) == wanted
     assert wanted in header()
 
@@ -132,7 +135,7 @@ def test_what_the_helper_has_of_its_own() -> None:
     assert told.tolist()[:5] == (1, 2, 3, 4, 5)
     assert told["cgroups"].tobytes() == bytes(range(64))
     assert helper.CONTROL.size == records.CONTROL.itemsize
-    assert helper.OWNER.size == records.OWNER.itemsize
+    assert proc_walk.OWNER.size == records.OWNER.itemsize
 
 
 def test_the_operators_that_write() -> None:

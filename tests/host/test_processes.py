@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import psutil
 import pytest
 
-from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.helper import TICK_NS, stat_of
-from tcptop_ops.host.namespaces import scan_descriptors
-from tcptop_ops.host.processes import Users, full_name, is_kernel_thread, polled_owners
+from tcptop_ops.bpf import proc_walk
+from tcptop_ops.bpf.proc_walk import TICK_NS, stat_of
+from tcptop_ops.host import processes
+from tcptop_ops.host.descriptors import PolledOwners
+from tcptop_ops.host.namespaces import scan_descriptors, scan_hidden_descriptors
+from tcptop_ops.host.processes import Users, full_name, is_kernel_thread
 from tcptop_ops.model.records import SOCKET
 
 LONG = "a-name-longer-than-fifteen"
@@ -40,7 +41,7 @@ STAT = "%d (%s) S 2 0 0 0 -1 %d 0 0 0 0 0 0 0 0 20 0 1 0 42 0 0"
 )
 def test_kernel_threads_by_their_flags(name: str, flags: int, kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (STAT % (7, name, flags)).encode()
-    monkeypatch.setattr(helper, "open", lambda path, mode: io.BytesIO(line), raising=False)
+    monkeypatch.setattr(proc_walk, "open", lambda path, mode: io.BytesIO(line), raising=False)
     assert is_kernel_thread(7, name.encode()) is kernel
 
 
@@ -66,18 +67,25 @@ def long_named(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_cut_name_is_completed(long_named: subprocess.Popen[bytes]) -> None:
     start_ns = int(stat_of(long_named.pid)[1][19]) * TICK_NS
-    assert full_name(long_named.pid, start_ns) == LONG.encode()
-    assert full_name(long_named.pid, start_ns + TICK_NS - 1) == LONG.encode()
-    assert full_name(long_named.pid, start_ns + TICK_NS) == b"", "another process has had this number"
-    assert full_name(2**31 - 1, start_ns) == b""
+    comm = LONG.encode()[:15]
+    assert full_name(long_named.pid, start_ns, comm) == LONG.encode()
+    assert full_name(long_named.pid, start_ns + TICK_NS - 1, comm) == LONG.encode()
+    assert full_name(long_named.pid, start_ns + TICK_NS, comm) == b"", "another process has had this number"
+    assert full_name(2**31 - 1, start_ns, comm) == b""
+
+
+def test_of_a_caller_its_name_tells_that_it_is_the_same(long_named: subprocess.Popen[bytes]) -> None:
+    """When it started is not known of a process that is known by its call alone."""
+    assert full_name(long_named.pid, 0, LONG.encode()[:15]) == LONG.encode()
+    assert full_name(long_named.pid, 0, b"another-one-now") == b""
 
 
 def test_a_process_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_: int) -> NoReturn:
-        raise psutil.AccessDenied
+        raise PermissionError
 
-    monkeypatch.setattr(psutil, "Process", denied)
-    assert full_name(os.getpid(), int(stat_of(os.getpid())[1][19]) * TICK_NS) == b""
+    monkeypatch.setattr(processes, "stat_of", denied)
+    assert full_name(os.getpid(), 0, b"python") == b""
 
 
 def test_a_scan_of_proc_finds_our_sockets() -> None:
@@ -92,7 +100,9 @@ def test_a_scan_of_proc_finds_our_sockets() -> None:
             assert set(mine["comm"].tolist()) == {Path("/proc/self/comm").read_bytes().rstrip(b"\n")}
             asked = np.zeros(2, SOCKET)
             asked["inode"] = inodes
-            assert polled_owners(scan_descriptors)(asked)["pid"].tolist() == [os.getpid()] * 2
+            assert (
+                PolledOwners(scan_descriptors, scan_hidden_descriptors).of(asked)["pid"].tolist() == [os.getpid()] * 2
+            )
         finally:
             os.close(again)
     assert inodes[1] not in scan_descriptors()["inode"]

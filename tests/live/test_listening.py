@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tcptop_ops.host.descriptors import PolledOwners
 from tcptop_ops.host.namespaces import widest
-from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
@@ -54,7 +54,7 @@ def source(request: pytest.FixtureRequest, cgroup: Path) -> Iterator[Any]:
             yield watch.source
         return
     reach = widest()
-    polled = SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)
+    polled = SockDiagSource(EveryNamespace(reach), PolledOwners(reach.descriptors, reach.hidden_descriptors), reach)
     yield polled
     polled.close()
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf.attach import Options
+from tcptop_ops.host.descriptors import PolledOwners
 from tcptop_ops.host.namespace_counters import NamespaceCounters, parse_netstat
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, widest
-from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import Records
 from tcptop_ops.sources.base import Source
@@ -32,7 +32,7 @@ TCP_FASTOPEN_CONNECT = 30  # linux/tcp.h
 
 def sockdiag(cgroup: Path) -> Source:
     reach = widest()
-    return SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)
+    return SockDiagSource(EveryNamespace(reach), PolledOwners(reach.descriptors, reach.hidden_descriptors), reach)
 
 
 def sockops(cgroup: Path) -> Source:

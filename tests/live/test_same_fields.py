@@ -11,8 +11,8 @@ from dataclasses import fields
 import numpy as np
 
 from tcptop_ops.explain.connection_facts import SYN_DATA
+from tcptop_ops.host.descriptors import PolledOwners
 from tcptop_ops.host.namespaces import widest
-from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
@@ -43,7 +43,9 @@ ENDS = {"laddr": "ab", "raddr": "ba"}
 @contextmanager
 def polled_everywhere() -> Iterator[SockDiagSource]:
     reach = widest()
-    with closing(SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)) as source:
+    with closing(
+        SockDiagSource(EveryNamespace(reach), PolledOwners(reach.descriptors, reach.hidden_descriptors), reach)
+    ) as source:
         yield source
 
 

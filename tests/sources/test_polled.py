@@ -79,10 +79,17 @@ def rows(*cookies: int, state: State = State.ESTABLISHED) -> Records:
     return made
 
 
-def owned(sockets: Records) -> Records:
-    found = np.zeros(len(sockets), OWNED)
-    found["pid"] = sockets["lport"]
-    return found
+class ByPort:
+    """Owners whose pids are the local ports."""
+
+    note = "by port"
+
+    def of(self, sockets: Records) -> Records:
+        found = np.zeros(len(sockets), OWNED)
+        found["pid"] = sockets["lport"]
+        return found
+
+    of_closed = of
 
 
 @given(st.lists(st.sets(st.integers(1, 30)), min_size=2, max_size=6))
@@ -115,7 +122,7 @@ def test_a_poll_that_fails_leaves_the_last_snapshot_as_it_is(captured: list[byte
 def test_what_comes_and_goes_between_polls() -> None:
     last = rows(9, 2, state=State.CLOSE_WAIT)
     dumps = Dump(rows(3, 1, 2)), Dump(last, time_wait=4), Dump(rows())
-    source = SockDiagSource(cast(SockDiag, Script(*dumps)), owned)
+    source = SockDiagSource(cast(SockDiag, Script(*dumps)), ByPort())
     source.poll()
     second = source.poll()
     assert second.closed["socket"]["cookie"].tolist() == [3, 1]
@@ -136,9 +143,10 @@ def test_a_socket_told_twice_counts_once() -> None:
 
 
 def test_owners_are_asked_for_where_given() -> None:
-    snapshot = SockDiagSource(cast(SockDiag, Script(Dump(rows(5, 3)))), owned).poll()
+    snapshot = SockDiagSource(cast(SockDiag, Script(Dump(rows(5, 3)))), ByPort()).poll()
     assert snapshot.owners["pid"].tolist() == [1005, 1003]
-    assert not {"pid", "process"} & snapshot.missing
+    assert not {"pid", "process", "command"} & snapshot.missing
+    assert "by port" in snapshot.notes
 
 
 def test_what_older_kernels_do_not_tell_is_missing() -> None:

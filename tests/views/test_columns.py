@@ -22,6 +22,7 @@ from tcptop_ops.views.columns import COLUMNS
 from tests.support.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
 ALIASES = {
+    "cmd": "command",
     "srtt": "srtt_us",
     "rtt": "last_rtt_us",
     "age": "age_s",

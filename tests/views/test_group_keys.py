@@ -111,6 +111,7 @@ async def test_the_menu_can_be_left_without_a_choice(key: str) -> None:
 
 GROUPS_OF_WORLD = {
     "process": [">![+] nginx 4", "[+] curl 2"],
+    "command": [">![+] (not known) 6"],
     "remote": [">![+] 10.2.0.2 1", "[+] (listeners) 1", "[+] 10.2.0.1 1", "[+] 10.2.0.3 1", "[+] 192.0.2.1 2"],
     "remote-net": [">![+] 10.2.0.0/24 3", "[+] (listeners) 1", "[+] 192.0.2.0/24 2"],
     "local-port": [">![+] :443 4", "[+] -> :80 2"],
