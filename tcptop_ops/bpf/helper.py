@@ -43,6 +43,7 @@ CLONE_NEWNET = 0x40000000
 OWN = "/proc/self/ns/net"
 COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
 LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
+OF_THREAD = "/proc/thread-self/ns/net"
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
 NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses
@@ -209,11 +210,22 @@ class Namespaces:
 
     def _open(self, inode: int, path: str) -> None:
         with suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = self._unmounted(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             if os.fstat(fd).st_ino == inode:
                 self.fds[inode] = fd
             else:
                 os.close(fd)
+
+    def _unmounted(self, fd: int) -> int:
+        """Return a descriptor of the same namespace that does not keep the mount busy by which it was opened."""
+        if libc.setns(fd, CLONE_NEWNET):
+            return fd  # it may not be entered
+        try:
+            again = os.open(OF_THREAD, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            self.enter(self.own)
+        os.close(fd)
+        return again
 
     def enter(self, inode: int) -> None:
         """Move this thread into it (setns(2)). Raises OSError: ENOENT for one that is not known."""

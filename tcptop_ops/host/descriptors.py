@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.host.owners import Owners
 from tcptop_ops.host.processes import full_name, is_kernel_thread
@@ -17,9 +18,6 @@ REST = 10
 
 SCAN_SWEEP_S = 60.0
 """Seconds between two scans of /proc where no socket is new."""
-
-HIDDEN_REST = 30
-"""The same, of those that are not in /proc/PID/fd."""
 
 Listed = Callable[[], Records]
 """Returns OWNER rows."""
@@ -52,18 +50,25 @@ class DescriptorSweep:
         """Look for the owners of these sockets, if it is worth it and not too early."""
         now = time.monotonic()
         passed = now - self._last
-        if passed < REST * self._took_s or (passed < self._every_s and self._owners.is_current(sockets)):
+        may_search = now - self._last_hidden >= REST * self._hidden_took_s
+        if passed < REST * self._took_s:
+            return
+        if passed < self._every_s and self._owners.is_current(sockets) and not (may_search and len(self._unsearched())):
             return
         rows = self._listed()
         self._last, self._took_s = now, time.monotonic() - now
         self._found = gather(self._found, np.isin(self._found["cookie"], sockets["cookie"]))
         self._owners.learn(np.concatenate([rows, self._found]), sockets)
-        wanted = self._owners.unheld
-        new = wanted[~np.isin(wanted, self._searched)]
-        if len(new) and now - self._last_hidden >= HIDDEN_REST * self._hidden_took_s:
-            self._search(gather(sockets, np.isin(sockets["cookie"], new)), now)
-            self._searched = wanted
+        new = self._unsearched()
+        if len(new) and may_search:
+            self._searched = self._owners.unheld
+            self._search(gather(sockets, np.isin(sockets["cookie"], new)), time.monotonic())
             self._owners.learn(np.concatenate([rows, self._found]), sockets)
+
+    def _unsearched(self) -> NDArray[np.uint64]:
+        """Return the cookies of the sockets that nobody was found to hold, and that were not searched for yet."""
+        unheld = self._owners.unheld
+        return unheld[~np.isin(unheld, self._searched)]
 
     def _search(self, sockets: Records, now: float) -> None:
         rows = self._hidden()

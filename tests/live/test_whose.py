@@ -201,7 +201,7 @@ def test_namespaces_come_and_go(lab: Lab, cgroup: Path, watch: Watch) -> None:
 def test_a_file_that_is_no_namespace_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``ip netns add`` makes the file first, and mounts the namespace on it later; some files are left by a crash."""
     (tmp_path / "stale").touch()
-    monkeypatch.setattr(helper, "BOUND", str(tmp_path))
+    monkeypatch.setattr(helper.proc_walk, "BOUND", str(tmp_path))
     namespaces = helper.Namespaces()
     try:
         namespaces.refresh()

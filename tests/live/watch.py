@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tcptop_ops.bpf.attach import Options
+from tcptop_ops.host.descriptors import PolledOwners
+from tcptop_ops.host.namespaces import widest
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 from tcptop_ops.outputs.json_lines import connections
+from tcptop_ops.sources.namespace_dump import EveryNamespace
+from tcptop_ops.sources.polled import SockDiagSource
 from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views import view
@@ -20,11 +24,14 @@ from tests.support.lab import Lab, Traffic
 from tests.support.leftovers import wait_until
 
 WORKERS = Path(__file__).with_name("workers.py")
+HOLDERS = Path(__file__).with_name("holders.py")
 
 
-def program(lab: Lab, ns: str | None, cgroup: Path, *words: str | int, before: tuple[str, ...] = ()) -> Traffic:
-    """A program of workers.py, ready; the words ``before`` start it (unshare, say)."""
-    argv = [*before, sys.executable, "-I", str(WORKERS), *map(str, words)]
+def program(
+    lab: Lab, ns: str | None, cgroup: Path, *words: str | int, before: tuple[str, ...] = (), of: Path = WORKERS
+) -> Traffic:
+    """A program of workers.py or another file, ready; the words ``before`` start it (unshare, say)."""
+    argv = [*before, sys.executable, "-I", str(of), *map(str, words)]
     started = Traffic(lab.popen(ns, argv, cgroup=cgroup))
     started.port = int(started.expect("ready"))
     return started
@@ -33,8 +40,14 @@ def program(lab: Lab, ns: str | None, cgroup: Path, *words: str | int, before: t
 class Watch:
     """Ticks on demand. Rows are what --json tells of them."""
 
-    def __init__(self, cgroup: Path, **options: Any) -> None:
-        self.source = SockOpsSource(Options(**{"cgroup": str(cgroup), "iterate": "always"} | options))
+    def __init__(self, cgroup: Path, *, polled: bool = False, **options: Any) -> None:
+        """``polled``: by sock_diag alone, all sockets of the host."""
+        if polled:
+            reach = widest()
+            owners = PolledOwners(reach.descriptors, reach.hidden_descriptors)
+            self.source = cast(SockOpsSource, SockDiagSource(EveryNamespace(reach), owners, reach))
+        else:
+            self.source = SockOpsSource(Options(**{"cgroup": str(cgroup), "iterate": "always"} | options))
         self.tracker = Tracker(window_s=20, closed_s=60)
         self.flows: Flows = self.tracker.update(self.source.poll())
 
