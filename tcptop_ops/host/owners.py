@@ -60,11 +60,13 @@ class Memory:
     def of(self, cookies: NDArray[np.uint64]) -> Records:
         """Return the OWNED rows of a few sockets: zeros of those that are not known."""
         found = np.zeros(len(cookies), OWNED)
-        order = np.argsort(cookies)
-        for known, owned in reversed(self._ticks) if len(cookies) else ():
-            at, there = find_sorted(cookies[order], known)
-            there[there] = owned["pid"][there] != 0
-            scatter(found, order[at[there]], gather(owned, there))
+        for known, owned in self._ticks:
+            missing = np.flatnonzero(found["pid"] == 0)
+            if len(missing):
+                order = missing[np.argsort(cookies[missing])]
+                at, there = find_sorted(cookies[order], known)
+                rows = np.flatnonzero(there)
+                scatter(found, order[at[rows]], gather(owned, rows))
         return found
 
 
