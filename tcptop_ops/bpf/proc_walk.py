@@ -43,9 +43,10 @@ def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
 
 def links(folder: str) -> Iterator[tuple[str, str]]:
     """Yield number and target of each descriptor below ``folder``. Raises OSError where that can't be listed."""
-    for entry in os.scandir(folder):
-        with suppress(OSError):
-            yield entry.name, os.readlink(entry.path)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                yield entry.name, os.readlink(entry.path)
 
 
 def sockets_of(process: str) -> Iterator[tuple[int, int]]:
@@ -56,9 +57,10 @@ def sockets_of(process: str) -> Iterator[tuple[int, int]]:
 
 
 def _processes() -> Iterator[tuple[int, str]]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            yield int(entry.name), entry.path
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdecimal():
+                yield int(entry.name), entry.path
 
 
 def _rows(pid: int, held: Iterator[tuple[int, int]]) -> bytearray:
