@@ -68,6 +68,8 @@ V6_18: Kernel = {
     "sock_common": {
         "*union": {"skc_addrpair": None, "*struct": {"skc_daddr": 32, "skc_rcv_saddr": 32}},
         "*ports": {"skc_dport": 16, "skc_num": 16},
+        "skc_reuse": 4,
+        "skc_reuseport": 1,
         **_SOCK_COMMON,
         "skc_net": {"net": "*net"},
     },
@@ -87,6 +89,7 @@ V6_18: Kernel = {
     "tcp_congestion_ops": {"ssthresh": None, "name": None},
     "inet_connection_sock": {
         "icsk_inet": "inet_sock",
+        "icsk_accept_queue": "request_sock_queue",
         "icsk_retransmit_timer": "timer_list",
         "icsk_delack_timer": "timer_list",
         **_ICSK,
@@ -104,7 +107,10 @@ V6_18: Kernel = {
         "rack": "tcp_rack",
         "rx_opt": "tcp_options_received",
     },
-    "task_struct": {"start_boottime": None, "comm": None, "tgid": None, "group_leader": None},
+    "mm_struct": {"count": None, "start_stack": None},
+    "request_sock": {"count": None, "dl_next": "*request_sock", "sk": "*sock"},
+    "request_sock_queue": {"qlen": None, "rskq_accept_head": "*request_sock"},
+    "task_struct": {"start_boottime": None, "comm": None, "tgid": None, "group_leader": None, "mm": "*mm_struct"},
     "ipv6_pinfo": {"saddr": None},
 }
 """One timer each for retransmits (icsk_retransmit_timer), keepalives (sk_timer) and delayed ACKs."""

@@ -187,7 +187,8 @@ def _plain(found: Found, rows: Table) -> str:
 
 def _between_ends(rows: Table) -> float:
     """Return the seconds from the first close of these rows to the last."""
-    ends = rows.values(lambda part: np.zeros(0, "u8") if part.endings is None else part.endings["end_ns"])
+    ends = rows.values(lambda part: np.zeros(len(part), "u8") if part.endings is None else part.endings["end_ns"])
+    ends = ends[ends > 0]
     return float(ends.max() - ends.min()) / 1e9 if len(ends) else 0.0
 
 
