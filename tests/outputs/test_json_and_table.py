@@ -9,7 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.explain.operators import OPERATORS
+from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import COUNTERS
@@ -19,6 +21,7 @@ from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import OUTPUT, parse_list
 from tcptop_ops.views.view import Spec, View, make
+from tests.support import bad_rows
 from tests.support.fakes import BOOT_NS, HOSTILE, finals, flow, scrambled, snapshot
 
 HOST = HostDescription("box", "6.12.0")
@@ -215,3 +218,18 @@ def test_names_that_attack_a_terminal() -> None:
         line = json_line(view_of(flows), HOST, OWN)
         assert loads(line)["connections"][0]["process"] == (name.decode("utf-8", "replace") or None)
         assert "\x1b" not in line + table(view_of(flows), None)
+
+
+def test_findings() -> None:
+    rows = [bad_rows.row("not-closed", 20.0, pid=7, name=b"app", state=State.CLOSE_WAIT, state_s=130.0)] * 4
+    flows = FindingsMemory().complete(bad_rows.tick(rows))
+    found = json_object(make(flows, Spec()), HOST, OWN)
+    assert found["findings"] == [
+        {
+            "text": "app 7 has not closed 4 sockets that their peers closed, the oldest since 2 min",
+            "filter": "pid = 7 and score >= 10",
+            "blame": "app",
+            "rows": 4,
+            "since": found["time"],
+        }
+    ]

@@ -11,7 +11,7 @@ from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.tracking.tracker import Tracker
-from tests.support.bad_rows import NUMBER, Row, check, narrowed, row, tick
+from tests.support.bad_rows import NUMBER, Row, check, narrowed, row, shown_by, tick
 from tests.support.fakes import scrambled
 
 
@@ -66,8 +66,6 @@ def test_each_filter_shows_the_rows_of_its_finding(parts: list[list[Row]], filte
         wanted = narrowed(flows, filter).wanted
         cookies = np.concatenate([flows.live.sockets["cookie"], flows.closed.sockets["cookie"]])
         for one in told:
-            from tests.support.bad_rows import shown_by
-
             assert shown_by(flows, one.filter) <= set(cookies[wanted].tolist())
 
 
