@@ -17,6 +17,7 @@ from tcptop_ops.diagnosis.findings.groups import (
     NET_V6,
     Group,
     Kind,
+    counted,
     keys,
     most_alike,
     networks,
@@ -47,6 +48,9 @@ PATH_ORDER = (
     Kind.NAMESPACE,
 )
 """Of groups of the same rows with a fault of the path the first is told."""
+
+APART = 4
+"""Most places without an answer that are told one by one; more of them are told by what they share."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Search:
         return Found(group, bad, inside, self._world, others)
 
     def _is_spread(self, group: Group, bad: int) -> bool:
-        """Return whether no narrower group holds half of a group's bad rows: that one would be told."""
+        """Return whether no few narrower groups hold half of a group's bad rows: those would be told instead."""
         rows = self._table.take(group.which)
         places = keys(Kind.PLACE, rows)
         if self._family.repeated and most_alike(places) < 2:
@@ -203,4 +207,14 @@ class Search:
         else:
             is_network = prefix.length >= (NET_V4 if prefix.is_v4 else NET_V6)
             narrower = [keys(Kind.PREFIX, rows) if is_network else networks(rows)]
-        return all(2 * most_alike(values) < bad for values in narrower)
+        few = APART if is_attempts(self._family) else 1
+        return all(2 * self._in_largest(values, few) < bad for values in narrower)
+
+    def _in_largest(self, values: Numbers, few: int) -> int:
+        """Return how many rows are in the largest of the groups with these keys, in so many that can be told at most.
+
+        Where there are more than that, each is one of many alike.
+        """
+        counts = np.sort(counted(values)[1])[::-1]
+        tellable = int((counts >= self._family.least).sum())
+        return int(counts[: tellable if tellable <= few else 1].sum())

@@ -76,6 +76,21 @@ def test_several_incidents_at_once_are_several_findings() -> None:
     ]
 
 
+def test_places_too_small_to_be_told_are_told_together() -> None:
+    rows = gave_up(2, PLACE, **CURL) + gave_up(1, ("10.0.0.5", 80), **CURL)
+    assert texts(rows) == ["curl -> 2 places: 3 failed in 3 s: no answer"]
+
+
+@pytest.mark.parametrize(("places", "findings"), [(2, 2), (4, 4), (6, 1)])
+def test_few_places_are_told_one_by_one_and_many_as_one(places: int, findings: int) -> None:
+    """Of one process, at one host, in a namespace where nothing else happens."""
+    rows = [one for n in range(places) for one in gave_up(5, ("10.0.0.5", 80 + n), netns=5, **CURL)]
+    found = texts(rows + [row(peer=(f"192.0.2.{n}", 80), netns=6) for n in range(9)])
+    assert len(found) == findings
+    if findings == 1:
+        assert found == ["curl -> 6 places: 30 failed in 3 s: no answer"]
+
+
 def test_a_process_none_of_whose_attempts_succeeds() -> None:
     rows = [one for n in range(8) for one in gave_up(1, (f"{n + 20}.0.0.5", 80), **CURL)]
     [one] = found(rows)
