@@ -41,8 +41,6 @@ CONTROL = struct.Struct("=QIIQI4x64s")  # fields.CONTROL: the value of the map `
 DETACHED_WITHIN_S = 2.0
 CLONE_NEWNET = 0x40000000
 OWN = "/proc/self/ns/net"
-COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
-LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
 OF_THREAD = "/proc/thread-self/ns/net"
 
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
@@ -253,20 +251,6 @@ def create_iterator(link: int) -> int:
     return bpf(BPF_ITER_CREATE, words(link, 0))
 
 
-def open_counters() -> list[int]:
-    """Return descriptors of COUNTED, which go on telling of this namespace, each time that they are read anew."""
-    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
-
-
-def limits() -> bytes:
-    """Return what LIMITED says in this namespace, a line each; the last is missing from a kernel without cookies."""
-    found = b""
-    for name in LIMITED:
-        with suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "rb") as file:
-            found += file.read()
-    return found
-
-
 def destroy(family: int, sockid: bytes) -> None:
     """Close a connection (SOCK_DESTROY): ``sockid`` is a struct inet_diag_sockid, cookie included. Raises OSError."""
     if family not in (socket.AF_INET, socket.AF_INET6) or sockid[40:48] == NO_COOKIE:
@@ -381,7 +365,7 @@ class Helper:
         if what == DEVICES:
             return json.dumps(dict(socket.if_nameindex())).encode(), []
         if what == COUNTERS:
-            return limits(), open_counters() if argument else []
+            return proc_walk.limits(), proc_walk.open_counters() if argument else []
         if what == CLOSE:
             destroy(argument, sockid[:48])
         return b"", [open_diag().detach()] if what == DIAG else []

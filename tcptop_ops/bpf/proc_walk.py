@@ -19,6 +19,8 @@ OWNER = struct.Struct("=QQQII16sQ")
 """As ``fields.OWNER``: cookie, inode, start (ns since boot), pid, descriptor, comm, image."""
 
 BOUND = "/run/netns"
+COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
+LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 KCMP_FILES = 2
@@ -147,3 +149,17 @@ def mounted(process: str) -> Iterator[str]:
             if len(fields) > 4 and fields[3].startswith(b"net:["):
                 point = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), fields[4])
                 yield f"{process}/root{os.fsdecode(point)}"
+
+
+def open_counters() -> list[int]:
+    """Return descriptors of COUNTED, which go on telling of this namespace, each time that they are read anew."""
+    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
+
+
+def limits() -> bytes:
+    """Return what LIMITED says in this namespace, a line each; the last is missing from a kernel without cookies."""
+    found = b""
+    for name in LIMITED:
+        with suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "rb") as file:
+            found += file.read()
+    return found

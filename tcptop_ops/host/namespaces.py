@@ -69,7 +69,7 @@ class NamespaceAccess(Protocol):
         ...
 
     def limits(self, namespace: int) -> bytes:
-        """Return the lines of ``helper.limits`` of this namespace. Raises as ``iterator``."""
+        """Return the lines of ``proc_walk.limits`` of this namespace. Raises as ``iterator``."""
         ...
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
@@ -216,12 +216,12 @@ class InProcessAccess:
 
     def counters(self, namespace: int) -> tuple[list[int], bytes]:
         """Open the descriptors in the thread of that namespace (see Reach)."""
-        found: tuple[list[int], bytes] = self._do(namespace, lambda: (helper.open_counters(), helper.limits()))
+        found: tuple[list[int], bytes] = self._do(namespace, lambda: (proc_walk.open_counters(), proc_walk.limits()))
         return found
 
     def limits(self, namespace: int) -> bytes:
         """Read them in the thread of that namespace (see Reach)."""
-        return bytes(self._do(namespace, helper.limits))
+        return bytes(self._do(namespace, proc_walk.limits))
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
         """Raise Unsupported: it takes privilege (see Reach)."""
@@ -320,13 +320,13 @@ class HelperAccess:
     def counters(self, namespace: int) -> tuple[list[int], bytes]:
         """Open the descriptors, in another namespace through the helper (see Reach)."""
         if namespace == self.own:
-            return helper.open_counters(), helper.limits()
+            return proc_walk.open_counters(), proc_walk.limits()
         data, fds = self._ask(helper.COUNTERS, namespace, 1)
         return fds, data
 
     def limits(self, namespace: int) -> bytes:
         """Read them, in another namespace through the helper (see Reach)."""
-        return helper.limits() if namespace == self.own else self._ask(helper.COUNTERS, namespace)[0]
+        return proc_walk.limits() if namespace == self.own else self._ask(helper.COUNTERS, namespace)[0]
 
     def descriptors(self) -> Records:
         """Have the helper scan /proc; when it is gone, scan in this process (see Reach)."""

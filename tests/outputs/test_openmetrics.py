@@ -85,7 +85,7 @@ def test_flows_by_cause() -> None:
     full = flow(3, state=State.LISTEN, peer=("0.0.0.0", 0), recv_q=9, send_q=8)
     watched = Watched()
     for tries in (0, 1, 2):
-        watched.tick([flow(1, state=State.SYN_SENT, retransmits=tries), flow(2), full])
+        watched.tick([flow(1, state=State.SYN_SENT, retransmits=tries, retrans_segs=tries), flow(2), full])
     causes = {labels[0]: count for labels, count in watched.family("flows").items() if count}
     assert causes == {"syn-unanswered": 1, "idle": 1, "accept-queue": 1}
     assert watched.value("bad_flows") == 2

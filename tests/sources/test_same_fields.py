@@ -110,7 +110,9 @@ def test_a_snapshot_of_sock_diag() -> None:
     """Every field but those that only a program fills, and the events."""
     shot = polled().snapshot
     blank = {one.name for one in fields(Snapshot) if not is_filled(getattr(shot, one.name))}
-    assert blank - {"users", "cgroups", "commands", "namespace_names"} == OF_A_PROGRAM | {"events"}  # these depend on the host
+    assert blank - {"users", "cgroups", "commands", "namespace_names"} == OF_A_PROGRAM | {
+        "events"
+    }  # these depend on the host
 
 
 def test_the_interface_of_a_link_local_address_has_its_name() -> None:

@@ -115,8 +115,9 @@ def record(path: Path, shots: list[Snapshot], **options: Any) -> tuple[list[Flow
     source, tracker = FakeSource(shots), Tracker(20.0, 5.0)
     with closing(recorder):
         live = []
+        schedule = PollSchedule(source, tracker, Clock(), (recorder,))
         for _ in shots:
-            live.append(PollSchedule(source, tracker, Clock(), (recorder,)).tick())
+            live.append(schedule.tick())
             wait_for_room(recorder)
     return live, recorder
 
