@@ -17,6 +17,13 @@ from tcptop_ops.model.enums import State, Timer
 BLOAT_US = 50_000
 """Queueing delay from which a flow may suffer from bufferbloat."""
 
+SETTLED = 100
+"""Segments delivered from which on the smoothed RTT has forgotten its first sample (a gain of 1/8, RFC 6298).
+
+That sample is no round trip where the connection came in by a SYN cookie (cookie_init_timestamp()), or where
+TCP_DEFER_ACCEPT let the server wait for the client's first data (tcp_check_req()).
+"""
+
 
 def _local_drop(case: Case) -> tuple[Mask, Floats]:
     """Match flows whose packets this host itself drops.
@@ -87,7 +94,8 @@ def _bufferbloat(case: Case) -> tuple[Mask, Floats]:
     sockets, extra = case.sockets, queueing_us(case.sockets)
     busy = as_floats(case.win["busy_us"]) >= 0.5e6 * case.win_s
     queued = (extra >= BLOAT_US) & (sockets["unacked"] >= 10) & busy & (sockets["app_limited"] == 0)
-    return queued & (case.ended == 0), np.minimum(10.0 + extra / 30_000, 60.0)
+    settled = (case.ended == 0) & (sockets["delivered"] >= SETTLED)
+    return queued & settled, np.minimum(10.0 + extra / 30_000, 60.0)
 
 
 def _local_drop_evidence(row: Row) -> list[str]:
@@ -326,7 +334,7 @@ BUFFERBLOAT = Cause(
     means="packets queue on the way: the round trip has grown by a lot",
     told_by="a round trip 50 ms and more above its least, with data in flight for at least half of the window",
     severity="10 + ms / 30, to 60",
-    threshold="50 ms, 10 segments in flight, busy for half of W",
+    threshold="50 ms, 10 segments in flight, busy for half of W, 100 segments delivered",
     remedy="shape below the bottleneck's rate, use fq_codel there, or a congestion control that "
     "keeps queues short (bbr)",
     source="tcp_rtt_estimator(), tcp_min_rtt(); RFC 8290",

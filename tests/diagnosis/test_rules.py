@@ -21,7 +21,7 @@ COUNTED_LISTEN = LISTEN | {"told_counted": 1}
 SYN = {"state": State.SYN_SENT, "data_segs_out": 0, "data_segs_in": 0, "states": 1 << State.SYN_SENT}
 GONE = SYN | {"state": State.CLOSE}
 LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1_000_000, "rto_events": 1}
-QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000}
+QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
 RECEIVED = {
@@ -151,6 +151,7 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("bufferbloat", 10 + 50 / 30, QUEUED | {"srtt_us": 51_000}),
     ("bufferbloat", 60, QUEUED | {"srtt_us": 9_001_000}),
     ("healthy", 0, QUEUED | {"srtt_us": 50_999}),
+    ("healthy", 0, QUEUED | {"srtt_us": 2_000_000, "delivered": 99}),  # the handshake's own time may be in it
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "unacked": 9}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "busy_us": 9_999_999}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "app_limited": 1}),
