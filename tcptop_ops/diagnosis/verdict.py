@@ -12,7 +12,6 @@ from tcptop_ops.diagnosis.rules import HEALTHY, IDLE, RULES
 from tcptop_ops.diagnosis.sending import BLOAT_US
 from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import Origin, State
-from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.records import Records
 
 LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
@@ -48,9 +47,10 @@ def _suspicious(case: Case) -> Mask:
     far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
     found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
     found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
-    if len(case.listened):  # SYN cookies are no drops of the listener
+    sent = case.listened["cookies"] > 0
+    if sent.any():  # SYN cookies are no drops of the listener
         listens = np.flatnonzero(state == State.LISTEN)
-        found[listens] |= listened_by(sockets["cookie"][listens], case.listened)["cookies"] > 0
+        found[listens] |= np.isin(sockets["cookie"][listens], case.listened["cookie"][sent])
     return found
 
 
