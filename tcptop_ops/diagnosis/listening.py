@@ -75,8 +75,8 @@ def _accept_queue_evidence(row: Row) -> list[str]:
     told = _how_many(row, "overflows", "handshake dropped")
     if not told and drops and not row.listening["counted"]:
         told = f"{times(drops, 'handshake')} dropped {within(row)}"
-    if row.closed:
-        return [told or "closed with a full queue"]
+    if told and (row.closed or row.past):
+        return [told]
     queue = f"queue {waiting} of {limit}"
     if waiting > limit:
         queue += f", full for {row.rates['state_s']:.0f} s"
@@ -91,9 +91,10 @@ def _syn_queue_evidence(row: Row) -> list[str]:
     if not told and row.grown("drops"):
         told = [f"{times(row.grown('drops'), 'SYN')} dropped {within(row)}"]
     last = max(float(row.listening["syn_drops_s"]), float(row.listening["cookies_s"]))
-    was = "was " if row.closed or (told and last and row.now_s - last >= OVER_S) else ""
+    past = row.closed or row.past
+    was = "was " if past or (told and last and row.now_s - last >= OVER_S) else ""
     waiting = f"{row.listening['half_open']} in SYN-RECV now, limit {row.socket('send_q')}"
-    return [f"SYN backlog {was}full: {told[0] if told else 'SYNs dropped'}", *told[1:], *[waiting] * (not row.closed)]
+    return [f"SYN backlog {was}full: {told[0] if told else 'SYNs dropped'}", *told[1:], *[waiting] * (not past)]
 
 
 ACCEPT_QUEUE = Cause(

@@ -52,14 +52,15 @@ def spread(count: int, room: Counts, likely: Mask) -> Counts:
     """Divide what a namespace counted among its listeners, each of which takes ``room`` at most, by their room.
 
     The likely ones, whose queue was seen filling up, come first. Where those explain less than half of it, the others
-    take the rest; of them only those with a quarter of the largest room, since a few stray resets beside a
-    queue that overflows prove nothing.
+    take the rest; of them only those with a quarter of the largest room, since a few stray resets beside a queue that
+    overflows prove nothing. And if all their room is less than half of the rest, they take nothing: whose queue
+    overflowed is not seen here (``--cgroup``), or its drops show at the next tick.
     """
     given = np.zeros(len(room), np.int64)
-    for which in (likely, ~likely & (4 * room >= room.max(initial=0))):
+    for which, least in ((likely, 0.0), (~likely & (4 * room >= room.max(initial=0)), 0.5)):
         left, open_room = count - int(given.sum()), np.where(which, room, 0)
         total = int(open_room.sum())
-        if total and 2 * left > count:
+        if 2 * left > count and total and total >= least * left:
             given += np.minimum(open_room, -(-open_room * min(left, total) // total))
     return given
 
@@ -143,6 +144,8 @@ class ListenerDrops:
         accept, backlog = (np.maximum(mine[name], was[name]) for name in ("accept_filled", "syn_filled"))
         room = (mine["drops"] - was["drops"]).astype(np.int64)  # wraps as the kernel's counter does
         overflows, syn_drops = int(grown[_OVERFLOWS]), int(grown[_SYN_DROPS]) + _for_want_of_backlog(row, grown, mine)
+        if last is None:
+            overflows, syn_drops = min(overflows, int(room.sum())), min(syn_drops, int(room.sum()))
         syns = spread(syn_drops + int(left[1]), room, backlog >= 0.5)
         accepts = spread(overflows + int(left[0]), room - syns, accept >= 0.5)
         found["syn_drops"][which], found["overflows"][which] = syns, accepts

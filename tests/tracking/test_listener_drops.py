@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tcptop_ops.diagnosis import evidence
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.listener_drops import ListenerDrops, spread
+from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import BOOT_NS, flow, records, snapshot
 
 W = 20.0
@@ -101,6 +104,7 @@ def test_they_do_not_wait_for_longer_than_a_tick() -> None:
         ((0, 50), (0, 50)),
         ((60, 60), (25, 25)),  # alike: both
         ((45, 8), (45, 0)),  # five more were counted between the readings
+        ((15, 8), (0, 0)),  # most are of a listener that is not seen
     ],
 )
 def test_of_several_listeners_those_that_dropped_most(grown: tuple[int, int], told_of: tuple[int, int]) -> None:
@@ -220,6 +224,24 @@ def test_a_number_given_to_a_new_namespace_begins_at_zero() -> None:
         at(1, [listener(2, drops=4)], listen_drops=4, listen_overflows=4),
     ]
     assert told(ListenerDrops(W), moments)["overflows"].tolist() == [4]
+
+
+def test_a_burst_fades_and_says_that_it_is_over() -> None:
+    """By the tracker, whose verdict and evidence go on as long as the score fades."""
+    tracker = Tracker(W)
+    tracker.update(at(0, [listener(1)]))
+    scores, words = {}, {}
+    for second in range(1, 70):
+        flows = tracker.update(at(second, [listener(1, drops=52)], listen_overflows=52, listen_drops=52))
+        scores[second], words[second] = float(flows.live.rates["score"][0]), evidence.sentence(flows.live, flows)
+        assert (CAUSES[int(flows.live.rates["cause"][0])].name == "accept-queue") == (scores[second] > 0)
+    assert [scores[1], scores[20]] == [95, 95]
+    assert 5 < scores[60] < scores[30] < 95
+    assert scores[69] == 0
+    assert words[1] == "52 handshakes dropped in 1 s, the queue is empty now, limit 8"
+    assert words[20] == "52 handshakes dropped in 20 s, the last 19 s ago, the queue is empty now, limit 8"
+    assert words[30] == "over for 10s: 52 handshakes dropped, the last 29 s ago"
+    assert words[69] == ""
 
 
 def test_a_share_is_never_larger_than_the_listener_s_own_drops() -> None:
