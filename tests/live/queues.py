@@ -112,8 +112,8 @@ def checksum(data: bytes) -> int:
 
 
 @contextlib.contextmanager
-def doors(lab: Lab, cgroup: Path, family: int = socket.AF_INET) -> Iterator[Doors]:
-    """Between two new namespaces."""
-    made = Doors(lab, lab.link("near", "far"), cgroup, family)
+def doors(lab: Lab, cgroup: Path, family: int = socket.AF_INET, link: Link | None = None) -> Iterator[Doors]:
+    """At a link; if none is named, between two new namespaces."""
+    made = Doors(lab, link or lab.link("near", "far"), cgroup, family)
     with contextlib.closing(made):
         yield made

@@ -19,6 +19,7 @@ from tcptop_ops.views import view
 from tests.live.queues import RST, SYN, Doors, doors
 from tests.live.watch import Watch
 from tests.support.lab import Lab
+from tests.support.leftovers import wait_until
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 
@@ -197,3 +198,16 @@ def test_a_listener_that_closes_with_connections_in_its_queue_has_no_fault(made:
     told = rows.closed(number)
     assert told["cause"] in ("healthy", "idle")
     assert told["score"] == 0
+
+
+def test_a_burst_over_a_long_way_fills_both_queues(lab: Lab, cgroup: Path, source: Any) -> None:
+    """All SYNs are there before the first ACK: most are answered by cookies, whose ACKs find the accept queue full."""
+    with doors(lab, cgroup, link=lab.slow_path("near", "far", delay_ms=30)) as made:
+        door, quiet = made.listen(8), made.listen(8)
+        rows = Rows(source)
+        made.dial(door, 40)
+        wait_until(lambda: made.counted("ListenOverflows") >= 9, what="ACKs that find the queue full")
+        told, well = rows.of(door, quiet)
+    assert told["cause"] == "accept-queue"
+    assert int(told["evidence"].split()[0]) >= 9
+    assert is_well(well)
