@@ -13,7 +13,7 @@ from tcptop_ops.diagnosis.ending import UNANSWERED, WITH_DATA, reset_severity, s
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.enums import Direction, ResetBy, State
+from tcptop_ops.model.enums import BEFORE_ESTABLISHED, Direction, ResetBy, State
 from tcptop_ops.model.records import Records
 
 DEFAULT = ""
@@ -103,7 +103,7 @@ _OF_STANDING = np.array([cause.phase in ("sending", "receiving") and cause.name 
 def phases(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
     """Return how far each closed connection had come, as Phase. TCP Fast Open establishes in SYN-RECV."""
     met, start = events["states"], endings["from_state"]
-    never = met & ~np.uint16(1 << State.SYN_SENT | 1 << State.CLOSE) == 0
+    never = (met & ~np.uint16(BEFORE_ESTABLISHED) == 0) & (events["direction"] != Direction.IN)
     done = (start == State.LAST_ACK) | (start == State.CLOSING)
     fin_wait = (start == State.FIN_WAIT1) | (start == State.FIN_WAIT2)
     return np.select(
@@ -174,9 +174,9 @@ def decide(case: Case, endings: Records, by_whom: NDArray[np.uint8], found: Verd
     wrong |= (told == _FOUND) & (found.cause == _RESET)
     told = np.where((told == _FOUND) & wrong, _WAS, told)
     by_table = told < _FOUND
-    cause = np.select(
-        [by_table, (told == _WAS) & was_fault, told == _WAS], [told, last, np.uint8(IDLE)], default=found.cause
-    )
+    quiet = ((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0) & (phase != Phase.LISTENING)
+    none = np.where(quiet, np.uint8(IDLE), np.uint8(HEALTHY))
+    cause = np.select([by_table, (told == _WAS) & was_fault, told == _WAS], [told, last, none], default=found.cause)
     decided = np.where(cause == _RESET, severity, _SEVERITY[cause])
     decided = np.maximum(decided, np.where(cause == last, last_score, 0.0))
     score = np.select([by_table, (told == _WAS) & was_fault, told == _WAS], [decided, last_score, 0.0], found.score)

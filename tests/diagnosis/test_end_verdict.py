@@ -89,7 +89,7 @@ def test_each_cell(phase: Phase, error: Error, last: str) -> None:
     if wanted == AS_FOUND:
         assert (name, points, kept) == ("unreachable", 33.0, False)
     elif wanted == AS_WAS:
-        assert (name, points, kept) == ((last, 44.0, True) if score else ("idle", 0.0, False))
+        assert (name, points, kept) == ((last, 44.0, True) if score else ("healthy", 0.0, False))
     else:
         assert name == wanted
         assert points >= 30
@@ -102,7 +102,7 @@ def test_timeouts_of_syns_are_no_stall(last: str) -> None:
     made = case(ended=ends.ABANDONED, states=1 << State.SYN_SENT | 1 << State.CLOSE)
     for found in ("rto-stall", "loss"):
         told = decided(made, State.SYN_SENT, last, 90.0 if last != "healthy" else 0.0, found)
-        assert told == (("syn-unanswered", 90.0, True) if last != "healthy" else ("idle", 0.0, False))
+        assert told == (("syn-unanswered", 90.0, True) if last != "healthy" else ("healthy", 0.0, False))
 
 
 OUT, IN = {"direction": Direction.OUT}, {"direction": Direction.IN}
