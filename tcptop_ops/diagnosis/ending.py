@@ -23,7 +23,9 @@ WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 
 
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
-    return case.is_in(State.CLOSE_WAIT) & (case.in_state_s >= PATIENCE_S), np.full(len(case), 20.0)
+    # A half-closed peer may wait for the data that is being sent to it.
+    forgotten = (case.in_state_s >= PATIENCE_S) & (case.win["data_segs_out"] == 0)
+    return case.is_in(State.CLOSE_WAIT) & forgotten, np.full(len(case), 20.0)
 
 
 def _not_closed_evidence(row: Row) -> list[str]:
@@ -47,7 +49,7 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     spoke, heard = (sockets["bytes_sent"] > 0), sockets["last_received_us"] < sockets["last_sent_us"]
     unanswered = (met & (1 << State.CLOSE_WAIT) != 0) & (heard | ~spoke) | spoke & heard
     return np.select(
-        [waits, with_data, ~is_held, ours & (sockets["recv_q"] > 0), ours, ~came_in, unanswered],
+        [waits, with_data, ~is_held, ours & (ends.unread(sockets, events) > 0), ours, ~came_in, unanswered],
         [0.0, WITH_DATA, 0.0, UNANSWERED, 0.0, AT_REST, UNANSWERED],
         default=0.0,
     )
@@ -75,7 +77,8 @@ def _reset_evidence(row: Row) -> list[str]:
 
 def _meanwhile(row: Row) -> list[str]:
     """Say while what it was reset: what was on its way or unread, which side had closed, how long it rested."""
-    met, unsent, unread = row.event("states"), row.socket("notsent"), row.socket("recv_q")
+    met, unsent = row.event("states"), row.socket("notsent")
+    unread = int(ends.unread(row.sockets, row.events))
     waiting = int(ends.outstanding(row.sockets, row.events))
     found = []
     if waiting > unsent:
@@ -99,7 +102,8 @@ def _rest(row: Row) -> str:
         return "before any data came"
     if received < 1_000_000 and received < sent:
         return "while it received"
-    return f"at rest for {us(min(sent, received))}"
+    rested = min(sent, received)
+    return f"at rest for {us(rested)}" if rested >= 1000 else "just after data had moved"
 
 
 def shut_window(sockets: Records, events: Records) -> Mask:
@@ -164,7 +168,7 @@ NOT_CLOSED = Cause(
     phase="ending",
     blame="app",
     means="the peer has closed, and the own process has not for a minute: a leak of descriptors",
-    told_by="CLOSE-WAIT for 60 seconds",
+    told_by="CLOSE-WAIT for 60 seconds, and nothing sent within the window",
     severity="20",
     threshold="60 s",
     remedy="the process forgets to close: restart it, and look into its error handling",

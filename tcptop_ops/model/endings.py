@@ -33,6 +33,13 @@ def outstanding(sockets: Records, events: Records) -> NDArray[np.int64]:
     return found
 
 
+def unread(sockets: Records, events: Records) -> NDArray[np.int64]:
+    """Return the bytes that came and were not read; the peer's FIN, which counts as one until it is read, does not."""
+    got_fin = events["states"] & (1 << State.CLOSE_WAIT | 1 << State.CLOSING) != 0
+    found: NDArray[np.int64] = np.maximum(sockets["recv_q"].astype(np.int64) - got_fin, 0)
+    return found
+
+
 def end_codes(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
     """Return how each connection ended, as indices into ENDS; 0 (null) for a listener, and where no state was seen.
 

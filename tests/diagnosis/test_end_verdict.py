@@ -135,6 +135,8 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (0, OUT | OWN, ResetBy.US),
     (30, OUT | OWN | {"recv_q": 9}, ResetBy.US),
     (30, IN | OWN | {"recv_q": 9}, ResetBy.US),
+    (0, IN | OWN | {"recv_q": 1, "states": CLOSE_WAIT}, ResetBy.US),  # the peer's FIN
+    (30, IN | OWN | {"recv_q": 2, "states": CLOSE_WAIT}, ResetBy.US),
     (50, IN | OWN | {"send_q": 9}, ResetBy.US),
     (30, IN | OWN | {"resets": ResetSeen.SENT, "error": errno.ECONNABORTED}, ResetBy.HOST),
 ]

@@ -24,6 +24,7 @@ LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1
 QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
+FORGOTTEN = {"state": State.CLOSE_WAIT, "was_state_s": 940.0, "data_segs_in": 0, "data_segs_out": 0}
 RECEIVED = {
     "ended": endings.RESET,
     "resets": ResetSeen.RECEIVED,
@@ -163,8 +164,9 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("healthy", 0, UNREAD | {"rcv_wnd": 1448}),
     ("healthy", 0, UNREAD | {"was_recv_q": 0}),
     # not-closed
-    ("not-closed", 20, {"state": State.CLOSE_WAIT, "was_state_s": 940.0}),
-    ("healthy", 0, {"state": State.CLOSE_WAIT, "was_state_s": 940.1}),
+    ("not-closed", 20, FORGOTTEN),
+    ("idle", 0, FORGOTTEN | {"was_state_s": 940.1}),
+    ("healthy", 0, FORGOTTEN | {"data_segs_out": 1}),
     # syn-lost: 15 and 5 a SYN, halved every ten seconds
     ("syn-lost", 20, LATE | {"syn_retrans": 1}),
     ("syn-lost", 25, LATE | {"syn_retrans": 3}),
@@ -216,7 +218,7 @@ ALL_AT_ONCE: dict[str, dict[str, Any]] = {
     "inbound-loss": {"ooo_in": 500},
     "bufferbloat": QUEUED | {"srtt_us": 900_000},
     "not-reading": UNREAD,
-    "not-closed": {"state": State.CLOSE_WAIT, "was_state_s": 0.0},
+    "not-closed": {"state": State.CLOSE_WAIT, "was_state_s": 0.0, "data_segs_out": 0},
     "syn-lost": LATE | {"syn_retrans": 1},
 }
 """Faults that can be had together, in the order of the rules."""

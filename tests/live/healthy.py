@@ -4,18 +4,20 @@
     python -I healthy.py run ADDRESS PORT HOLE   25 connections that stay, and some that come and go; prints ``ready``
 
 Kinds: bulk, request and response, idlers with keepalive, slow writers; and, again and again, connects to HOLE (a port
-that does not answer) that are given up soon, as happy eyeballs do, connections closed in the middle of a transfer by
-the program itself, and orderly short ones. Standard library only; the end of the input ends it.
+that does not answer) that are given up soon, as happy eyeballs do, half-closed downloads, uploads that end by a reset
+once all was acknowledged, and orderly short ones. Standard library only; the end of the input ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -46,8 +48,9 @@ def attend(connection: socket.socket) -> None:
     with connection, contextlib.suppress(ConnectionError):
         kind = connection.recv(1)
         if kind == FEED:
-            while True:
-                connection.send(CHUNK)
+            for _ in range(4):
+                connection.sendall(CHUNK)
+            return
         while data := connection.recv(len(CHUNK)):
             if kind == ECHO:
                 connection.sendall(data)
@@ -91,6 +94,12 @@ def write_slowly(connection: socket.socket, size: int) -> None:
         time.sleep(0.2)
 
 
+def arrived(connection: socket.socket) -> None:
+    """Wait until all that was sent is acknowledged."""
+    while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:
+        time.sleep(0.001)
+
+
 def come_and_go(address: str, port: int, hole: int) -> None:
     """A connection of each passing kind, four times a second."""
     for turn in itertools.count():
@@ -100,10 +109,14 @@ def come_and_go(address: str, port: int, hole: int) -> None:
                 abandoned.connect((address, hole))
             time.sleep(0.1)
         with dial(address, port, FEED) as fed:
-            fed.recv(len(CHUNK))  # what comes behind it is not read
+            if turn % 2:
+                fed.shutdown(socket.SHUT_WR)
+            while fed.recv(len(CHUNK)):
+                pass
         with dial(address, port, SINK) as sender:
             sender.sendall(CHUNK)
             if turn % 2:  # closing with a linger of no time at all sends RST
+                arrived(sender)
                 sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with dial(address, port, ECHO) as short:
             short.sendall(b"?")

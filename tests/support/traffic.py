@@ -23,6 +23,7 @@ import threading
 import time
 
 SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
+TCP_USER_TIMEOUT = 18  # linux/tcp.h; Python has it on some hosts only
 CHUNK = bytes(range(256)) * 256  # 64 KiB
 MESSAGE = 2000
 """Bytes: on Ethernet one whole segment and one of 500 to 600 bytes."""
@@ -57,6 +58,9 @@ def new_socket(args: argparse.Namespace) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, args.keepalive)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, args.keepalive)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, args.probes)
+    if args.user_timeout:
+        made.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, args.user_timeout)
     return made
 
 
@@ -138,7 +142,9 @@ def act(connection: socket.socket, args: argparse.Namespace) -> None:
         send_endlessly(connection)
     elif args.mode == "messages":
         messages(connection, args.count, args.pause)
-    elif args.mode in ("receive", "serve-sink"):
+    elif args.mode in ("receive", "half-close-and-receive", "serve-sink"):
+        if args.mode == "half-close-and-receive":
+            connection.shutdown(socket.SHUT_WR)
         receive(connection, args.count)
     elif args.mode == "serve-echo":
         echo(connection)
@@ -224,6 +230,7 @@ MODES = {
     "send-endless": connect,
     "messages": connect,
     "receive": connect,
+    "half-close-and-receive": connect,
     "exchange": connect,
     "short-connections": short_connections,
 }
@@ -242,6 +249,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--congestion", default="cubic")
     parser.add_argument("--pace", type=int, default=0, help="bytes a second at most")
     parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
+    parser.add_argument("--probes", type=int, default=9, help="keepalive probes until it gives up")
+    parser.add_argument("--user-timeout", type=int, default=0, help="TCP_USER_TIMEOUT in milliseconds; 0: none")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds after each exchange, message or connection")
     parser.add_argument("--comm", help="name of the process")
     args = parser.parse_args(arguments)
