@@ -87,7 +87,9 @@ def fade(
     """
     faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
     lasting = (severity < faded) & (faded >= FADED)
-    over = lasting & (memory["cause"] != cause)
+    over = np.zeros(len(cause), np.bool_)
+    stays = np.flatnonzero(lasting)
+    over[stays] = memory["cause"][stays] != cause[stays]
     return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity), over
 
 

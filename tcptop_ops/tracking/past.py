@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.rules import CAUSES
-from tcptop_ops.model.arrays import Mask, find_sorted
+from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.flows import Rows
 
 MOST = 10_000
 """Most rows that are remembered, those with the highest scores first: about 8 MB."""
-
-_IS_FAULT = np.array([cause.rule is not None for cause in CAUSES])
 
 
 class Past:
@@ -21,24 +18,23 @@ class Past:
     def __init__(self) -> None:
         """Begin with none."""
         self._rows: Rows | None = None
+        self._matching = self._over = np.zeros(0, np.intp)
+
+    def note(self, matching: NDArray[np.intp], over: NDArray[np.intp]) -> None:
+        """Take indices of this tick's live rows: those that a rule matches, and those whose cause is kept."""
+        self._matching, self._over = matching, over
 
     def update(self, live: Rows, closed: Rows) -> Rows | None:
         """Take this tick's rows; return those whose cause is kept, as they were, sorted by cookie; None if none is."""
-        kept = np.concatenate([rows.sockets["cookie"][_kept(rows)] for rows in (live, closed)])
+        kept = np.concatenate([live.sockets["cookie"][self._over], closed.sockets["cookie"][closed.rates["kept"] != 0]])
         rows = None if self._rows is None else self._rows.take(np.isin(self._rows.sockets["cookie"], kept))
         told = rows if rows is not None and len(rows) else None
-        self._rows = _with(_told_now(live), told)
+        self._rows = _with(_told_now(live, self._matching), told)
         return told
 
 
-def _kept(rows: Rows) -> Mask:
-    kept: Mask = rows.rates["kept"] != 0
-    return kept
-
-
-def _told_now(live: Rows) -> Rows | None:
+def _told_now(live: Rows, which: NDArray[np.intp]) -> Rows | None:
     """Return copies of the rows whose rule matches in this tick, the worst MOST of them."""
-    which = np.flatnonzero(_IS_FAULT[live.rates["cause"]] & ~_kept(live))
     if len(which) > MOST:
         which = which[np.argsort(-live.rates["score"][which], kind="stable")[:MOST]]
     return live.take(which) if len(which) else None

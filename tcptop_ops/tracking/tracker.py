@@ -185,9 +185,11 @@ class Tracker:
         cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), *known))
         cause, score, kept = verdict.fade(cause, severity, memory, seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
-        np.copyto(memory["matched_s"], now, where=~kept)
+        over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)
+        memory["matched_s"][matching] = now
+        self._past.note(matching, over)
         scatter(self._memory, slots, memory)
-        rates["kept"], rates["over_s"] = kept, np.where(kept, now - memory["matched_s"], 0)
+        rates["kept"][over], rates["over_s"][over] = 1, now - memory["matched_s"][over]
         unsure = verdict.unsure(sockets, events, rates["fresh"])
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
