@@ -23,6 +23,9 @@ TOLD_BY_ICMP = {
 }
 """What an application gets for an ICMP message: icmp_err_convert[] of net/ipv4/icmp.c, icmpv6_err_convert()."""
 
+UNANSWERED_SCORE = 50.0
+"""Severity of a SYN that nobody answered; each that was sent again adds ten."""
+
 LOST_AT_ONCE, LOST_EACH, LOST_MOST = 15.0, 5.0, 25.0
 """Severity of SYNs that were lost: that of none, what each adds, and the most. It halves in HALVED_IN_S."""
 
@@ -88,7 +91,7 @@ def _syn_unanswered(case: Case) -> tuple[Mask, Floats]:
     waiting = case.is_in(State.SYN_SENT) & (case.sockets["retransmits"] >= 1)
     gave_up = (case.ended == ends.TIMED_OUT) & never_stood(case)
     gave_up |= (case.ended == ends.ABANDONED) & (tries >= 1)
-    return (waiting | gave_up) & ~kept_back(case), np.minimum(50.0 + 10.0 * tries, 100.0)
+    return (waiting | gave_up) & ~kept_back(case), np.minimum(UNANSWERED_SCORE + 10.0 * tries, 100.0)
 
 
 def _syn_lost(case: Case) -> tuple[Mask, Floats]:

@@ -55,6 +55,9 @@ CAUSES: tuple[Cause, ...] = (
 UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
 """Indices into CAUSES of the verdicts that are no faults."""
 
+SYN_UNANSWERED = RULES.index(connecting.SYN_UNANSWERED) + 1
+"""Index into CAUSES of what an attempt that was given up becomes if others fail as it did."""
+
 NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
 """Names of CAUSES, to be indexed by an array of causes."""
 

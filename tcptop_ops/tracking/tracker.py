@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import end_verdict, rules, verdict
+from tcptop_ops.diagnosis.attempts import Attempts
 from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.connecting import UNANSWERED_SCORE
 from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
     data_waited_us,
@@ -83,6 +85,7 @@ class Tracker:
         self._start_ns = self._before_ns = 0
         self._lingering: deque[Rows] = deque()
         self._past = Past()
+        self._attempts = Attempts()
         self._tick = -1
 
     def update(self, snapshot: Snapshot) -> Flows:
@@ -96,10 +99,12 @@ class Tracker:
         ended = self._ended(snapshot, now, seconds)
         order, slots, new = self._slots.assign(snapshot.sockets["cookie"])
         live = self._live(snapshot, slots, new, now, seconds)
+        if self._before is not None:
+            self._attempts.update(live, ended, self._before_ns, snapshot.now_ns)
         self._linger(ended, snapshot.now_ns)
         self._before, self._before_ns = now, snapshot.now_ns
         self._tick += 1
-        closed = self._closed_rows()
+        closed = self._closed_rows(snapshot.now_ns)
         totals = self._totals(snapshot, live, ended, seconds)
         past = self._past.update(live, closed)
         flows = Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
@@ -221,6 +226,7 @@ class Tracker:
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
         rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
         rates["stall_us"] = stall_us(sockets, events, memory, ending["end_ns"])
+        rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
         self._bytes[slots] = _bytes(sockets)
@@ -260,25 +266,48 @@ class Tracker:
         """Keep these closed rows, and drop those whose time is over or that are too many."""
         if len(ended):
             self._lingering.append(ended)
-        self._lingering = deque(rest for part in self._lingering if len(rest := self._still_shown(part, now_ns)))
+        parts = (self._judged_again(part) for part in self._lingering)
+        self._lingering = deque(rest for part in parts if len(rest := self._still_kept(part, now_ns)))
         while (excess := sum(map(len, self._lingering)) - MAX_LINGERING) > 0:
             oldest = self._lingering.popleft()
             if len(oldest) > excess:
                 self._lingering.appendleft(oldest.take(np.arange(excess, len(oldest))))
 
-    def _still_shown(self, part: Rows, now_ns: int) -> Rows:
-        """Return the closed rows that are to stay listed."""
+    def _judged_again(self, part: Rows) -> Rows:
+        """Judge the attempts that were given up by what came of others, which may end later than they."""
+        failed, lost = self._attempts.judged(part)
+        unanswered = part.rates["cause"] == rules.SYN_UNANSWERED
+        failed &= ~unanswered & ((part.rates["cause"] == rules.IDLE) | (part.rates["cause"] == rules.HEALTHY))
+        lost &= unanswered
+        if not (failed.any() or lost.any()):
+            return part
+        rates = part.rates.copy()
+        rates["cause"][failed], rates["score"][failed] = rules.SYN_UNANSWERED, UNANSWERED_SCORE
+        rates["cause"][lost], rates["score"][lost] = rules.IDLE, 0.0
+        return replace(part, rates=rates)
+
+    def _still_kept(self, part: Rows, now_ns: int) -> Rows:
+        """Return the closed rows that are to stay listed, or may be again: attempts of which others will tell more."""
         assert part.endings is not None
-        closed_s = (now_ns - part.endings["end_ns"].astype("f8")) / 1e9
-        keep = closed_s < self._closed_s
+        keep = self._is_shown(part, now_ns)
         if self._closed_s > 0:
-            keep |= (part.rates["score"] >= LINGERING_SCORE) & (closed_s < BAD_CLOSED_S)
+            young = part.endings["from_state"] == State.SYN_SENT
+            keep |= young & (now_ns - part.endings["end_ns"].astype("f8") < BAD_CLOSED_S * 1e9)
         return part if keep.all() else part.take(keep)
 
-    def _closed_rows(self) -> Rows:
-        if not self._lingering:
+    def _is_shown(self, part: Rows, now_ns: int) -> NDArray[np.bool_]:
+        assert part.endings is not None
+        closed_s = (now_ns - part.endings["end_ns"].astype("f8")) / 1e9
+        shown: NDArray[np.bool_] = closed_s < self._closed_s
+        if self._closed_s > 0:
+            shown |= (part.rates["score"] >= LINGERING_SCORE) & (closed_s < BAD_CLOSED_S)
+        return shown
+
+    def _closed_rows(self, now_ns: int) -> Rows:
+        shown = [(part, self._is_shown(part, now_ns)) for part in self._lingering]
+        parts = [part if which.all() else part.take(which) for part, which in shown if which.any()]
+        if not parts:
             return _nothing()
-        parts = list(self._lingering)
         closed = Rows(
             np.concatenate([p.sockets for p in parts]),
             np.concatenate([p.events for p in parts]),
@@ -286,7 +315,7 @@ class Tracker:
             np.concatenate([p.rates for p in parts]),
             np.concatenate([p.endings for p in parts if p.endings is not None]),
         )
-        self._lingering = deque([replace(p, rates=_at_rest(p.rates)) for p in parts])
+        self._lingering = deque([replace(p, rates=_at_rest(p.rates)) for p in self._lingering])
         return closed
 
     def _totals(self, snapshot: Snapshot, live: Rows, ended: Rows, seconds: float) -> Totals:
