@@ -20,7 +20,13 @@ OWNER = struct.Struct("=QQQII16sQ")
 
 BOUND = "/run/netns"
 COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
-LIMITED = ("ipv4/ip_local_port_range", "core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/tcp_syncookies")
+LIMITED = (
+    "ipv4/ip_local_port_range",
+    "core/somaxconn",
+    "ipv4/tcp_max_syn_backlog",
+    "ipv4/tcp_tw_reuse",
+    "ipv4/tcp_syncookies",
+)
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 KCMP_FILES = 2

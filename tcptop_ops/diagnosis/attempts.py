@@ -33,7 +33,7 @@ PENDING_SHARE = 0.8
 """Least share of the polls that found such attempts: the loser of a race lives too short a time for that."""
 
 EXCUSED_SHARE = 0.5
-"""Share of the attempts to a destination that lost to another connection from which on all are taken to be such losers."""
+"""Share of attempts to a destination that lost to another connection, from which on all count as such losers."""
 
 IMPATIENT_NS = 50_000_000
 """An attempt that was given up sooner than this was not waited for."""

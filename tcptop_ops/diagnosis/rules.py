@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_ops.diagnosis import connecting, ending, listening, receiving, sending
+from tcptop_ops.diagnosis import connecting, ending, listening, ports, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
 
 LINGERING_SCORE = 30.0
@@ -50,6 +50,9 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(name="healthy", means="none of the rules matches", told_by=""),
 )
+OF_NAMESPACES: tuple[Cause, ...] = (ports.PORTS_USED_UP,)
+"""What a finding tells of a network namespace: no row has it."""
+
 """All verdicts; rows hold indices into them (``cause``)."""
 
 UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
@@ -73,4 +76,4 @@ NETWORK = np.array([cause.network for cause in CAUSES])
 
 def find(name: str) -> Cause | None:
     """Return the cause of this name, None if there is none."""
-    return next((cause for cause in CAUSES if cause.name == name), None)
+    return next((cause for cause in (*CAUSES, *OF_NAMESPACES) if cause.name == name), None)

@@ -28,7 +28,9 @@ NO_FAULT = (UNKNOWN, IDLE, HEALTHY)
 
 
 def options(rows: Rows) -> list[tuple[str, str]]:
-    """Return the negotiated TCP options of a row: name, and its value in words."""
+    """Return the negotiated TCP options of a row: name, and its value in words; none where no peer has answered."""
+    if _never_stood(rows):
+        return []
     socket = rows.sockets[0]
     has = int(socket["options"])
     scale = f"ours {socket['wscale'] >> 4}, the peer's {socket['wscale'] & 15}" if has & WSCALE else "no"
@@ -44,6 +46,11 @@ def options(rows: Rows) -> list[tuple[str, str]]:
         ("fast open", "data in the SYN was taken" if has & SYN_DATA else "no"),
         ("MPTCP", "a subflow" if socket["mptcp"] else "no"),
     ]
+
+
+def _never_stood(rows: Rows) -> bool:
+    ended = rows.endings is not None and int(rows.endings["from_state"][0]) == State.SYN_SENT
+    return ended or bool(rows.sockets["state"][0] == State.SYN_SENT)
 
 
 def _yes(bit: int) -> str:
@@ -76,16 +83,10 @@ def stalls(rows: Rows, flows: Flows, story: Records) -> Stalls:
 
     Waits for SYNs are told apart where callbacks told of them or it was never established; else they count as timeouts.
     """
-    socket, event = rows.sockets[0], rows.events[0]
+    event = rows.events[0]
     waited = int(waited_us(rows.sockets, rows.events)[0])
-    never_stood = socket["state"] == State.SYN_SENT or (
-        rows.endings is not None and int(rows.endings["from_state"][0]) == State.SYN_SENT
-    )
-    syn = (
-        waited
-        if never_stood
-        else min(max(int(event["syn_wait_us"]), timeline.waited_before_standing_us(story)), waited)
-    )
+    before_us = max(int(event["syn_wait_us"]), timeline.waited_before_standing_us(story))
+    syn = waited if _never_stood(rows) else min(before_us, waited)
     until = flows.snapshot.now_ns if rows.endings is None else int(rows.endings["end_ns"][0])
     life = max(until - int(event["first_ns"]), 0) // 1000 if event["first_ns"] else 0
     shut = max(int(rows.rates["stall_us"][0]) - waited, 0)

@@ -130,7 +130,7 @@ class ExplainedWord(NamedTuple):
 
 def words() -> list[ExplainedWord]:
     """Return every name that has a page: causes, columns, operators."""
-    found = [ExplainedWord(cause.name, "cause", cause.means) for cause in CAUSES]
+    found = [ExplainedWord(cause.name, "cause", cause.means) for cause in (*CAUSES, *rules.OF_NAMESPACES)]
     found += [ExplainedWord(column.id, "column", column.help) for column in COLUMNS]
     return found + [ExplainedWord(operator.name, "operator", operator.short) for operator in OPERATORS]
 
@@ -202,7 +202,7 @@ def _cause(cause: Cause) -> Iterator[Paragraph]:
         yield "order", f"rule {RULES.index(cause) + 1} of {len(RULES)}: the first that matches names the cause"
         yield "shared", "flows may share it: it is looked for by prefix, process and listener" if cause.network else ""
     yield "see also", " ".join(cause.related)
-    yield "filter", f"cause = {cause.name}"
+    yield "filter", f"cause = {cause.name}" if cause in CAUSES else ""
 
 
 def _column(column: Column) -> Iterator[Paragraph]:

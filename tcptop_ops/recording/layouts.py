@@ -19,13 +19,14 @@ import numpy as np
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.model.used_ports import USED_PORTS
 
 Tables = tuple[tuple[str, np.dtype[Any]], ...]
 
 ADDED: Mapping[str, tuple[str, ...]] = {"events": ("syn_wait_us", "error", "resets", "syn_retrans")}
 """Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros there."""
 
-ADDED_TABLES = ("namespace_counters",)
+ADDED_TABLES = ("namespace_counters", "used_ports")
 """Tables that those lack: they are played without rows."""
 
 
@@ -55,7 +56,13 @@ class Layout:
 
 NOW = Layout(
     aligned=(("sockets", SOCKET), ("events", EVENTS), ("owners", OWNED)),
-    by_position=(("counters", COUNTERS), ("seen", SEEN), ("story", HAPPENING), ("namespace_counters", NETNS)),
+    by_position=(
+        ("counters", COUNTERS),
+        ("seen", SEEN),
+        ("story", HAPPENING),
+        ("namespace_counters", NETNS),
+        ("used_ports", USED_PORTS),
+    ),
     fresh=(("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET)),
 )
 """What is written."""

@@ -184,6 +184,16 @@ def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     return sockets
 
 
+def time_wait(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
+    """Return each struct inet_timewait_sock of a part of an answer: SOCKET rows with addresses, ports and the timer."""
+    told = told_by(part, buffer)
+    told = told[(told["timer"] == Timer.TIME_WAIT) | (told["state"] == State.TIME_WAIT)]
+    sockets = np.zeros(len(told), SOCKET)
+    if len(told):
+        _fill_identity(sockets, told)
+    return sockets
+
+
 def take(part: netlink.Messages, buffer: netlink.Bytes, rows: DumpBuffer, found: Dump) -> None:
     """Append the sockets of a part of an answer to ``rows``, and count in ``found`` those that get no row."""
     told = told_by(part, buffer)

@@ -22,10 +22,12 @@ from tcptop_ops.model.arrays import distinct, find_sorted, gather
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.model.used_ports import USED_PORTS
 from tcptop_ops.sources import inet_diag
 from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
 from tcptop_ops.sources.inet_diag import Dump, DumpBuffer
 from tcptop_ops.sources.sock_diag import SockDiag, close_connection
+from tcptop_ops.sources.used_ports import UsedPorts
 
 # Members of tcp_info that older kernels lack, and the columns that are empty without them.
 _FED = {
@@ -119,6 +121,7 @@ class SockDiagSource:
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._reach = reach
         self._namespace_counters = NamespaceCounters(reach) if reach is not None else None
+        self._used_ports = UsedPorts(reach) if reach is not None else None
         self._followed = followed
         self._members = None if followed is None else CgroupMembers(followed.path)
         self._owners = owners
@@ -140,6 +143,7 @@ class SockDiagSource:
         missing, notes = _limits(dump, self._owners is not None, self._paths is not None)
         self._rows, self._before = self._rows[::-1], found
         half_open = self._diag.half_open() if dump.syn_recv else dump.sockets[:0]
+        counted = self._counted(found.sockets, half_open, closed["socket"])
         return Snapshot(
             time=now,
             now_ns=now_ns,
@@ -154,7 +158,10 @@ class SockDiagSource:
             time_wait=dump.time_wait,
             syn_recv=dump.syn_recv,
             half_open=half_open,
-            namespace_counters=self._counted(found.sockets, half_open, closed["socket"]),
+            namespace_counters=counted,
+            used_ports=np.zeros(0, USED_PORTS)
+            if self._used_ports is None
+            else self._used_ports.read(counted, found.sockets),
             namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
             notes=self._notes(notes),

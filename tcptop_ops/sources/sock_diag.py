@@ -127,6 +127,14 @@ class SockDiag:
             inet_diag.count(inet_diag.told_by(part, self._buffer), found, part, self._buffer)
         return found.time_wait
 
+    def time_wait(self) -> Records:
+        """Return the sockets in TIME-WAIT: SOCKET rows with addresses, ports and ``timer_us``, how long they stay."""
+        states = 1 << State.TIME_WAIT | 1 << State.FIN_WAIT2  # a FIN-WAIT-2 that no process holds can be one
+        parts = self._parts(request(states, 0), Dump(np.zeros(0, SOCKET)))
+        found = np.concatenate([np.zeros(0, SOCKET), *(inet_diag.time_wait(part, self._buffer) for part in parts)])
+        found["netns"] = self._netns
+        return found
+
     def half_open(self) -> Records:
         """Return the request sockets, whose handshakes are not complete: SOCKET rows with addresses and ports only."""
         found = Dump(np.zeros(0, SOCKET))

@@ -35,6 +35,7 @@ from tcptop_ops.sources.sock_diag import close_connection
 from tcptop_ops.sources.socket_state import SocketState, StateReader
 from tcptop_ops.sources.state_sock_diag import SockDiagReader
 from tcptop_ops.sources.state_tcp_iterator import TcpIteratorReader, run_pass
+from tcptop_ops.sources.used_ports import UsedPorts
 
 DESCRIPTOR_SWEEP_S = 10.0
 
@@ -52,6 +53,7 @@ class SockOpsSource:
         self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
         self._namespace_counters = NamespaceCounters(self._reach)
+        self._used_ports = UsedPorts(self._reach)
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
@@ -141,6 +143,7 @@ class SockOpsSource:
         owners = self._owners.assign(sockets, events)
         closed_owners = self._owners.assign_closed(closed["socket"], closed["events"])
         cost = (0, 0) if self._statistics is None else syscall.run_statistics(self._attached.fds["program"])
+        counted = self._namespace_counters.read(sockets, present.half_open, closed["socket"])
         return Snapshot(
             time=time.time(),
             now_ns=time.monotonic_ns(),
@@ -156,7 +159,8 @@ class SockOpsSource:
             time_wait=present.time_wait,
             syn_recv=present.syn_recv,
             half_open=present.half_open,
-            namespace_counters=self._namespace_counters.read(sockets, present.half_open, closed["socket"]),
+            namespace_counters=counted,
+            used_ports=self._used_ports.read(counted, sockets),
             namespaces=len(distinct(sockets["netns"])),
             missing=self._attached.missing,
             notes=self._notes(counters),

@@ -23,6 +23,7 @@ from tcptop_ops.diagnosis.findings.groups import Kind
 from tcptop_ops.diagnosis.findings.listeners import stuck_listeners
 from tcptop_ops.diagnosis.findings.search import Found, Search
 from tcptop_ops.diagnosis.findings.world import moving, standing
+from tcptop_ops.diagnosis.ports import used_up
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.flows import BadRows, Finding, Flows
@@ -62,8 +63,9 @@ def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, .
     The cost grows with the number of bad rows; the others are looked at only where bad rows are to be compared.
     """
     bad = flows.bad if flows.bad is not None else bad_rows(flows)
+    without_rows = used_up(flows, None if narrowed is None else narrowed.wanted, bad.told_since)
     if not len(bad.row):
-        return ()
+        return without_rows
     table = Table(flows, bad.row)
     wanted = np.ones(len(table), np.bool_) if narrowed is None else narrowed.wanted[bad.row]
     incidents = list(_incidents(flows, table, wanted, narrowed))
@@ -71,7 +73,7 @@ def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, .
     # In steps of a half, so that two of about the same gravity do not change places from tick to tick.
     order = sorted(range(len(incidents)), key=lambda at: (-round(2 * math.log2(gravities[at])), incidents[at].key))
     chosen = [incidents[at] for at in order[:MOST]]
-    return tuple(_finding(table, bad, one, incidents, wanted, narrowed) for one in chosen)
+    return (*without_rows, *(_finding(table, bad, one, incidents, wanted, narrowed) for one in chosen))
 
 
 def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | None) -> Iterator[_Incident]:

@@ -253,7 +253,8 @@ def _options(row: RowText, width: int) -> list[Spans]:
     words = connection_facts.options(row.rows)
     pieces = [piece(f"{name}: {value}", "dim" if value == "no" else "plain") for name, value in words]
     rows = flow(pieces, width, len(pieces))
-    return [heading("NEGOTIATED", width), *(line for line in rows if line)]
+    lines = [line for line in rows if line]
+    return [heading("NEGOTIATED", width), *(lines or [(Span("nothing yet: no peer has answered", "dim"),)])]
 
 
 def _fields(row: RowText, width: int) -> list[Spans]:
