@@ -38,7 +38,8 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     Nothing is lost by the close of a process that has read all, and whose data was acknowledged, though SO_LINGER makes
     it a reset; nor where the process has closed already, or has never accepted. A client may leave when it wants: an
     accepted connection is at rest, and lost nothing, when the last word was its own, or when it never said one. But
-    data on its way, a request without its answer, and the connection that the own process has dialled are lost.
+    data on its way, a request without its answer, and the connection that the own process has dialled are lost. A peer
+    that has closed its side in order, without a word, resets whatever is sent to it then: it told that it had closed.
     """
     met = events["states"]
     with_data = ends.outstanding(sockets, events) > 0
@@ -48,8 +49,9 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     waits = came_in & ~is_held & ~ends.fin_sent(events)
     spoke, heard = (sockets["bytes_sent"] > 0), sockets["last_received_us"] < sockets["last_sent_us"]
     unanswered = (met & (1 << State.CLOSE_WAIT) != 0) & (heard | ~spoke) | spoke & heard
+    silent = (met & (1 << State.CLOSE_WAIT) != 0) & (sockets["bytes_received"] == 1) & with_data  # its FIN alone
     return np.select(
-        [waits, with_data, ~is_held, ours & (ends.unread(sockets, events) > 0), ours, ~came_in, unanswered],
+        [waits | silent, with_data, ~is_held, ours & (ends.unread(sockets, events) > 0), ours, ~came_in, unanswered],
         [0.0, WITH_DATA, 0.0, UNANSWERED, 0.0, AT_REST, UNANSWERED],
         default=0.0,
     )

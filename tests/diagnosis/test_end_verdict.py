@@ -117,6 +117,8 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (40, OUT | {"states": CLOSE_WAIT}, ResetBy.UNKNOWN),
     (40, OUT, ResetBy.DONE_PEER),
     (50, OUT | {"send_q": 1}, ResetBy.BETWEEN),
+    (0, OUT | {"states": CLOSE_WAIT, "send_q": 1, "bytes_received": 1}, ResetBy.UNKNOWN),
+    (50, OUT | {"states": CLOSE_WAIT, "send_q": 1, "bytes_received": 100}, ResetBy.UNKNOWN),
     (0, OUT | {"states": HALF, "send_q": 1, "inode": 0}, ResetBy.UNKNOWN),
     (50, OUT | {"states": HALF, "send_q": 2, "inode": 0}, ResetBy.UNKNOWN),
     (0, IN, ResetBy.UNKNOWN),
