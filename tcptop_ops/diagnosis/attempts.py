@@ -242,20 +242,26 @@ def _find_winners(tried: Records, stood: Records) -> None:
     base = int(min(tried["first_ns"].min(), winners["stood_ns"].min()))
     who = np.unique(np.concatenate([winners["who"], tried["who"]]))
     keys = _keys(who, winners["who"], winners["stood_ns"], base)
-    late = np.uint64(AT_ONCE_NS // 2)
-    end = tried["end_ns"]
-    at = np.searchsorted(keys, _keys(who, tried["who"], end + late, base), "right") - 1
-    began = np.searchsorted(keys, _keys(who, tried["who"], tried["first_ns"], base), "left")
-    meanwhile = at + 1 - began
-    winner = winners[np.maximum(at, 0)]
+    began, ended = (np.searchsorted(keys, _keys(who, tried["who"], tried[at], base)) for at in ("first_ns", "end_ns"))
+    meanwhile = ended - began
     between = (tried["end_ns"] - tried["first_ns"]) / np.maximum(meanwhile - 1, 1)
     near = np.where(meanwhile > 1, np.minimum(CHANCE * between, AT_ONCE_NS), AT_ONCE_NS)
-    distance = np.abs(end.astype("i8") - winner["stood_ns"].astype("i8"))
-    lost = (meanwhile > 0) & (winner["who"] == tried["who"]) & (winner["first_ns"] <= end)
-    lost &= (distance <= near) | tried["polled"]
-    which = np.flatnonzero(lost & (winner["place"] != tried["place"]))
+    before = _won(tried, winners, ended - 1, near) & (meanwhile > 0)
+    after = _won(tried, winners, ended, near / 2)
+    at = np.where(before, ended - 1, ended)
+    which = np.flatnonzero(before | after)
     _, first = np.unique(np.stack([at[which].astype("u8"), tried["place"][which]], axis=1), axis=0, return_index=True)
     tried["lost"][which[first]] = True
+
+
+def _won(tried: Records, winners: Records, at: NDArray[np.intp], near: NDArray[np.float64]) -> Mask:
+    """Return which attempts lost to the winner at this index: it stood at most ``near`` ns off their close."""
+    winner = winners[np.clip(at, 0, len(winners) - 1)]
+    distance = np.abs(tried["end_ns"].astype("i8") - winner["stood_ns"].astype("i8"))
+    found: Mask = (at >= 0) & (at < len(winners)) & (winner["who"] == tried["who"])
+    found &= (winner["first_ns"] <= tried["end_ns"]) & (winner["place"] != tried["place"])
+    found &= (distance <= near) | tried["polled"]
+    return found
 
 
 def _keys(

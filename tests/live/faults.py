@@ -18,7 +18,7 @@ from tcptop_ops.diagnosis import ending, rules
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.views import view
-from tests.live import faults_ending, faults_listening
+from tests.live import faults_connecting, faults_ending, faults_listening
 from tests.live.stage import Fault, Stage, at_clients
 from tests.support.lab import Lab
 
@@ -178,6 +178,7 @@ def not_closed(stage: Stage) -> Fault:
 
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
     **faults_listening.FAULTS,
+    **faults_connecting.FAULTS,
     **faults_ending.FAULTS,
     "refused": refused,
     "unreachable": unreachable,
@@ -199,7 +200,11 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "not-closed": not_closed,
 }
 
-TWINS: dict[str, Callable[[Stage], Fault]] = {**faults_listening.TWINS, **faults_ending.TWINS}
+TWINS: dict[str, Callable[[Stage], Fault]] = {
+    **faults_listening.TWINS,
+    **faults_connecting.TWINS,
+    **faults_ending.TWINS,
+}
 """What looks like a fault and is none: its rows must never be called bad."""
 
 LISTENERS = ("accept-queue", "syn-queue", faults_listening.NONE)

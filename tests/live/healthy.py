@@ -108,7 +108,8 @@ def come_and_go(address: str, port: int, hole: int) -> None:
             with contextlib.suppress(BlockingIOError):
                 abandoned.connect((address, hole))
             time.sleep(0.1)
-        with dial(address, port, FEED) as fed:
+            fed = dial(address, port, FEED)  # it wins: the other is closed at once
+        with fed:
             if turn % 2:
                 fed.shutdown(socket.SHUT_WR)
             while fed.recv(len(CHUNK)):

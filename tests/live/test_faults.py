@@ -14,6 +14,7 @@ from tests.live.stage import Stage
 BESIDE = {
     "accept-queue": {"syn-unanswered"},  # those who wait at that door
     "syn-queue": {"syn-unanswered"},
+    "syn-unanswered": {"syn-unanswered"},  # the later attempts
     "peer-not-reading": {"not-reading"},
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},

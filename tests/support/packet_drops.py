@@ -94,3 +94,30 @@ class OwnDrop(_Dropper):
         """Drop what leaves a namespace through a device."""
         super().__init__(ns, f"own-{device}", "output")
         self.replace(f'oifname "{device}" meta l4proto tcp')
+
+
+class FirstSyns(_Dropper):
+    """The first SYNs from each source port to a port vanish, so many of each; what is sent again arrives."""
+
+    def __init__(self, ns: str, port: int, lost: int = 1) -> None:
+        """Drop the first ``lost`` SYNs, one or two, of each client."""
+        super().__init__(ns, f"first-{port}")
+        table = f"inet {self.table}"
+        syn = f"tcp dport {port} tcp flags & (syn | ack) == syn"
+        for number in range(lost):
+            self._nft(f"add set {table} seen{number} {{ type inet_service; flags dynamic; size 4096; }}\n")
+            added = f"add @seen{number} {{ tcp sport }}"
+            self._nft(f"add rule {table} input {syn} tcp sport != @seen{number} {added} counter name dropped drop\n")
+
+
+class Reject:
+    """ICMP messages for what arrives, leaves or is forwarded to a TCP port."""
+
+    def __init__(self, ns: str, port: int, kind: str, hook: str = "input") -> None:
+        """Reject with a kind that nft knows: ``icmp type admin-prohibited``, ``icmpx type host-unreachable``."""
+        chain = f"chain {hook} {{ type filter hook {hook} priority 0; policy accept;\n"
+        run(
+            ["nft", "-f", "-"],
+            ns=ns,
+            text=f"table inet {MARK}reject-{port} {{\n{chain}tcp dport {port} reject with {kind}\n}}\n}}\n",
+        )
