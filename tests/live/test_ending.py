@@ -53,6 +53,11 @@ class Rule:
         run(["nft", "-f", "-"], ns=self._ns, text=commands)
 
 
+def told(sock: socket.socket, at: int) -> int:
+    """A field of struct tcp_info."""
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232), at)[0])
+
+
 @dataclass
 class Pair:
     """Both ends of a connection, both watched: ``near`` was dialled, ``far`` accepted."""
@@ -74,13 +79,12 @@ class Pair:
         assert self.near.recv(9) == b"answer"
 
     def acknowledged(self, sock: socket.socket) -> None:
-        """Wait until the other side has got all that was sent."""
+        """Wait until the other side has got all that was sent (tcpi_unacked)."""
+        wait_until(lambda: told(sock, 24) == 0, what="an acknowledgement")
 
-        def unacked() -> bool:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
-            return bool(struct.unpack_from("I", info, 24)[0] == 0)
-
-        assert wait_until(unacked, what="an acknowledgement")
+    def rests(self, sock: socket.socket) -> None:
+        """Wait until nothing has moved for a while (tcpi_last_data_sent, tcpi_last_data_recv, ms)."""
+        wait_until(lambda: min(told(sock, 44), told(sock, 52)) >= 20, what="a rest")
 
     def closed(self, *, near: bool = True) -> dict[str, Any]:
         """The closed row of one end, waited for."""
@@ -129,9 +133,9 @@ def receive_all(sock: socket.socket) -> None:
 def fails(sock: socket.socket, *codes: int) -> None:
     """The application gets the error."""
     sock.settimeout(20)
-    with pytest.raises(OSError, match=r".") as told:
+    with pytest.raises(OSError, match=r".") as error:
         receive_all(sock)
-    assert told.value.errno in codes
+    assert error.value.errno in codes
 
 
 def is_reset(row: dict[str, Any], blame: str, *words: str) -> None:
@@ -147,7 +151,7 @@ def is_well(row: dict[str, Any]) -> None:
 @FAMILIES
 def test_by_the_peers_process_at_rest(pair: Pair) -> None:
     pair.exchange()
-    pair.acknowledged(pair.far)
+    pair.rests(pair.near)
     linger(pair.far)
     fails(pair.near, errno.ECONNRESET)
     is_reset(pair.closed(), "peer", "reset by the peer", "at rest for")
