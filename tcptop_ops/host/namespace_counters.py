@@ -29,6 +29,9 @@ MOST_OPEN = 128
 LIMITS_S = 10.0
 """How old limits may become, seconds."""
 
+LOOKED_AT_S = 5.0
+"""After how long a namespace that holds any socket is read, seconds."""
+
 MANY = 1000
 """Connections of a namespace from which on its ports may run out."""
 
@@ -114,6 +117,7 @@ class NamespaceCounters:
         self._open: dict[int, _Open] = {}
         self._tried: dict[int, int] = {}  # of those that are worth it: the tick at which each was last tried
         self._tick = 0
+        self._looked: dict[int, float] = {}  # when a namespace was last looked at for its own sake, CLOCK_MONOTONIC
 
     def read(self, sockets: Records, half_open: Records, closed: Records) -> Records:
         """Return a NETNS row for each namespace that is worth it: MOST_A_TICK at most, in turn.
@@ -122,7 +126,7 @@ class NamespaceCounters:
         can be read there is no row.
         """
         self._tick += 1
-        wanted = worth_reading(sockets, half_open, closed)
+        wanted = worth_reading(sockets, half_open, closed) | self._not_looked_at(sockets)
         if self._open.keys() - wanted:
             self._let_go(self._open.keys() - wanted - set(distinct(sockets["netns"].copy()).tolist()))
         turn = sorted(wanted, key=lambda one: (self._tried.get(one, 0), one))[:MOST_A_TICK]
@@ -131,6 +135,15 @@ class NamespaceCounters:
         recent = sorted(self._open, key=lambda one: -self._tried.get(one, 0))
         self._let_go(recent[MOST_OPEN:])
         return np.concatenate([np.zeros(0, NETNS), *found])
+
+    def _not_looked_at(self, sockets: Records) -> set[int]:
+        """Return the namespaces of these sockets that were not read for LOOKED_AT_S: their ports may have run out."""
+        now = time.monotonic()
+        there = set(distinct(sockets["netns"].copy()).tolist()) - {0}
+        self._looked = {one: at for one, at in self._looked.items() if one in there and now - at < LOOKED_AT_S}
+        found = there - self._looked.keys()
+        self._looked |= dict.fromkeys(found, now)
+        return found
 
     def _row(self, namespace: int) -> Records | None:
         """Return the row of a namespace, as an array of length 1; None where it can't be read."""

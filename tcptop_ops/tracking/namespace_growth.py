@@ -38,7 +38,17 @@ class NamespaceGrowth:
         grown = self._grown()
         if not self._samples or now_s - self._samples[-1][0] >= self._seconds / (SAMPLES - 1) - _SLACK_S:
             self._samples.append((now_s, self._latest))
+        else:
+            self._begin_those_that_are_new()
         return grown
+
+    def _begin_those_that_are_new(self) -> None:
+        """Let the growth of a namespace that no sample has begin now, not at the next sample."""
+        at_s, newest = self._samples[-1]
+        is_new = ~np.isin(self._latest["netns"], np.concatenate([sample["netns"] for _, sample in self._samples]))
+        if is_new.any():
+            both = np.concatenate([newest, self._latest[is_new]])
+            self._samples[-1] = at_s, both[np.argsort(both["netns"], kind="stable")]
 
     def _merge(self, read: Records, now_s: float) -> None:
         """Put what was read in the place of what was known, and forget what is older than W."""

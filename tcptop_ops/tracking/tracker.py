@@ -161,9 +161,11 @@ class Tracker:
     def _begin_again(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records) -> None:
         """Let the growth of what was in SYN-SENT begin when it is established, where only polls tell of it.
 
-        Timeouts and retransmits of its SYNs are no data's: where callbacks tell, EVENTS tells them apart.
+        Timeouts and retransmits of its SYNs are no data's: where callbacks tell, EVENTS tells them apart. What was
+        wrong with the attempt is over in either case, and does not fade.
         """
         late = established_late(gather(self._memory, slots), sockets)
+        self._memory["score"][slots[late]] = 0
         late = late[events["first_ns"][late] == 0]
         if len(late):
             self._window.begin(slots[late], gather(current, late))

@@ -30,7 +30,7 @@ NETSTAT = (
     "IpExt: InNoRoutes ListenDrops\nIpExt: 7 8\n"
 )
 SOCKSTAT = "sockets: used 9\nTCP: inuse 5 orphan 6 tw 7 alloc 8 mem 1\nUDP: inuse 4 mem 0\n"
-LIMITS = b"32768\t60999\n4096\n512\n1\n"
+LIMITS = b"32768\t60999\n4096\n512\n2\n1\n"
 NONE = np.zeros(0, SOCKET)
 
 
@@ -104,15 +104,16 @@ def test_what_the_files_say() -> None:
         "port_high": 60999,
         "somaxconn": 4096,
         "syn_backlog": 512,
+        "tw_reuse": 2,
         "syncookies": 1,
     }
-    assert parse_limits(b"1 2\n3\n4\n")["syncookies"] == 0
+    assert parse_limits(b"1 2\n3\n4\n2\n")["syncookies"] == 0
     for parse in (parse_netstat, parse_sockstat):
         assert parse(b"") == parse(b"\n\n") == {}
 
 
 def test_it_is_opened_once_and_read_at_each_tick(access: Access) -> None:
-    before, listening = descriptors(), sockets((1, State.LISTEN), (2, State.ESTABLISHED))
+    before, listening = descriptors(), sockets((1, State.LISTEN))
     counters = reader(access)
     for value in (10, 20):
         rows = counters.read(listening, NONE, NONE)
@@ -124,6 +125,19 @@ def test_it_is_opened_once_and_read_at_each_tick(access: Access) -> None:
     counters.close()
     counters.close()
     assert descriptors() == before
+
+
+def test_one_that_holds_any_socket_is_read_now_and_then(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ports may have run out: such connects leave no socket."""
+    counters, standing = reader(access), sockets((1, State.ESTABLISHED))
+    now = [100.0]
+    monkeypatch.setattr("tcptop_ops.host.namespace_counters.time.monotonic", lambda: now[0])
+    found = []
+    for second in (0, 1, 4, 5, 6, 10):
+        now[0] = 100.0 + second
+        found.append(len(counters.read(standing, NONE, NONE)))
+    assert found == [1, 0, 0, 1, 0, 1]
+    counters.close()
 
 
 def test_limits_are_read_again_now_and_then(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
