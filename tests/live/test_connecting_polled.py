@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tcptop_ops.diagnosis.findings.memory import FindingsMemory
+from tcptop_ops.host.descriptors import PolledOwners
 from tcptop_ops.host.namespaces import widest
-from tcptop_ops.host.processes import polled_owners
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.sources.namespace_dump import EveryNamespace
@@ -50,7 +50,7 @@ class Ticks:
 @pytest.fixture
 def polls() -> Iterator[Ticks]:
     reach = widest()
-    source = SockDiagSource(EveryNamespace(reach), polled_owners(reach.descriptors), reach)
+    source = SockDiagSource(EveryNamespace(reach), PolledOwners(reach.descriptors, reach.hidden_descriptors), reach)
     yield Ticks(source)
     source.close()
 
