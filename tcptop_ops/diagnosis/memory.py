@@ -53,12 +53,12 @@ def _count_syns(memory: Records, sockets: Records) -> None:
     memory["syn_retrans"][tries] = np.minimum(sockets["retrans_segs"][tries], 255)
 
 
-def established_late(memory: Records, sockets: Records) -> NDArray[np.intp]:
+def established_late(states: NDArray[np.uint8], sockets: Records) -> NDArray[np.intp]:
     """Return the indices of the rows that were in SYN-SENT at the last tick, have left it, and had sent a SYN again.
 
-    ``memory``: as the last tick left it.
+    ``states``: of the last tick, aligned with the sockets.
     """
-    left = np.flatnonzero(memory["state"] == State.SYN_SENT)
+    left = np.flatnonzero(states == State.SYN_SENT)
     found: NDArray[np.intp] = left[(sockets["state"][left] != State.SYN_SENT) & (sockets["retrans_segs"][left] > 0)]
     return found
 

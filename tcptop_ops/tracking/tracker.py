@@ -164,7 +164,7 @@ class Tracker:
         Timeouts and retransmits of its SYNs are no data's: where callbacks tell, EVENTS tells them apart. What was
         wrong with the attempt is over in either case, and does not fade.
         """
-        late = established_late(gather(self._memory, slots), sockets)
+        late = established_late(self._memory["state"][slots], sockets)
         self._memory["score"][slots[late]] = 0
         late = late[events["first_ns"][late] == 0]
         if len(late):
