@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,10 @@ BAD_CLOSED_S = 60.0
 
 MAX_LINGERING = 200_000
 """Most closed rows that are kept; the oldest are dropped first."""
+
+
+PER_SECOND = ("retrans_segs", "rto_events")
+"""Of COUNTED, what is told as a rate since the last snapshot."""
 
 
 def counted(sockets: Records, events: Records) -> Records:
@@ -134,9 +139,10 @@ class Tracker:
             began, those, theirs = (gather(part, first) for part in (current, sockets, events))
             self._begin(slots[first], began, those, theirs, snapshot.now_ns)
         self._begin_again(slots, current, sockets, events)
-        rates = self._rates(slots, current, sockets, now, seconds)
+        payload = _bytes(sockets)
+        rates = self._rates(slots, current, payload, now, seconds)
         self._judge(slots, sockets, events, rates, now, seconds)
-        self._remember(slots, current, sockets, now)
+        self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
     def _begin(self, slots: NDArray[np.intp], current: Records, sockets: Records, events: Records, now_ns: int) -> None:
@@ -171,14 +177,15 @@ class Tracker:
             self._window.begin(slots[late], gather(current, late))
 
     def _rates(
-        self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float, seconds: float
+        self, slots: NDArray[np.intp], current: Records, payload: NDArray[np.uint64], now: float, seconds: float
     ) -> Records:
         rates = np.zeros(len(slots), RATES)
         since = self._window.since(now)
         words(rates["win"])[:] = self._window.growth(slots, current)
         rates["win_s"] = now - np.maximum(self._since[slots], since)
         rates["fresh"] = self._fresh[slots]
-        _fill_per_second(rates, current, gather(self._last, slots), _bytes(sockets), self._bytes[slots], seconds)
+        last = {name: self._last[name][slots] for name in PER_SECOND}
+        _fill_per_second(rates, current, last, payload, self._bytes[slots], seconds)
         return rates
 
     def _judge(
@@ -230,8 +237,8 @@ class Tracker:
         rates["stall_us"] = stall_us(sockets, events, memory, ending["end_ns"])
         rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
-    def _remember(self, slots: NDArray[np.intp], current: Records, sockets: Records, now: float) -> None:
-        self._bytes[slots] = _bytes(sockets)
+    def _remember(self, slots: NDArray[np.intp], current: Records, payload: NDArray[np.uint64], now: float) -> None:
+        self._bytes[slots] = payload
         words(self._last)[slots] = words(current)
         self._fresh[slots] = np.minimum(self._fresh[slots], 254) + 1
         self._window.sample(slots, current, now)
@@ -362,12 +369,12 @@ def _bytes(sockets: Records) -> NDArray[np.uint64]:
 def _fill_per_second(
     rates: Records,
     current: Records,
-    last: Records,
+    last: Records | Mapping[str, NDArray[np.uint32]],
     payload: NDArray[np.uint64],
     before: NDArray[np.uint64],
     seconds: float,
 ) -> None:
-    """Fill in the four rates: growth from ``last`` (COUNTED) and ``before`` (see ``_bytes``) by ``seconds``."""
+    """Fill in the four rates: growth from ``last`` (PER_SECOND) and ``before`` (see ``_bytes``) by ``seconds``."""
     if seconds <= 0:
         return
     grown = _grown(payload, before)
