@@ -113,3 +113,9 @@ def never_stood(case: Case) -> Mask:
     """Return where a connection was never established: no state but SYN-SENT, SYN-RECV and CLOSE was seen."""
     found: Mask = case.events["states"] & ~np.uint16(BEFORE_ESTABLISHED) == 0
     return found
+
+
+def stood(case: Case) -> Mask:
+    """Return where a connection is known to have been established: by its states, or by the one it was last seen in."""
+    seen = ~np.isin(case.sockets["state"], [State.SYN_SENT, State.SYN_RECV, State.CLOSE])
+    return np.where(case.events["first_ns"] == 0, seen, ~never_stood(case))

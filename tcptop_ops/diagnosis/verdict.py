@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.case import Case, Floats, as_floats
+from tcptop_ops.diagnosis.case import Case, Floats, as_floats, stood
 from tcptop_ops.diagnosis.fading import FADED, HALVED_IN_S
 from tcptop_ops.diagnosis.quantities import queueing_us
-from tcptop_ops.diagnosis.rules import HEALTHY, IDLE, RULES
+from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, RULES
 from tcptop_ops.diagnosis.sending import BLOAT_US
 from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import Origin, State
@@ -76,18 +76,25 @@ def unsure(sockets: Records, events: Records, fresh: NDArray[np.uint8]) -> Mask:
     return found
 
 
+_WITHOUT_ANSWER = np.array([cause.phase == "connecting" and cause.name != "syn-lost" for cause in CAUSES])
+"""Whether each of CAUSES can be that of an attempt only. Once it is established, SYN_LOST tells what is left of it."""
+
+
 def fade(
-    cause: NDArray[np.uint8], severity: Floats, memory: Records, seconds: float
+    case: Case, cause: NDArray[np.uint8], severity: Floats, seconds: float
 ) -> tuple[NDArray[np.uint8], Floats, Mask]:
     """Return cause and score of each row, and where the cause is the last tick's, whose rule does not match any more.
 
-    A score rises at once, and halves every HALVED_IN_S afterwards. The last tick's cause (of ``memory``) stays while
-    its faded score is above the new severity, and FADED or more.
+    A score rises at once, and halves every HALVED_IN_S afterwards. The last tick's cause (of ``case.memory``) stays
+    while its faded score is above the new severity, and FADED or more; that of an attempt until it is established.
     ``seconds``: since the last tick.
     """
+    memory = case.memory
     faded = memory["score"] * 0.5 ** (seconds / HALVED_IN_S)
     lasting = (severity < faded) & (faded >= FADED)
     over = np.zeros(len(cause), np.bool_)
+    stays = np.flatnonzero(lasting)
+    lasting[stays] = ~(_WITHOUT_ANSWER[memory["cause"][stays]] & stood(case.take(stays)))
     stays = np.flatnonzero(lasting)
     over[stays] = memory["cause"][stays] != cause[stays]
     return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity), over

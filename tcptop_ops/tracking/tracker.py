@@ -196,8 +196,8 @@ class Tracker:
         remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
-        cause, severity = verdict.judge(Case(sockets, events, win, win_s, memory, now, _open(sockets), *known))
-        cause, score, kept = verdict.fade(cause, severity, memory, seconds)
+        case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known)
+        cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)
         memory["matched_s"][matching] = now
@@ -229,7 +229,7 @@ class Tracker:
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         case = Case(sockets, events, win, win_s, memory, now, codes, self._net_of, self._listened)
-        found = Verdicts(*verdict.fade(*verdict.judge(case), memory, 0.0))
+        found = Verdicts(*verdict.fade(case, *verdict.judge(case), 0.0))
         by_whom = reset_by(ended, codes, live, [(part.sockets, part.events) for part in self._lingering])
         told = end_verdict.decide(case, ending, by_whom, found)
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom

@@ -48,7 +48,7 @@ def test_any_bytes_are_judged(seed: int) -> None:
     assert (cause < len(CAUSES)).all()
     assert (cause != UNKNOWN).all()
     assert (severity[(cause == IDLE) | (cause == HEALTHY)] == 0).all()
-    _, score, _ = fade(cause, severity, memory, 1.0)
+    _, score, _ = fade(made, cause, severity, 1.0)
     assert ((score >= 0) & (score <= 100)).all()
     assert (limits(sockets, win, made.win_s, np.ones(50)) < len(LIMITS)).all()
 

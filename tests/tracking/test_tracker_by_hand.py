@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model import addresses
 from tcptop_ops.model.addresses import is_loopback
 from tcptop_ops.model.arrays import distinct, find_sorted, gather
-from tcptop_ops.model.enums import Origin, State
+from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, OWNED, SOCKET
 from tcptop_ops.model.snapshot import Snapshot
@@ -52,6 +53,31 @@ def test_the_window_forgets() -> None:
         flows = tracker.update(snapshot(second, [flow(1, retrans_segs=7 if second >= 3 else 0, **OLD)]))
         told.append(int(flows.live.rates["win"]["retrans_segs"][0]))
     assert told == [0] * 3 + [7] * 10 + [0] * 7
+
+
+@pytest.mark.parametrize("first_ns", [BOOT_NS, 0])
+def test_syns_without_answer_are_lost_ones_once_it_is_established(first_ns: int) -> None:
+    """However many: what was told of the attempt is not kept, while it lives and when it has closed."""
+    again = {"retrans_segs": 3, "first_ns": first_ns, "direction": Direction.OUT if first_ns else 0}
+    told = again | ({"syn_retrans": 3, "rto_events": 3} if first_ns else {})
+    tries = flow(1, state=State.SYN_SENT, retransmits=3, states=1 << State.SYN_SENT, **told)
+    stands = flow(
+        1, states=1 << State.SYN_SENT | 1 << State.ESTABLISHED, connect_us=3_000_000 if first_ns else 0, **told
+    )
+    tracker = Tracker()
+    for second in range(3):
+        flows = tracker.update(snapshot(second, [tries]))
+    assert CAUSES[flows.live.rates["cause"][0]].name == "syn-unanswered"
+    for second in range(3, 6):
+        flows = tracker.update(snapshot(second, [stands]))
+        assert CAUSES[flows.live.rates["cause"][0]].name == "syn-lost"
+        assert flows.live.rates["score"][0] <= 25
+    ended = finals(
+        [stands | {"state": State.CLOSE if first_ns else State.ESTABLISHED}], at(5.5), from_state=State.LAST_ACK
+    )
+    flows = tracker.update(snapshot(6, [], ended))
+    assert CAUSES[flows.closed.rates["cause"][0]].name in ("syn-lost", "idle")
+    assert flows.closed.rates["score"][0] <= 25
 
 
 def test_frequent_ticks_share_the_samples() -> None:
