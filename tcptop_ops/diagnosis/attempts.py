@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model import endings as ends
+from tcptop_ops.model.addresses import are_mapped, halves
 from tcptop_ops.model.arrays import Mask, find_sorted
 from tcptop_ops.model.enums import BEFORE_ESTABLISHED, Direction, State
 from tcptop_ops.model.flows import Rows
@@ -41,11 +42,26 @@ IMPATIENT_NS = 50_000_000
 AT_ONCE_NS = 100_000_000
 """Longest time between the winner's establishment and the close of the loser."""
 
+STAGGER_NS = 500_000_000
+"""Longest time between the begins of a race over IPv6 and IPv4 whose loser is closed whenever it suits the program.
+
+RFC 8305, 5, recommends 250 ms.
+"""
+
+WAITED_US = 400_000
+"""Where only polls tell: least age at which one of the attempts was found. The loser of a race is closed sooner."""
+
+LATE_NS = 5_000_000_000
+"""Longest time from the establishment of a connection to the tick that shows it first: a poll takes its time."""
+
 CHANCE = 0.2
 """Where connections are established all the time, one of them precedes any close.
 
 A loser's must do so by less than this share of their mean distance.
 """
+
+FIRST_RTO_US = 1_000_000
+"""The first timeout of a SYN: TCP_TIMEOUT_INIT."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _TRIED = np.dtype(
@@ -55,12 +71,17 @@ _TRIED = np.dtype(
         ("end_ns", "u8"),
         ("place", "u8"),  # who -> where, as a number: process name, namespace, address and port
         ("who", "u8"),  # the process
+        ("way", "u8"),  # the process, the port, and whether it is IPv6, as a number
+        ("other_way", "u8"),  # the same of the other family
+        ("waited", "?"),  # the time it is known to have waited is WAITED_US or more
         ("polled", "?"),
         ("lost", "?"),  # to another connection of the process
         ("failed", "?"),  # one of several in a row without a success
     ]
 )
-_STOOD = np.dtype([("first_ns", "u8"), ("stood_ns", "u8"), ("place", "u8"), ("who", "u8")])
+_STOOD = np.dtype(
+    [("cookie", "u8"), ("first_ns", "u8"), ("stood_ns", "u8"), ("place", "u8"), ("who", "u8"), ("way", "u8")]
+)
 
 
 class _Told(NamedTuple):
@@ -68,6 +89,7 @@ class _Told(NamedTuple):
 
     place: NDArray[np.uint64]
     who: NDArray[np.uint64]
+    ways: tuple[NDArray[np.uint64], NDArray[np.uint64]]  # that of its own family, that of the other
     polled: Mask
 
 
@@ -91,7 +113,7 @@ class Attempts:
             self._stood, self._pending = self._stood[:0], []
             return
         stood = [_established(live, before_ns, now_ns), _established(ended, before_ns, now_ns)]
-        self._stood = _newest(np.concatenate([self._stood, *stood]), "stood_ns", now_ns)
+        self._stood = _newest(_distinct(np.concatenate([self._stood, *stood])), "stood_ns", now_ns)
         self._tried = _newest(np.concatenate([self._tried, _tries(ended, given_up)]), "end_ns", now_ns)
         self._remember_pending(live.take(waiting), now_ns)
         if len(self._tried):
@@ -130,7 +152,8 @@ class Attempts:
         for place in np.flatnonzero(self._found_by_polls(places, group)).tolist():
             first = int(self._tried["first_ns"][group == place].min())
             polls = [(places[place] == pending).any() for at_ns, pending in self._pending if at_ns >= first]
-            found[place] = sum(polls) >= PENDING_SHARE * max(len(polls), 1)
+            waited = self._tried["waited"][group == place].any()
+            found[place] = waited and sum(polls) >= PENDING_SHARE * max(len(polls), 1)
         return found
 
     def judged(self, rows: Rows) -> tuple[Mask, Mask]:
@@ -173,7 +196,10 @@ def _told(rows: Rows) -> _Told:
     by_name = _mixed(parts)
     where = sockets["netns"].astype("u8") << np.uint64(16) | sockets["rport"]
     place = _mixed([*parts, *np.ascontiguousarray(sockets["raddr"]).view("u8").reshape(-1, 2).T, where])
-    return _Told(place, np.where(pid == 0, by_name, pid), polled)
+    who = np.where(pid == 0, by_name, pid)
+    is_v6 = ~are_mapped(*halves(sockets["raddr"]))
+    ways = tuple(_mixed([who, where, family.astype("u8")]) for family in (is_v6, ~is_v6))
+    return _Told(place, who, (ways[0], ways[1]), polled)
 
 
 def _mixed(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
@@ -195,13 +221,16 @@ def _tries(rows: Rows, which: NDArray[np.intp]) -> Records:
     life = (few.rates["state_s"] * 1e9).astype("u8")
     seen = tried["end_ns"] - np.minimum(life, tried["end_ns"])
     tried["first_ns"] = np.where(told.polled, seen, few.events["first_ns"])
-    tried["place"], tried["who"], tried["polled"] = told
+    tried["place"], tried["who"], tried["polled"] = told.place, told.who, told.polled
+    tried["way"], tried["other_way"] = told.ways
+    left_us = few.sockets["timer_us"].astype("i8")
+    tried["waited"] = (few.sockets["retransmits"] > 0) | (FIRST_RTO_US - left_us >= WAITED_US)
     kept: Records = tried[told.polled | (tried["end_ns"] >= tried["first_ns"] + np.uint64(IMPATIENT_NS))]
     return kept
 
 
 def _established(rows: Rows, before_ns: int, now_ns: int) -> Records:
-    """Return _STOOD rows of the connections that were dialled, and established since ``before_ns``.
+    """Return _STOOD rows of the connections that were dialled, and established since LATE_NS before ``before_ns``.
 
     Of those that are only polled: the ones that this poll found first, and found established.
     """
@@ -209,16 +238,30 @@ def _established(rows: Rows, before_ns: int, now_ns: int) -> Records:
     dialled = np.flatnonzero(events["connect_us"])
     stood_ns = events["first_ns"][dialled] + events["connect_us"][dialled] * np.uint64(1000)
     stood = events["states"][dialled] & np.uint16(~BEFORE_ESTABLISHED & 0xFFFF) != 0
-    dialled = dialled[stood & (stood_ns > before_ns) & (events["direction"][dialled] == Direction.OUT)]
+    dialled = dialled[
+        stood & (stood_ns + np.uint64(LATE_NS) > before_ns) & (events["direction"][dialled] == Direction.OUT)
+    ]
     fresh = np.flatnonzero(rows.rates["fresh"] == 0)
     fresh = fresh[(events["first_ns"][fresh] == 0) & (rows.sockets["state"][fresh] == State.ESTABLISHED)]
     few = rows.take(np.concatenate([dialled, fresh]))
     found, told = np.zeros(len(few), _STOOD), _told(few)
-    found["place"], found["who"] = told.place, told.who
+    found["cookie"], found["place"], found["who"], found["way"] = (
+        few.sockets["cookie"],
+        told.place,
+        told.who,
+        told.ways[0],
+    )
     stood_ns = few.events["first_ns"] + few.events["connect_us"] * np.uint64(1000)
     found["first_ns"] = np.where(told.polled, before_ns, few.events["first_ns"])
     found["stood_ns"] = np.where(told.polled, now_ns, stood_ns)
     return found
+
+
+def _distinct(rows: Records) -> Records:
+    """Return _STOOD rows without those that are there twice: the same socket, established at the same time."""
+    _, first = np.unique(np.stack([rows["cookie"], rows["stood_ns"]], axis=1), axis=0, return_index=True)
+    distinct: Records = rows[first]
+    return distinct
 
 
 def _newest(rows: Records, name: str, now_ns: int) -> Records:
@@ -252,6 +295,25 @@ def _find_winners(tried: Records, stood: Records) -> None:
     which = np.flatnonzero(before | after)
     _, first = np.unique(np.stack([at[which].astype("u8"), tried["place"][which]], axis=1), axis=0, return_index=True)
     tried["lost"][which[first]] = True
+    tried["lost"] |= _lost_whenever(tried, stood, base)
+
+
+def _lost_whenever(tried: Records, stood: Records, base: int) -> Mask:
+    """Return which attempts belong to a race of the two families that another won, whenever they were closed.
+
+    The process established exactly one connection to that port over the other family meanwhile, and began it about when
+    the attempt began: one that opens connections all the time is no race.
+    """
+    winners = stood[np.lexsort((stood["stood_ns"], stood["way"]))]
+    ways = np.unique(np.concatenate([winners["way"], tried["other_way"]]))
+    keys = _keys(ways, winners["way"], winners["stood_ns"], base)
+    since, until = (
+        np.searchsorted(keys, _keys(ways, tried["other_way"], tried[at], base)) for at in ("first_ns", "end_ns")
+    )
+    winner = winners[np.minimum(since, len(winners) - 1)]
+    apart = np.abs(winner["first_ns"].astype("i8") - tried["first_ns"].astype("i8"))
+    found: Mask = (until - since == 1) & (apart <= STAGGER_NS) & ~tried["polled"]
+    return found
 
 
 def _won(tried: Records, winners: Records, at: NDArray[np.intp], near: NDArray[np.float64]) -> Mask:

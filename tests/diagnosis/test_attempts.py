@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Direction, OwnerKind, State
@@ -14,6 +15,7 @@ from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
 HOLE, DOOR, OTHER = ("10.0.0.2", 9), ("10.0.0.2", 80), ("fd00::2", 9)
 SYN = {"state": State.CLOSE, "states": 1 << State.SYN_SENT | 1 << State.CLOSE, "direction": Direction.OUT}
+SAME_PORT = ("fd00::2", 80)
 STOOD = {"states": 1 << State.SYN_SENT | 1 << State.ESTABLISHED, "connect_us": 1000, "direction": Direction.OUT}
 PLAIN = {"srtt_us": 0, "data_segs_out": 0}
 
@@ -125,6 +127,40 @@ def test_losers_of_races_are_nothing_however_many() -> None:
         assert not flows.closed.rates["score"].any()
 
 
+@pytest.mark.parametrize("begun_after_s", [0.0, 0.25, -0.05])
+def test_the_loser_of_two_families_may_be_closed_much_later(begun_after_s: float) -> None:
+    host = Host()
+    for second in range(4):
+        host.tried(second + 0.1, 0.7, SAME_PORT)
+        host.stood(second + 0.1 + begun_after_s + 0.06, began_s=second + 0.1 + begun_after_s)
+        flows = host.tick()
+    assert told(flows, SAME_PORT)
+    assert not flows.closed.rates["score"].any()
+
+
+def test_two_families_are_no_race_where_another_port_or_many_connections_were_established() -> None:
+    for port, each in ((81, 1), (80, 4)):
+        host = Host()
+        for second in range(6):
+            host.tried(second + 0.1, 0.7, SAME_PORT)
+            for number in range(each):
+                host.stood(second + 0.15 + 0.1 * number, ("10.0.0.2", port))
+            flows = host.tick()
+        assert {one for one in told(flows, SAME_PORT) if one[1]} == {("syn-unanswered", 50.0)}
+
+
+def test_a_winner_that_the_tick_of_its_time_did_not_show_yet_counts_at_the_next() -> None:
+    host = Host()
+    for second in range(4):
+        if second:
+            host.stood(second - 0.01, began_s=second - 0.02)
+        host.tried(second + 0.7, 0.295, OTHER)
+        flows = host.tick()
+    host.stood(3.99, began_s=3.98)
+    flows = host.tick()
+    assert not flows.closed.rates["score"].any()
+
+
 def test_the_loser_may_be_the_later_one_or_closed_first() -> None:
     host = Host()
     for second in range(4):
@@ -176,19 +212,19 @@ def polled(cookie: int, **rest: Any) -> dict[str, Any]:
     return flow(cookie, **PLAIN | asked | {"state": State.SYN_SENT} | rest)
 
 
-def polls(pending: list[bool], **stood: Any) -> Flows:
-    """A poll a second; at some an attempt is found, which the next no longer finds."""
+def polls(pending: list[bool], left_us: int = 0, **stood: Any) -> Flows:
+    """A poll a second; at some an attempt is found, with so much time left, which the next no longer finds."""
     tracker = Tracker(closed_s=60)
     before: dict[str, Any] | None = None
     for second, found in enumerate(pending):
-        live = [polled(100 + second)] if found else []
+        live = [polled(100 + second, timer_us=left_us)] if found else []
         live += [polled(900 + second, **stood)] if stood else []
         closed = None
         if before is not None:
             closed = finals([before], ns(second), from_state=State.SYN_SENT)
         owners = None if closed is None else snapshot(second, [before] if before else []).owners
         flows = tracker.update(snapshot(second, live, closed, closed_owners=owners))
-        before = polled(100 + second) if found else None
+        before = polled(100 + second, timer_us=left_us) if found else None
     return flows
 
 
@@ -202,3 +238,10 @@ def test_polls_that_find_one_now_and_then_tell_nothing() -> None:
 
 def test_polls_that_find_others_established_tell_nothing() -> None:
     assert not any(score for _, score in told(polls([True] * 9, state=State.ESTABLISHED, peer=DOOR)))
+
+
+def test_polls_that_find_young_ones_only_tell_nothing() -> None:
+    for left_us, causes in ((750_000, {"idle"}), (450_000, {"idle", "syn-unanswered"})):
+        flows = polls([True] * 9, left_us=left_us)
+        assert {cause for cause, _ in told(flows)} <= causes
+        assert (flows.closed.rates["score"].max() > 0) == (left_us < 600_000)
