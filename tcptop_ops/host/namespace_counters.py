@@ -35,6 +35,12 @@ LOOKED_AT_S = 5.0
 MANY = 1000
 """Connections of a namespace from which on its ports may run out."""
 
+FEW_PORTS = 2 * MANY
+"""Local ports up to which less than MANY connections may take nearly all: such a namespace is always read."""
+
+LEARNED_A_TICK = 4
+"""Namespaces of resting connections that are read at a tick for their limits alone: each once in LIMITS_S at most."""
+
 _BYTES = 1 << 15  # netstat has 6 KiB
 
 _NAMES = {
@@ -116,6 +122,7 @@ class NamespaceCounters:
         self._reach = reach
         self._open: dict[int, _Open] = {}
         self._tried: dict[int, int] = {}  # of those that are worth it: the tick at which each was last tried
+        self._learned: dict[int, tuple[float, bool]] = {}  # when limits were read, and whether there are few ports
         self._tick = 0
         self._looked: dict[int, float] = {}  # when a namespace was last looked at for its own sake, CLOCK_MONOTONIC
 
@@ -126,9 +133,12 @@ class NamespaceCounters:
         can be read there is no row.
         """
         self._tick += 1
-        wanted = worth_reading(sockets, half_open, closed) | self._not_looked_at(sockets)
+        present = set(distinct(sockets["netns"].copy()).tolist()) - {0}
+        wanted = worth_reading(sockets, half_open, closed) | self._not_looked_at(present)
+        self._learn(present - wanted)
+        wanted |= {one for one, (_, few) in self._learned.items() if few}
         if self._open.keys() - wanted:
-            self._let_go(self._open.keys() - wanted - set(distinct(sockets["netns"].copy()).tolist()))
+            self._let_go(self._open.keys() - wanted - present)
         turn = sorted(wanted, key=lambda one: (self._tried.get(one, 0), one))[:MOST_A_TICK]
         self._tried = {one: self._tried.get(one, 0) for one in wanted} | dict.fromkeys(turn, self._tick)
         found = [row for one in turn if (row := self._row(one)) is not None]
@@ -136,14 +146,25 @@ class NamespaceCounters:
         self._let_go(recent[MOST_OPEN:])
         return np.concatenate([np.zeros(0, NETNS), *found])
 
-    def _not_looked_at(self, sockets: Records) -> set[int]:
-        """Return the namespaces of these sockets that were not read for LOOKED_AT_S: their ports may have run out."""
+    def _not_looked_at(self, present: set[int]) -> set[int]:
+        """Return which of these namespaces were not read for LOOKED_AT_S: their ports may have run out."""
         now = time.monotonic()
-        there = set(distinct(sockets["netns"].copy()).tolist()) - {0}
-        self._looked = {one: at for one, at in self._looked.items() if one in there and now - at < LOOKED_AT_S}
-        found = there - self._looked.keys()
+        self._looked = {one: at for one, at in self._looked.items() if one in present and now - at < LOOKED_AT_S}
+        found = present - self._looked.keys()
         self._looked |= dict.fromkeys(found, now)
         return found
+
+    def _learn(self, resting: set[int]) -> None:
+        """Learn in which of these namespaces less than MANY connections may take all local ports: a few at a tick."""
+        self._learned = {one: self._learned[one] for one in self._learned.keys() & resting}
+        long_ago = time.monotonic() - LIMITS_S
+        ages = sorted((self._learned.get(one, (-LIMITS_S, False))[0], one) for one in resting)
+        for one in [one for learned_s, one in ages if learned_s <= long_ago][:LEARNED_A_TICK]:
+            row = self._row(one)
+            few = row is not None and 0 <= int(row["port_high"][0]) - int(row["port_low"][0]) < FEW_PORTS
+            self._learned[one] = (time.monotonic(), few)
+            if not few:
+                self._let_go([one])
 
     def _row(self, namespace: int) -> Records | None:
         """Return the row of a namespace, as an array of length 1; None where it can't be read."""

@@ -37,14 +37,14 @@ class UsedPorts:
         """Take what gives access to the namespaces: it stays its owner's, who closes it."""
         self._reach = reach
         self._crowded: dict[int, Records] = {}  # by namespace: its NETNS row
-        self._found: Records = np.zeros(0, USED_PORTS)
+        self._found: dict[int, Records] = {}  # by namespace: its USED_PORTS rows
         self._counted = self._counting_s = 0.0
 
     def read(self, counters: Records, sockets: Records) -> Records:
         """Return USED_PORTS rows of the destinations that have taken NEARLY all ports, or more.
 
         ``counters``: NETNS rows, those that were read at this tick; ``sockets``: SOCKET rows, the live ones. What is
-        returned may be older than these by COUNT_REST.
+        returned may be older than these by COUNT_REST, but for a namespace that is among them for the first time.
         """
         for at in range(len(counters)):
             row = counters[at : at + 1]
@@ -52,14 +52,15 @@ class UsedPorts:
                 self._crowded[int(row["netns"][0])] = row.copy()
             else:
                 self._crowded.pop(int(row["netns"][0]), None)
-        if not self._crowded:
-            self._found = self._found[:0]
-            return self._found
         now = time.monotonic()
-        if now - self._counted >= COUNT_REST * self._counting_s:
-            self._found = np.concatenate([self._count(one, row, sockets) for one, row in list(self._crowded.items())])
-            self._counted, self._counting_s = now, time.monotonic() - now
-        return self._found
+        old = now - self._counted >= COUNT_REST * self._counting_s
+        due = [one for one in self._crowded if old or one not in self._found]
+        found = {one: self._count(one, self._crowded[one], sockets) for one in due}
+        if due:
+            took_s = time.monotonic() - now
+            self._counted, self._counting_s = now, took_s if old else self._counting_s + took_s
+        self._found = {one: rows for one, rows in (self._found | found).items() if one in self._crowded}
+        return np.concatenate([np.zeros(0, USED_PORTS), *self._found.values()])
 
     def _count(self, namespace: int, limits: Records, sockets: Records) -> Records:
         waiting = np.zeros(0, SOCKET)

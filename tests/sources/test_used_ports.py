@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pytest
 
+from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import Records
-from tcptop_ops.sources.used_ports import used
+from tcptop_ops.sources.used_ports import UsedPorts, used
 from tests.support.fakes import flow, records
 
 YOUNG, OLD = 59_500_000, 30_000_000
@@ -63,3 +65,25 @@ def test_other_ports_addresses_and_namespaces_do_not_count() -> None:
     elsewhere["netns"] = 8
     assert counts(used(limits(), none, elsewhere)) == []
     assert counts(used(limits(), none, sockets(10, state=State.LISTEN))) == []
+
+
+def test_one_that_becomes_crowded_is_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the others rest, and it is told no longer than it is crowded."""
+    counter, asked = UsedPorts(cast(NamespaceAccess, None)), []
+
+    def count(_: UsedPorts, namespace: int, row: Records, live: Records) -> Records:
+        asked.append(namespace)
+        return used(row, live[:0], live)
+
+    monkeypatch.setattr(UsedPorts, "_count", count)
+    monkeypatch.setattr("tcptop_ops.sources.used_ports.COUNT_REST", 1e9)
+    first, second = limits(), limits()
+    second["netns"] = 8
+    here, there = sockets(10), sockets(10)
+    there["netns"] = 8
+    assert counts(counter.read(first, here)) == [(443, 0, 10)]
+    both = np.concatenate([here, there])
+    for _ in range(2):
+        assert len(counter.read(np.concatenate([first, second]), both)) == 2
+    assert asked == [7, 8]
+    assert len(counter.read(np.concatenate([first, second]), here)) == 1
