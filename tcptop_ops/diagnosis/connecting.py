@@ -74,14 +74,16 @@ def _unreachable(case: Case) -> tuple[Mask, Floats]:
 def kept_back(case: Case) -> Mask:
     """Return the attempts whose SYNs this host itself drops: while they hang, and after they were given up.
 
-    RETRANS_CB reports the error. Where nothing calls, the namespace's TCPRetransFail has grown by as many as this one
-    sent again at least.
+    RETRANS_CB reports the error. Where nothing calls, the namespace's TCPRetransFail has grown by as many as its
+    attempts sent again at least, all of them together: of several that are dropped in part nobody can tell which.
     """
     events, net = case.events, case.net
     gave_up = ((case.ended == ends.TIMED_OUT) | (case.ended == ends.ABANDONED)) & never_stood(case)
     told = (events["retrans_failed"] > 0) & (events["retrans_failed"] >= events["syn_retrans"])
-    again = np.maximum(case.win["retrans_segs"], 1)
-    counted = (events["first_ns"] == 0) & (case.sockets["retrans_segs"] > 0) & (net["retrans_fail"] >= again)
+    again = np.where(case.is_in(State.SYN_SENT) | gave_up, case.win["retrans_segs"], 0)
+    _, group = np.unique(case.sockets["netns"], return_inverse=True)
+    together = np.maximum(np.bincount(group, again)[group], 1) if len(case) else again
+    counted = (events["first_ns"] == 0) & (case.sockets["retrans_segs"] > 0) & (net["retrans_fail"] >= together)
     found: Mask = (case.is_in(State.SYN_SENT) | gave_up) & (told | counted)
     return found
 
@@ -129,7 +131,9 @@ def _syn_unanswered_evidence(row: Row) -> list[str]:
 def _syn_lost_evidence(row: Row) -> list[str]:
     lost, took = row.event("syn_retrans"), row.event("connect_us")
     told = "a SYN was lost" if lost < 2 else f"{lost} SYNs were lost"
-    return [f"connecting took {us(took)}: {told}" if took else f"{told} while it connected"]
+    if not took:  # only polled
+        return ["at least one SYN was lost while it connected"]
+    return [f"connecting took {us(took)}: {told}"]
 
 
 REFUSED = Cause(

@@ -48,9 +48,16 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
 
 
 def _count_syns(memory: Records, sockets: Records) -> None:
-    """Remember how many SYNs the sockets in SYN-SENT have sent again."""
+    """Remember how many SYNs the sockets have sent again that are in SYN-SENT, or have left it since the last tick.
+
+    Of the latter, no more than timeouts (6.7): data can be lost at once, but has hardly had time for a timeout.
+    """
     tries = np.flatnonzero(sockets["state"] == State.SYN_SENT)
     memory["syn_retrans"][tries] = np.minimum(sockets["retrans_segs"][tries], 255)
+    left = established_late(memory, sockets)
+    told = left[sockets["total_rto"][left] != UNKNOWN_U32]
+    again = np.minimum(sockets["retrans_segs"][told], sockets["total_rto"][told])
+    memory["syn_retrans"][told] = np.maximum(memory["syn_retrans"][told], np.minimum(again, 255))
 
 
 def established_late(states: NDArray[np.uint8], sockets: Records) -> NDArray[np.intp]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_ops.diagnosis.memory import waited_us
-from tcptop_ops.model.enums import RetransClass
+from tcptop_ops.diagnosis.memory import first_memory, remember, waited_us
+from tcptop_ops.model.enums import RetransClass, State
 from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.tracking.tracker import Tracker, counted
 from tests.support.cases import STUCK, case
-from tests.support.fakes import BOOT_NS, flow, snapshot
+from tests.support.fakes import BOOT_NS, flow, records, snapshot
 
 
 def test_the_wait_for_timeouts_has_two_sources() -> None:
@@ -28,6 +28,18 @@ def test_time_at_a_shut_window_is_time_lost() -> None:
     for second in range(4):
         flows = tracker.update(snapshot(second, [shut]))
     assert int(flows.live.rates["stall_us"][0]) == 4_250_000 - 1_000_000
+
+
+def test_syns_sent_again_are_known_though_no_poll_saw_it_wait() -> None:
+    """No more than timeouts: one that lost data at once, and sent it again without a timeout, lost no SYN."""
+    for timeouts, lost in ((1, 1), (0, 0), (UNKNOWN_U32, 0)):
+        sockets, events, _ = records([flow(1, state=State.SYN_SENT, first_ns=0)])
+        memory = first_memory(sockets, events, 1.0)
+        sockets["state"], sockets["retrans_segs"], sockets["total_rto"] = State.ESTABLISHED, 1, timeouts
+        for now_s in (2.0, 3.0):
+            remember(memory, sockets, events, now_s, 1.0)
+            assert memory["syn_retrans"].tolist() == [lost]
+            sockets["retrans_segs"], sockets["total_rto"] = 7, 7
 
 
 def test_classes_of_retransmits() -> None:

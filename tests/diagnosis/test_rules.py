@@ -13,6 +13,7 @@ from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.diagnosis.verdict import LIMITS, judge, limits
 from tcptop_ops.model import endings
 from tcptop_ops.model.enums import Direction, ResetSeen, State, Timer
+from tcptop_ops.model.namespace_counters import NET_OF
 from tcptop_ops.model.records import UNKNOWN_U32
 from tests.support.cases import SILENT, STUCK, case, verdict
 
@@ -254,3 +255,15 @@ def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float) -> None
     made = case(**told)
     found = limits(made.sockets, made.win, made.win_s, np.array([rx]))
     assert LIMITS[int(found[0])] == limit
+
+
+def test_of_polled_attempts_that_are_dropped_in_part_nobody_can_tell_which() -> None:
+    """The namespace counted as many failed retransmits as all its attempts sent again, or fewer."""
+    one = case(**SYN | {"first_ns": 0, "retransmits": 3, "retrans_segs": 3})
+    parts: list[Any] = [one.sockets, one.events, one.win, one.win_s, one.memory, one.ended]
+    sockets, events, win, win_s, memory, ended = [np.concatenate([part, part]) for part in parts]
+    for failed, cause in ((3, "syn-unanswered"), (6, "local-drop")):
+        net_of = np.zeros(1, NET_OF)
+        net_of["net"]["retrans_fail"], net_of["net"]["known"] = failed, 1
+        made = Case(sockets, events, win, win_s, memory, 1000.0, ended, net_of)
+        assert {CAUSES[number].name for number in judge(made)[0].tolist()} == {cause}
