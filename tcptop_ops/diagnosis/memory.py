@@ -54,7 +54,7 @@ def _count_syns(memory: Records, sockets: Records) -> None:
     """
     tries = np.flatnonzero(sockets["state"] == State.SYN_SENT)
     memory["syn_retrans"][tries] = np.minimum(sockets["retrans_segs"][tries], 255)
-    left = established_late(memory, sockets)
+    left = established_late(memory["state"], sockets)
     told = left[sockets["total_rto"][left] != UNKNOWN_U32]
     again = np.minimum(sockets["retrans_segs"][told], sockets["total_rto"][told])
     memory["syn_retrans"][told] = np.maximum(memory["syn_retrans"][told], np.minimum(again, 255))
