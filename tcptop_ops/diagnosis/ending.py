@@ -21,6 +21,12 @@ PATIENCE_S = 60.0
 WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 """Severity of a reset: with data that was not acknowledged; without; that leaves a request, or bytes, unattended."""
 
+FAREWELL = 100
+"""Most bytes of a last word that nobody has to read: a close_notify alert of TLS (RFC 8446 6.1, RFC 5246 7.2.1).
+
+It is 24 bytes long with TLS 1.3, 31 with TLS 1.2 and AES-GCM, up to 85 with AES-CBC.
+"""
+
 
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
     # A half-closed peer may wait for the data that is being sent to it.
@@ -40,21 +46,44 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     accepted connection is at rest, and lost nothing, when the last word was its own, or when it never said one. But
     data on its way, a request without its answer, and the connection that the own process has dialled are lost. A peer
     that has closed its side in order, without a word, resets whatever is sent to it then: it told that it had closed.
+    A farewell that comes too late for a process that closes is no loss either, neither the peer's nor the own one.
     """
-    met = events["states"]
     with_data = ends.outstanding(sockets, events) > 0
     is_held = sockets["inode"] != 0
     ours = (events["resets"] & ResetSeen.RECEIVED == 0) & (events["error"] == 0)
     came_in = events["direction"] == Direction.IN
+    got_fin = events["states"] & (1 << State.CLOSE_WAIT) != 0
     waits = came_in & ~is_held & ~ends.fin_sent(events)
     spoke, heard = (sockets["bytes_sent"] > 0), sockets["last_received_us"] < sockets["last_sent_us"]
-    unanswered = (met & (1 << State.CLOSE_WAIT) != 0) & (heard | ~spoke) | spoke & heard
-    silent = (met & (1 << State.CLOSE_WAIT) != 0) & (sockets["bytes_received"] == 1) & with_data  # its FIN alone
+    unanswered = got_fin & (heard | ~spoke) | spoke & heard
+    silent = got_fin & (sockets["bytes_received"] == 1) & with_data  # its FIN alone
     return np.select(
-        [waits | silent, with_data, ~is_held, ours & (ends.unread(sockets, events) > 0), ours, ~came_in, unanswered],
+        [
+            waits | silent | _only_farewells(sockets, events, ours),
+            with_data,
+            ~is_held,
+            ours & (ends.unread(sockets, events) > 0),
+            ours,
+            ~came_in,
+            unanswered,
+        ],
         [0.0, WITH_DATA, 0.0, UNANSWERED, 0.0, AT_REST, UNANSWERED],
         default=0.0,
     )
+
+
+def _only_farewells(sockets: Records, events: Records, ours: Mask) -> Mask:
+    """Return where no more than farewells were lost: the own one, the peer's, or both. ``ours``: the own process reset.
+
+    The peer's is not missed by a process that has dialled, or after the peer's FIN; nor is the own one missed by a
+    peer that has closed. But a process that has dialled waits for the answer to what it says, unless it closes at once.
+    """
+    came_in, got_fin = events["direction"] == Direction.IN, events["states"] & (1 << State.CLOSE_WAIT) != 0
+    unread, unheard = ends.unread(sockets, events), ends.outstanding(sockets, events)
+    may_ignore = ours & (got_fin | ~came_in) & (unread <= FAREWELL) & (sockets["bytes_received"] > unread + got_fin)
+    may_say = got_fin & (came_in | ends.fin_sent(events)) & (unheard <= FAREWELL) & (sockets["bytes_sent"] > unheard)
+    found: Mask = ((unread == 0) | may_ignore) & ((unheard == 0) | may_say) & ((unread > 0) | (unheard > 0))
+    return found
 
 
 def _reset(case: Case) -> tuple[Mask, Floats]:
@@ -152,7 +181,7 @@ RESET = Cause(
     told_by="an established connection that ended by a reset, received or sent by the own process's close, while data "
     "was not acknowledged or unread, a request had no answer, or which the own process had dialled. Not by the own "
     "close with SO_LINGER of 0 s after all was read and acknowledged; nor by a client that leaves after its last "
-    "answer",
+    "answer; nor where no more than 100 bytes, as a close_notify of TLS, were lost to a process that closes",
     severity="50 with unacknowledged data, 40 of one that was dialled, 30 with unread data or an unanswered request",
     threshold="",
     remedy="by the peer: did its process crash, restart, or close an idle connection? between: a firewall, load "

@@ -36,6 +36,7 @@ from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 NUMBER = {cause.name: number for number, cause in enumerate(CAUSES)}
 HALF = MET | 1 << State.FIN_WAIT1 | 1 << State.FIN_WAIT2
 CLOSE_WAIT = MET | 1 << State.CLOSE_WAIT
+CLOSED = CLOSE_WAIT | 1 << State.LAST_ACK
 RST = {"ended": ends.RESET, "resets": ResetSeen.RECEIVED, "error": errno.ECONNRESET, "inode": 9, "send_q": 0}
 
 PHASES: dict[Phase, tuple[State, int]] = {
@@ -141,6 +142,18 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (30, IN | OWN | {"recv_q": 2, "states": CLOSE_WAIT}, ResetBy.US),
     (50, IN | OWN | {"send_q": 9}, ResetBy.US),
     (30, IN | OWN | {"resets": ResetSeen.SENT, "error": errno.ECONNABORTED}, ResetBy.HOST),
+    # A close_notify that is not read, or not acknowledged, by a process that has closed, or closes.
+    (0, OUT | OWN | {"recv_q": 31, "bytes_received": 5031}, ResetBy.US),
+    (0, OUT | OWN | {"recv_q": 32, "bytes_received": 5032, "states": CLOSE_WAIT}, ResetBy.US),
+    (30, OUT | OWN | {"recv_q": 31, "bytes_received": 31}, ResetBy.US),  # the whole answer
+    (30, OUT | OWN | {"recv_q": 900, "bytes_received": 5900}, ResetBy.US),
+    (0, IN | OWN | {"recv_q": 32, "bytes_received": 332, "states": CLOSE_WAIT}, ResetBy.US),
+    (30, IN | OWN | {"recv_q": 31, "bytes_received": 331}, ResetBy.US),  # the next request
+    (0, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
+    (50, IN | {"send_q": 31, "bytes_sent": 31, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
+    (50, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300}, ResetBy.UNKNOWN),
+    (0, OUT | {"send_q": 32, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSED}, ResetBy.DONE_PEER),
+    (50, OUT | {"send_q": 31, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
 ]
 
 
