@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import connecting, ending, listening, ports, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
@@ -61,6 +62,9 @@ UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
 SYN_UNANSWERED = RULES.index(connecting.SYN_UNANSWERED) + 1
 """Index into CAUSES of what an attempt that was given up becomes if others fail as it did."""
 
+RESET = RULES.index(ending.RESET) + 1
+"""Index into CAUSES of a connection that was reset."""
+
 NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
 """Names of CAUSES, to be indexed by an array of causes."""
 
@@ -72,6 +76,13 @@ RESET_BLAME = np.array([b"", b"app", b"host", b"", b"", b"", b"network"], "S8")
 
 NETWORK = np.array([cause.network for cause in CAUSES])
 """Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""
+
+
+def blames(causes: NDArray[np.uint8], reset_by: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Return who is to blame for each of these verdicts, empty for one that is no fault. ``reset_by``: ResetBy."""
+    names, by_whom = BLAME_NAMES[causes], RESET_BLAME[reset_by]
+    known = (causes == RESET) & (by_whom != b"")
+    return np.where(known, by_whom, names)
 
 
 def find(name: str) -> Cause | None:

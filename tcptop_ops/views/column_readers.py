@@ -185,8 +185,7 @@ def cause(rows: Rows, _: Flows) -> Values:
 
 def blame(rows: Rows, _: Flows) -> Values:
     """Return who is to blame for the cause (``cause.Blame``) as bytes; b"" for a verdict that is no fault."""
-    names, by_whom = rules.BLAME_NAMES[rows.rates["cause"]], rules.RESET_BLAME[rows.rates["reset_by"]]
-    told: Values = np.where((names == b"") | (by_whom == b""), names, by_whom)
+    told: Values = rules.blames(rows.rates["cause"], rows.rates["reset_by"])
     return told
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.rules import CAUSES
+from tcptop_ops.diagnosis.rules import CAUSES, blames
 from tcptop_ops.model.addresses import are_mapped, are_unspecified, halves
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import Direction, State
@@ -67,6 +67,11 @@ class Table:
     def cause(self) -> NDArray[np.uint8]:
         """Index into CAUSES."""
         return self.values(lambda rows: rows.rates["cause"])
+
+    @cached_property
+    def blame(self) -> NDArray[np.bytes_]:
+        """Whose fault it is: network, peer, app or host."""
+        return blames(self.cause, self.values(lambda rows: rows.rates["reset_by"]))
 
     @cached_property
     def score(self) -> NDArray[np.float32]:

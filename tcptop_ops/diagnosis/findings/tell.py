@@ -54,7 +54,7 @@ class _Incident:
     key: str
     which: Mask  # its rows
     expression: Expression
-    cause: int  # index into CAUSES
+    blame: str  # network, peer, app or host
 
 
 def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, ...]:
@@ -84,7 +84,7 @@ def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | No
         left &= ~which
         one = table.take(stuck.listeners)
         told = words.told_listener(one, table.take(stuck.clients))
-        yield _Incident(told, stuck.key, which, stuck.expression, words.main_cause(one))
+        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one))
     families = families_of(table)
     for number in np.unique(families[left]).tolist():
         family = FAMILIES[number]
@@ -110,8 +110,14 @@ def _of_family(
             _key(family, found, one),
             which,
             expressions.of_group(found.group, one, table),
-            words.main_cause(one),
+            _blame(one),
         )
+
+
+def _blame(rows: Table) -> str:
+    """Return whose the fault of most of these rows is."""
+    names, counts = np.unique(rows.blame, return_counts=True)
+    return bytes(names[counts.argmax()]).decode()
 
 
 def _key(family: Family, found: Found, rows: Table) -> str:
@@ -139,7 +145,7 @@ def _finding(
         incident.text,
         _filter(table, bad, incident, incidents, wanted, narrowed),
         int(incident.which.sum()),
-        CAUSES[incident.cause].blame or "",
+        incident.blame,
         since,
         incident.key,
     )

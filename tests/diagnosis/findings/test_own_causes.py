@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcptop_ops.model.enums import Direction, State
+from tcptop_ops.model.enums import Direction, ResetBy, State
 from tests.support.bad_rows import found, row, texts
 
 LEAK = {"state": State.CLOSE_WAIT, "state_s": 120.0}
@@ -43,3 +43,12 @@ def test_at_a_listener() -> None:
         for n in range(6)
     ]
     assert texts(rows) == ["6 connections to the listener on port 80 are not read by their process"]
+
+
+def test_resets_are_blamed_on_whoever_made_most_of_them() -> None:
+    """As their rows do."""
+    for by, blame in ((ResetBy.BETWEEN, "network"), (ResetBy.US, "app"), (ResetBy.PEER, "peer")):
+        rows = [row("reset", peer=("10.0.0.9", 80), name=b"pool", closed=1.0, reset_by=by)] * 5
+        rows += [row("reset", peer=("10.0.0.9", 80), name=b"pool", closed=1.0, reset_by=ResetBy.UNKNOWN)] * 2
+        [one] = found(rows)
+        assert (one.blame, one.rows) == (blame, 7)
