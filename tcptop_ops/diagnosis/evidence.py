@@ -39,6 +39,8 @@ def _what_was(cause: Cause, rows: Rows, flows: Flows) -> list[str]:
     """Say since when a cause is over, and what was said when its rule last matched."""
     was, rates = flows.was(rows), rows.rates[0]
     over = "before its end" if rows.endings is not None else f"over for {text.duration(float(rates['over_s']))}"
+    if cause.phase == "listening" and rows.endings is None:
+        over = "over"  # the evidence tells when the last one was dropped, which was before W was free of them
     if was is None or cause.evidence is None:
         return [f"{over}: {cause.means}"]
     first, *rest = cause.evidence(Row(was, flows, past=True))

@@ -9,6 +9,7 @@ from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.evidence_row import Row, times, within
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import Records
 
 FULL_S = 3.0
 """How long an accept queue must be full to be named where nobody was turned away."""
@@ -18,6 +19,17 @@ SEVERAL = 3
 
 OVER_S = 5.0
 """How long ago the last drop must be for the evidence to say that it is over, seconds."""
+
+
+def are_over(sockets: Records, listened: Records, now_s: float) -> Mask:
+    """Return the listeners in trouble whose trouble is over: nothing dropped for OVER_S, and nothing waits too long.
+
+    ``listened``: LISTENED rows, aligned with ``sockets``. What was not counted is not known to be over.
+    """
+    last = np.max([listened[f"{name}_s"] for name in ("overflows", "syn_drops", "cookies")], axis=0)
+    full = (sockets["recv_q"] > sockets["send_q"]) | (listened["half_open"] > sockets["send_q"])
+    found: Mask = (last > 0) & (now_s - last >= OVER_S) & ~full
+    return found
 
 
 def _known(case: Case) -> Mask:

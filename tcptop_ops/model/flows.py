@@ -78,6 +78,14 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Clients:
+    """The connection attempts of this host that are told with the listener that they wait for."""
+
+    addresses: frozenset[bytes]  # at which they reach it, 16 bytes each
+    lives: NDArray[np.uint64]  # a number for each attempt: ``findings.bad_rows.Table.life``
+
+
+@dataclass(frozen=True)
 class Finding:
     """A fault that several rows share, or one of a listener."""
 
@@ -86,6 +94,7 @@ class Finding:
     rows: int  # how many they are
     blame: str = ""  # whose fault it is: network, peer, app, host; "": not known
     since: float = 0.0  # when the first of its rows was seen bad: CLOCK_REALTIME, seconds
+    clients: Clients | None = field(default=None, compare=False)  # of a listener
     key: str = ""  # the same from tick to tick: what the rows share, and what is wrong with them
 
 
@@ -96,6 +105,8 @@ class BadRows:
     row: NDArray[np.intp]  # indices into all rows, the live ones before the closed; rising
     since: NDArray[np.float64]  # when each was seen bad first: CLOCK_REALTIME, seconds
     told_since: Mapping[str, float] = field(default_factory=dict)  # since when a finding is told, by its key
+    heard_at: Mapping[str, frozenset[bytes]] = field(default_factory=dict)  # Clients.addresses, by a finding's key
+    explained: NDArray[np.bool_] | None = None  # which are closed attempts that a listener was told for; None: none
     has_older: bool = False  # whether bad rows are listed that closed too long ago to be among these
 
 

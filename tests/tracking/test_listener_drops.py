@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.diagnosis import evidence
+from tcptop_ops.diagnosis.findings.tell import findings
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.namespace_counters import NETNS
@@ -240,8 +241,18 @@ def test_a_burst_fades_and_says_that_it_is_over() -> None:
     assert scores[69] == 0
     assert words[1] == "52 handshakes dropped in 1 s, the queue is empty now, limit 8"
     assert words[20] == "52 handshakes dropped in 20 s, the last 19 s ago, the queue is empty now, limit 8"
-    assert words[30] == "over for 10s: 52 handshakes dropped, the last 29 s ago"
+    assert words[30] == "over: 52 handshakes dropped, the last 29 s ago"
     assert words[69] == ""
+
+
+def test_a_finding_says_that_a_burst_is_over() -> None:
+    tracker, told = Tracker(W), {}
+    tracker.update(at(0, [listener(1)]))
+    for second in range(1, 12):
+        flows = tracker.update(at(second, [listener(1, drops=52)], listen_overflows=52, listen_drops=52))
+        [told[second]] = findings(flows)
+    assert told[2].text == "the accept queue of nginx, port 80, is full: 52 dropped in 2 s"
+    assert told[11].text == "the accept queue of nginx, port 80, was full: 52 dropped in 11 s"
 
 
 def test_a_share_is_never_larger_than_the_listener_s_own_drops() -> None:

@@ -29,6 +29,7 @@ class Stuck:
     clients: Mask  # the connection attempts of this host that wait for it
     expression: Expression  # shows both
     key: str
+    heard_at: frozenset[bytes]  # the addresses, 16 bytes each, at which clients reach it
 
 
 def stuck_listeners(flows: Flows, bad: Table, may: Mask) -> Iterator[Stuck]:
@@ -48,28 +49,36 @@ def stuck_listeners(flows: Flows, bad: Table, may: Mask) -> Iterator[Stuck]:
         listeners = same & listens
         one = bad.take(listeners)
         here = Expression(f"state = LISTEN and lport = {one.lport[0]} and laddr = {address(*one.local)}", same)
-        found = [in_namespace(one, bad, here), *_at_addresses(flows, one, bad, waiting)]
+        name = f"listener {key:x}"
+        heard_at = frozenset() if flows.bad is None else flows.bad.heard_at.get(name, frozenset())
+        dialled = _at_addresses(flows, one, bad, waiting, heard_at)
+        found = [in_namespace(one, bad, here), *dialled.values()]
         expression = Expression(any_of([part.text for part in found]), np.logical_or.reduce([p.shows for p in found]))
         clients = expression.shows & waiting
         waiting = waiting & ~clients
-        yield Stuck(listeners, clients, expression, f"listener {key:x}")
+        yield Stuck(listeners, clients, expression, name, heard_at | frozenset(dialled))
 
 
-def _at_addresses(flows: Flows, listener: Table, bad: Table, waiting: Mask) -> list[Expression]:
-    """Return how waiting clients reach this listener, by the address that they dial."""
+def _at_addresses(
+    flows: Flows, listener: Table, bad: Table, waiting: Mask, heard_at: frozenset[bytes]
+) -> dict[bytes, Expression]:
+    """Return how waiting clients reach this listener, by the address that they dial.
+
+    ``heard_at``: addresses that were found before, when connections to them were still listed.
+    """
     clients = bad.take(waiting & (bad.rport == listener.lport[0]))
     unanswered = Expression(f"cause = {CAUSES[_UNANSWERED[0]].name}", np.isin(bad.cause, _UNANSWERED))
-    found: list[Expression] = []
+    found: dict[bytes, Expression] = {}
     _, first = np.unique(hashed(*clients.remote), return_index=True)
     for at in first[:MOST_ADDRESSES].tolist():
         one = clients.take(np.array([at]))
-        expression = of_place(one, bad)
+        expression, dialled = of_place(one, bad), one.values(lambda rows: rows.sockets["raddr"])[0].tobytes()
         if _is_loopback(one):  # each namespace has its own
             expression = in_namespace(listener, bad, expression)
-        elif not _has_address(flows, listener, one):
+        elif dialled not in heard_at and not _has_address(flows, listener, one):
             continue
         if (expression.shows & waiting).any():
-            found.append(expression & unanswered)
+            found[dialled] = expression & unanswered
     return found
 
 

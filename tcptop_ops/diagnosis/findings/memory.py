@@ -1,15 +1,16 @@
-"""What findings remember from one tick to the next: since when."""
+"""What findings remember from one tick to the next: since when, and which attempts a listener was told for."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from tcptop_ops.diagnosis.findings.bad_rows import Table, bad_rows
 from tcptop_ops.diagnosis.findings.tell import findings
 from tcptop_ops.model.arrays import find_sorted
-from tcptop_ops.model.flows import BadRows, Flows
+from tcptop_ops.model.flows import BadRows, Finding, Flows
 
 KEPT_S = 60.0
 """How long a finding that is no longer told is remembered, seconds: if it comes back it goes on."""
@@ -22,7 +23,9 @@ class FindingsMemory:
         """Begin with no bad rows."""
         self._lives = np.zeros(0, np.uint64)  # sorted
         self._since = np.zeros(0)  # aligned with them
-        self._told: dict[str, tuple[float, float]] = {}  # by key: since when, and when it was told last
+        self._told: dict[str, Finding] = {}  # by key
+        self._told_last: dict[str, float] = {}  # when each was told last, by key
+        self._explained = np.zeros(0, np.uint64)  # lives of attempts that were told with their listener, sorted
 
     def look(self, flows: Flows) -> BadRows:
         """Return the bad rows of the next tick, with since when they are bad."""
@@ -35,14 +38,29 @@ class FindingsMemory:
         since[known] = self._since[at[known]]
         order = np.argsort(lives, kind="stable")
         self._lives, self._since = lives[order], since[order]
-        return replace(bad, since=since, told_since={key: since for key, (since, _) in self._told.items()})
+        closed = bad.row >= len(flows.live)
+        explained = closed & np.isin(lives, self._explained) if len(self._explained) else None
+        return replace(bad, since=since, explained=explained, **self._told_before())
+
+    def _told_before(self) -> dict[str, Any]:
+        """Return what BadRows has of findings that were told."""
+        clients = {key: one.clients for key, one in self._told.items()}
+        return {
+            "told_since": {key: one.since for key, one in self._told.items()},
+            "heard_at": {key: one.addresses for key, one in clients.items() if one is not None},
+        }
 
     def complete(self, flows: Flows) -> Flows:
         """Return the next tick with its bad rows and its findings."""
         bad = self.look(flows)
         found = findings(replace(flows, bad=bad))
         now = flows.snapshot.time
-        self._told = {key: one for key, one in self._told.items() if now - one[1] <= KEPT_S}
-        self._told |= {one.key: (one.since, now) for one in found}
-        told_since = {key: since for key, (since, _) in self._told.items()}
-        return replace(flows, findings=found, bad=replace(bad, told_since=told_since))
+        self._told_last = {key: told for key, told in self._told_last.items() if now - told <= KEPT_S}
+        self._told_last |= dict.fromkeys((one.key for one in found), now)
+        self._told = {key: one for key, one in self._told.items() if key in self._told_last}
+        self._told |= {one.key: one for one in found}
+        waiting = [one.clients.lives for one in found if one.clients is not None]
+        if waiting or len(self._explained):
+            known = self._explained[np.isin(self._explained, self._lives)]
+            self._explained = np.unique(np.concatenate([known, *waiting]))
+        return replace(flows, findings=found, bad=replace(bad, **self._told_before()))

@@ -26,7 +26,7 @@ from tcptop_ops.diagnosis.findings.world import moving, standing
 from tcptop_ops.diagnosis.ports import used_up
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.flows import BadRows, Finding, Flows
+from tcptop_ops.model.flows import BadRows, Clients, Finding, Flows
 
 MOST = 8
 """Most findings that are told."""
@@ -55,6 +55,7 @@ class _Incident:
     which: Mask  # its rows
     expression: Expression
     blame: str  # network, peer, app or host
+    clients: Clients | None = None
 
 
 def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, ...]:
@@ -83,8 +84,12 @@ def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | No
         which = stuck.listeners | stuck.clients
         left &= ~which
         one = table.take(stuck.listeners)
-        told = words.told_listener(one, table.take(stuck.clients))
-        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one))
+        waiting = table.take(stuck.clients)
+        told = words.told_listener(one, waiting)
+        clients = Clients(stuck.heard_at, waiting.life)
+        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), clients)
+    if flows.bad is not None and flows.bad.explained is not None:
+        left &= ~flows.bad.explained  # their listener has recovered
     families = families_of(table)
     for number in np.unique(families[left]).tolist():
         family = FAMILIES[number]
@@ -147,6 +152,7 @@ def _finding(
         int(incident.which.sum()),
         incident.blame,
         since,
+        incident.clients,
         incident.key,
     )
 

@@ -10,8 +10,10 @@ from tcptop_ops.diagnosis.findings.expressions import address, written
 from tcptop_ops.diagnosis.findings.families import PATH, Family, is_attempts
 from tcptop_ops.diagnosis.findings.groups import Kind
 from tcptop_ops.diagnosis.findings.search import Found
+from tcptop_ops.diagnosis.listening import are_over
 from tcptop_ops.diagnosis.rules import CAUSES
-from tcptop_ops.model.arrays import distinct
+from tcptop_ops.model.arrays import Mask, distinct
+from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.records import Records
 
 MOST_NAMES = 2
@@ -208,14 +210,14 @@ _QUEUES = {"accept-queue": "accept queue", "syn-queue": "SYN queue"}
 def told_listener(listeners: Table, clients: Table) -> str:
     """Return, for instance, ``the accept queue of nginx, port 443, is full: 50 dropped in 20 s``.
 
-    ``clients``: the connection attempts of this host that wait for it.
+    ``clients``: the connection attempts of this host that wait for it, or that waited in vain.
     """
     cause = CAUSES[main_cause(listeners)].name
     queue = _QUEUES.get(cause)
     name = text.printable(bytes(listeners.name[0])) or "a process"
     at = address(*listeners.local)
     where = f"port {listeners.lport[0]}" if at == "*" else text.endpoint(at, int(listeners.lport[0]))
-    is_over = bool((listeners.row >= len(listeners.flows.live)).all())
+    is_over = bool((_are_closed(listeners) | _are_over(listeners)).all())
     whole = (
         f"the {queue} of {name}, {where}, {'was' if is_over else 'is'} full"
         if queue
@@ -227,6 +229,21 @@ def told_listener(listeners: Table, clients: Table) -> str:
         seen_s, window_s = float(listeners.values(lambda part: part.rates["win_s"]).max()), listeners.flows.window_s
         # The window is sampled, so that it is a little shorter at times.
         parts.append(f"{drops} dropped in {within(window_s if seen_s > 0.8 * window_s else seen_s)}")
-    if len(clients):
-        parts.append(f"{len(clients)} attempts of {_who(clients)} on this host wait for it")
+    gave_up = _are_closed(clients)
+    parts += [
+        f"{len(some)} attempts of {_who(some)} on this host {what}"
+        for some, what in ((clients.take(~gave_up), "wait for it"), (clients.take(gave_up), "gave up"))
+        if len(some)
+    ]
     return f"{whole}: {', '.join(parts)}" if parts else whole
+
+
+def _are_closed(rows: Table) -> Mask:
+    found: Mask = rows.row >= len(rows.flows.live)
+    return found
+
+
+def _are_over(listeners: Table) -> Mask:
+    flows = listeners.flows
+    counted = listened_by(listeners.cookie, flows.listened)
+    return are_over(listeners.values(lambda part: part.sockets), counted, flows.snapshot.now_ns / 1e9)

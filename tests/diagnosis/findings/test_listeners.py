@@ -55,7 +55,8 @@ def test_clients_of_this_host_are_told_with_it() -> None:
     rows += [client(("10.81.0.2", 443), 8, closed=1.0)] * 3
     [one] = found(rows)
     assert one.text == (
-        "the accept queue of nginx, port 443, is full: 50 dropped in 20 s, 13 attempts of curl on this host wait for it"
+        "the accept queue of nginx, port 443, is full: 50 dropped in 20 s, "
+        "10 attempts of curl on this host wait for it, 3 attempts of curl on this host gave up"
     )
     assert one.rows == 14
 

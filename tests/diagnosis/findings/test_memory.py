@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tcptop_ops.diagnosis.findings.memory import FindingsMemory
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import Direction, State
 from tests.support.bad_rows import Row, remembered, row
 
 
@@ -36,3 +36,29 @@ def test_after_a_minute_it_is_another_one() -> None:
     remembered(memory, [row()], 1061.0)
     [one] = remembered(memory, failing(3, name=b"app"), 1062.0)
     assert one.since == 1062.0
+
+
+def queue(score: float) -> Row:
+    usual: Row = {
+        "state": State.LISTEN,
+        "local": ("0.0.0.0", 443),
+        "peer": ("0.0.0.0", 0),
+        "name": b"nginx",
+        "netns": 5,
+    }
+    return row("accept-queue", score, direction=Direction.LISTEN, **usual)
+
+
+def test_clients_that_gave_up_stay_with_their_listener() -> None:
+    """When no accepted connection shows its addresses any more, and after it has recovered, as long as they count."""
+    accepted = row(local=("10.81.0.2", 443), peer=("10.81.0.1", 5000), direction=Direction.IN, netns=5)
+    clients = failing(4, netns=8, name=b"curl", closed=1.0) + failing(4, netns=8, name=b"curl")
+    for one in clients:
+        one["peer"] = ("10.81.0.2", 443)
+    memory = FindingsMemory()
+    [told] = remembered(memory, [queue(95.0), *clients, accepted], 1000.0)
+    [again] = remembered(memory, [queue(60.0), *clients], 1001.0)
+    assert (told.rows, told.blame) == (again.rows, again.blame) == (9, "app")
+    assert remembered(memory, [queue(11.0), *clients[:4]], 1002.0) == ()
+    [rest] = remembered(memory, [queue(11.0), *clients], 1003.0)  # those that go on without an answer
+    assert (rest.rows, rest.blame) == (4, "network")
