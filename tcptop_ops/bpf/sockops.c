@@ -353,8 +353,11 @@ static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *
 		f->ending.error = READ_OR(__u32, tp, TCO_SK_ERR, UNKNOWN);
 		if (!f->events.error && f->ending.error != UNKNOWN)
 			f->events.error = f->ending.error ? f->ending.error : READ_OR(__u32, tp, TCO_SK_ERR_SOFT, 0);
-		if (is_aborted(f, tp, from))
+		if (is_aborted(f, tp, from)) {
 			f->events.resets |= RESET_SENT;
+			if (!f->events.pid)
+				believe_caller(&f->events, OWNER_CLOSER);
+		}
 	}
 #else
 	fill_from_context(&f->socket, ctx);
