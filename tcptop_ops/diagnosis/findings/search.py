@@ -50,7 +50,7 @@ PATH_ORDER = (
 """Of groups of the same rows with a fault of the path the first is told."""
 
 APART = 4
-"""Most places without an answer that are told one by one; more of them are told by what they share."""
+"""Most groups of the same fault that are told one by one; more of them are told by what they share."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Search:
         else:
             is_network = prefix.length >= (NET_V4 if prefix.is_v4 else NET_V6)
             narrower = [keys(Kind.PREFIX, rows) if is_network else networks(rows)]
-        few = APART if is_attempts(self._family) else 1
+        few = 1 if self._family.contrast else APART
         return all(2 * self._in_largest(values, few) < bad for values in narrower)
 
     def _in_largest(self, values: Numbers, few: int) -> int:

@@ -52,3 +52,14 @@ def test_resets_are_blamed_on_whoever_made_most_of_them() -> None:
         rows += [row("reset", peer=("10.0.0.9", 80), name=b"pool", closed=1.0, reset_by=ResetBy.UNKNOWN)] * 2
         [one] = found(rows)
         assert (one.blame, one.rows) == (blame, 7)
+
+
+def test_resets_of_a_few_places_are_told_place_by_place() -> None:
+    """Their addresses begin with the same bits by chance."""
+    counts = {"10.94.0.2": 15, "10.70.2.1": 5, "10.91.0.2": 4}
+    rows = [row("reset", peer=(at, 80), name=b"pool", closed=1.0) for at, count in counts.items() for _ in range(count)]
+    rows += [row(peer=(f"10.80.{n}.1", 80)) for n in range(9)]
+    assert sorted(one.rows for one in found(rows)) == [4, 5, 15]
+    many = [row("reset", peer=(f"10.94.{n}.2", 80), name=b"pool", closed=1.0) for n in range(40)]
+    [one] = found([*many, *rows[-9:]])
+    assert one.rows == 40
