@@ -105,12 +105,18 @@ def _local_drop_evidence(row: Row) -> list[str]:
     if row.socket("unacked"):
         waiting = f"{times(row.socket('unacked'), 'segment')} in flight"
         return [f"{times(row.event('retrans_failed'), 'retransmit')} could not be sent{next_in(row)}", waiting]
-    return [f"{text.si(row.socket('notsent'))}B wait, {times(row.socket('probes'), 'probe')} in vain"]
+    return [f"{_waiting(row)}, {times(row.socket('probes'), 'probe')} in vain"]
+
+
+def _waiting(row: Row) -> str:
+    """Say what was not sent yet; the FIN counts as one byte of it (tcp_send_fin())."""
+    unsent = row.socket("notsent") - bool(ends.fin_sent(row.events))
+    return f"{text.si(unsent)}B wait" if unsent > 0 else "the FIN waits"
 
 
 def _peer_not_reading_evidence(row: Row) -> list[str]:
     return [
-        f"{text.si(row.socket('notsent'))}B wait for a window of {row.socket('snd_wnd')} bytes",
+        f"{_waiting(row)} for a window of {row.socket('snd_wnd')} bytes",
         f"{times(row.socket('backoff'), 'window probe')}{next_in(row)}",
     ]
 

@@ -47,6 +47,19 @@ def of(cause: str, win: dict[str, int] | None = None, **fields: object) -> str:
         ),
         ("dead-peer", {}, {"retransmits": 4, "unacked": 7}, "sent 5 times, nothing came back, 7 segments in flight"),
         ("rto-stall", {"rto_events": 2, "rto_wait_us": 5_000_000}, {}, "2 timeouts in 20 s, 25 % of it stood still"),
+        (
+            "peer-not-reading",
+            {},
+            {"states": 1 << State.FIN_WAIT1, "notsent": 1, "snd_wnd": 0, "backoff": 2},
+            "the FIN waits for a window of 0 bytes, 2 window probes",
+        ),
+        (
+            "local-drop",
+            {},
+            {"states": 1 << State.FIN_WAIT1, "notsent": 1, "probes": 2},
+            "the FIN waits, 2 probes in vain",
+        ),
+        ("local-drop", {}, {"states": 1 << State.LAST_ACK, "notsent": 8, "probes": 2}, "7B wait, 2 probes in vain"),
         ("not-reading", {}, {"recv_q": 65_000, "rcv_wnd": 0}, "65kB unread, window offered: 0 bytes"),
     ],
 )

@@ -102,10 +102,13 @@ def watch_that_believes(
 
 
 @pytest.mark.needs("HAVE_PID", "HAVE_COMM")
-def test_a_worker_that_closes_at_once_is_named(lab: Lab, link: Link, cgroup: Path, watch_that_believes: Watch) -> None:
-    """It had no descriptor at any tick: the kernel saw who closed."""
+@pytest.mark.parametrize("then", ["close", "reset"])
+def test_a_worker_that_closes_at_once_is_named(
+    lab: Lab, link: Link, cgroup: Path, watch_that_believes: Watch, then: str
+) -> None:
+    """It had no descriptor at any tick: the kernel saw who closed, in order or by a reset."""
     watch = watch_that_believes
-    server = lab.server(link.b.ns, "serve-echo", cgroup=cgroup, then="close", comm="farside")
+    server = lab.server(link.b.ns, "serve-echo", cgroup=cgroup, then=then, comm="farside")
     client = lab.client(
         link.a.ns, "exchange", 1, address=link.b.ipv4, port=server.port, cgroup=cgroup, then="close", comm="brief"
     )

@@ -117,6 +117,12 @@ def messages(connection: socket.socket, count: int, pause_s: float) -> None:
     say("sent", sent * MESSAGE)
 
 
+def reset(connection: socket.socket) -> None:
+    """Close it with a linger of no time at all, which sends RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def obey(connection: socket.socket, line: str) -> None:
     """Do what one line of standard input says."""
     command, *rest = line.split()
@@ -124,9 +130,8 @@ def obey(connection: socket.socket, line: str) -> None:
         send(connection, int(rest[0]))
     elif command == "shutdown":
         connection.shutdown(socket.SHUT_WR)
-    elif command == "reset":  # closing with a linger of no time at all sends RST
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
+    elif command == "reset":
+        reset(connection)
     elif command == "close":
         connection.close()
     else:
@@ -152,6 +157,8 @@ def act(connection: socket.socket, args: argparse.Namespace) -> None:
         exchange(connection, args.count, args.pause)
     if args.then == "close":
         connection.close()
+    elif args.then == "reset":
+        reset(connection)
     say("done")
 
 
@@ -245,7 +252,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--source", help="local address of a client")
     parser.add_argument("--source-port", type=int, default=0)
     parser.add_argument("--backlog", type=int, default=128)
-    parser.add_argument("--then", choices=("hold", "close"), default="hold")
+    parser.add_argument("--then", choices=("hold", "close", "reset"), default="hold")
     parser.add_argument("--congestion", default="cubic")
     parser.add_argument("--pace", type=int, default=0, help="bytes a second at most")
     parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
