@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.case import Case, Floats
-from tcptop_ops.diagnosis.ending import UNANSWERED, WITH_DATA, reset_severity, shut_window
+from tcptop_ops.diagnosis.ending import UNANSWERED, WITH_DATA, only_farewells, reset_severity, shut_window
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
@@ -126,7 +126,9 @@ def severity_of_reset(sockets: Records, events: Records, by_whom: NDArray[np.uin
     """
     severity = reset_severity(sockets, events)
     came_in = (events["direction"] == Direction.IN) & (sockets["inode"] != 0)
-    cut = came_in & ((by_whom == ResetBy.PEER) | (by_whom == ResetBy.BETWEEN))
+    ours = by_whom == ResetBy.US
+    cut = came_in & (by_whom == ResetBy.PEER) & ~only_farewells(sockets, events, ours)
+    cut |= came_in & (by_whom == ResetBy.BETWEEN)
     left = came_in & (by_whom == ResetBy.DONE_PEER) & (severity < WITH_DATA) & (sockets["bytes_sent"] == 0)
     aborted = (by_whom == ResetBy.HOST) & (severity == 0)
     severity = np.where(cut | aborted, np.maximum(severity, UNANSWERED), severity)

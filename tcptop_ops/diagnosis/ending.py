@@ -21,12 +21,6 @@ PATIENCE_S = 60.0
 WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 """Severity of a reset: with data that was not acknowledged; without; that leaves a request, or bytes, unattended."""
 
-FAREWELL = 100
-"""Most bytes of a last word that nobody has to read: a close_notify alert of TLS (RFC 8446 6.1, RFC 5246 7.2.1).
-
-It is 24 bytes long with TLS 1.3, 31 with TLS 1.2 and AES-GCM, up to 85 with AES-CBC.
-"""
-
 
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
     # A half-closed peer may wait for the data that is being sent to it.
@@ -59,7 +53,7 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     silent = got_fin & (sockets["bytes_received"] == 1) & with_data  # its FIN alone
     return np.select(
         [
-            waits | silent | _only_farewells(sockets, events, ours),
+            waits | silent | only_farewells(sockets, events, ours),
             with_data,
             ~is_held,
             ours & (ends.unread(sockets, events) > 0),
@@ -72,7 +66,7 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     )
 
 
-def _only_farewells(sockets: Records, events: Records, ours: Mask) -> Mask:
+def only_farewells(sockets: Records, events: Records, ours: Mask) -> Mask:
     """Return where no more than farewells were lost: the own one, the peer's, or both. ``ours``: the own process reset.
 
     The peer's is not missed by a process that has dialled, or after the peer's FIN; nor is the own one missed by a
@@ -80,8 +74,12 @@ def _only_farewells(sockets: Records, events: Records, ours: Mask) -> Mask:
     """
     came_in, got_fin = events["direction"] == Direction.IN, events["states"] & (1 << State.CLOSE_WAIT) != 0
     unread, unheard = ends.unread(sockets, events), ends.outstanding(sockets, events)
-    may_ignore = ours & (got_fin | ~came_in) & (unread <= FAREWELL) & (sockets["bytes_received"] > unread + got_fin)
-    may_say = got_fin & (came_in | ends.fin_sent(events)) & (unheard <= FAREWELL) & (sockets["bytes_sent"] > unheard)
+    may_ignore = (
+        ours & (got_fin | ~came_in) & (unread <= ends.FAREWELL) & (sockets["bytes_received"] > unread + got_fin)
+    )
+    may_say = (
+        got_fin & (came_in | ends.fin_sent(events)) & (unheard <= ends.FAREWELL) & (sockets["bytes_sent"] > unheard)
+    )
     found: Mask = ((unread == 0) | may_ignore) & ((unheard == 0) | may_say) & ((unread > 0) | (unheard > 0))
     return found
 

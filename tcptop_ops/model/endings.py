@@ -21,6 +21,13 @@ _TOLD_ERRORS = (*_UNREACHABLE_ERRORS, errno.ECONNREFUSED, errno.ENOPROTOOPT, err
 """Those that ICMP messages become: icmp_err_convert[] of net/ipv4/icmp.c, icmpv6_err_convert() of net/ipv6/icmp.c."""
 
 
+FAREWELL = 100
+"""Most bytes of a last word that nobody has to read: a close_notify alert of TLS (RFC 8446 6.1, RFC 5246 7.2.1).
+
+It is 24 bytes long with TLS 1.3, 31 with TLS 1.2 and AES-GCM, up to 85 with AES-CBC.
+"""
+
+
 def fin_sent(events: Records) -> NDArray[np.bool_]:
     """Return where this end has sent its FIN, or is about to: it counts as one of the unacknowledged bytes."""
     sent: NDArray[np.bool_] = events["states"] & (1 << State.FIN_WAIT1 | 1 << State.LAST_ACK | 1 << State.CLOSING) != 0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import find_sorted, gather
-from tcptop_ops.model.endings import RESET, outstanding, unread
+from tcptop_ops.model.endings import FAREWELL, RESET, outstanding, unread
 from tcptop_ops.model.enums import ResetBy, ResetSeen, State
 from tcptop_ops.model.records import Records
 
@@ -54,7 +54,9 @@ def _told_by_other_end(asked: Records, live: Records, closed: list[tuple[Records
 def _closed_end(sockets: Records, events: Records) -> NDArray[np.uint8]:
     """Return who reset a connection by its other end, which is closed: it sent the reset, or got one itself."""
     sent = events["resets"] & ResetSeen.SENT != 0
-    lost_nothing = (unread(sockets, events) == 0) & (outstanding(sockets, events) == 0) & (sockets["inode"] != 0)
+    left = unread(sockets, events)
+    has_read = (left == 0) | (left <= FAREWELL) & (sockets["bytes_received"] > left)
+    lost_nothing = has_read & (outstanding(sockets, events) == 0) & (sockets["inode"] != 0)
     stood = events["states"] & (1 << State.FIN_WAIT1 | 1 << State.LAST_ACK) == 0
     got_one = (events["resets"] & ResetSeen.RECEIVED != 0) & stood
     return np.select(
