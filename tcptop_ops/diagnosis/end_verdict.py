@@ -124,7 +124,7 @@ def severity_of_reset(sockets: Records, events: Records, by_whom: NDArray[np.uin
     An accepted connection at rest has lost something all the same where the peer ended with data unread. It has not
     where it only listened, and the peer's process closed after all was acknowledged.
     """
-    severity = reset_severity(sockets, events)
+    severity = reset_severity(sockets, events, by_whom == ResetBy.BETWEEN)
     came_in = (events["direction"] == Direction.IN) & (sockets["inode"] != 0)
     ours = by_whom == ResetBy.US
     cut = came_in & (by_whom == ResetBy.PEER) & ~only_farewells(sockets, events, ours)

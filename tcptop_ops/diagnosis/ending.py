@@ -32,7 +32,7 @@ def _not_closed_evidence(row: Row) -> list[str]:
     return [f"in CLOSE-WAIT for {text.duration(float(row.rates['state_s']))}"]
 
 
-def reset_severity(sockets: Records, events: Records) -> Floats:
+def reset_severity(sockets: Records, events: Records, between: Mask | bool = False) -> Floats:
     """Return how severe a reset of each of these closed connections is, as far as its own row tells; 0: no fault.
 
     Nothing is lost by the close of a process that has read all, and whose data was acknowledged, though SO_LINGER makes
@@ -40,7 +40,8 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     accepted connection is at rest, and lost nothing, when the last word was its own, or when it never said one. But
     data on its way, a request without its answer, and the connection that the own process has dialled are lost. A peer
     that has closed its side in order, without a word, resets whatever is sent to it then: it told that it had closed.
-    A farewell that comes too late for a process that closes is no loss either, neither the peer's nor the own one.
+    A farewell that comes too late for a process that closes is no loss either, neither the peer's nor the own one;
+    but what comes from ``between`` the ends, as is known of a host that has both, cuts even that off.
     """
     with_data = ends.outstanding(sockets, events) > 0
     is_held = sockets["inode"] != 0
@@ -53,7 +54,7 @@ def reset_severity(sockets: Records, events: Records) -> Floats:
     silent = got_fin & (sockets["bytes_received"] == 1) & with_data  # its FIN alone
     return np.select(
         [
-            waits | silent | only_farewells(sockets, events, ours),
+            waits | silent | only_farewells(sockets, events, ours) & ~np.asarray(between),
             with_data,
             ~is_held,
             ours & (ends.unread(sockets, events) > 0),

@@ -151,6 +151,8 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (30, IN | OWN | {"recv_q": 31, "bytes_received": 331}, ResetBy.US),  # the next request
     (0, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
     (0, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.PEER),
+    (50, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.BETWEEN),
+    (50, OUT | {"send_q": 32, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSED}, ResetBy.BETWEEN),
     (50, IN | {"send_q": 31, "bytes_sent": 31, "bytes_received": 300, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
     (50, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300}, ResetBy.UNKNOWN),
     (0, OUT | {"send_q": 32, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSED}, ResetBy.DONE_PEER),
