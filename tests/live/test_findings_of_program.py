@@ -39,7 +39,7 @@ def test_two_incidents_of_one_host(lab: Lab, source: str, delay: float, family: 
     assert (queue["rows"] > 3, queue["blame"]) == (True, "app")
     assert all(one["since"] <= last["time"] for one in (queue, waiters))
     for found in (queue, waiters):
-        shown = json_ticks(*options, "-f", found["filter"], count=int(3 / delay))[-1]
+        shown = json_ticks(*options, "-f", found["filter"], count=int(6 / delay))[-1]
         assert len(shown["connections"]) == found["rows"]
         assert [one["text"].split(" failed")[0].split(" is full")[0] for one in shown["findings"]] == [
             found["text"].split(" failed")[0].split(" is full")[0]
