@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,12 +76,48 @@ def _lab_refused() -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "live: needs root and a kernel")
+    config.addinivalue_line("markers", "halved: with TCPTOP_VARIANTS=half, every other variant is tried: see half_of")
     config.addinivalue_line("markers", "needs(feature, ...): what the kernel has to accept, HAVE_*")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Called for the tests below this directory alone: each is live."""
     item.add_marker(pytest.mark.live)
+
+
+def half_of(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Leave out every other variant of each test that is marked ``halved``: those of one colour of a chessboard.
+
+    Where there are two parameters or more, each value is still tried with every other one of a second; a single one
+    begins with its first value in one test, and with its second in the next.
+    """
+    seen: dict[str, dict[str, list[str]]] = {}
+    kept = []
+    for item in items:
+        spec: Any = getattr(item, "callspec", None)
+        if spec is None or item.get_closest_marker("halved") is None:
+            kept.append(item)
+            continue
+        name = item.nodeid.partition("[")[0]
+        turn = list(seen).index(name) if name in seen else len(seen)
+        values = seen.setdefault(name, {})
+        for parameter, value in spec.params.items():
+            told = values.setdefault(parameter, [])
+            if repr(value) not in told:
+                told.append(repr(value))
+            turn += told.index(repr(value))
+        if turn % 2 == 0:
+            kept.append(item)
+    return kept
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out half of the variants where that is asked for."""
+    if os.environ.get("TCPTOP_VARIANTS") != "half":
+        return
+    kept = half_of(items)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 @pytest.hookimpl(tryfirst=True)

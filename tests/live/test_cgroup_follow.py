@@ -25,6 +25,9 @@ from tests.live.watch import Watch
 from tests.support.lab import Lab, Link, Traffic
 from tests.support.leftovers import cgroup2_mount, wait_until
 
+pytestmark = pytest.mark.halved
+
+
 TUNER = Path(__file__).with_name("tuner.py")
 SOURCES = ("iterator", "polled", "sockdiag")
 LEGACY = ("override", "none")

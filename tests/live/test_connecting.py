@@ -27,6 +27,9 @@ from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns, run
 from tests.support.packet_drops import BlackHole, FirstSyns, Reject
 
+pytestmark = pytest.mark.halved
+
+
 PORT, DOOR = 7317, 7318
 TCP_USER_TIMEOUT, TCP_SYNCNT = 18, 7
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])

@@ -27,6 +27,9 @@ from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns, run
 from tests.support.packet_drops import BlackHole, FirstSyns
 
+pytestmark = pytest.mark.halved
+
+
 PORT, DOOR = 7327, 7328
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
 

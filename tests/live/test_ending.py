@@ -23,6 +23,9 @@ from tests.support.lab import End, Lab, Link
 from tests.support.leftovers import MARK, wait_until
 from tests.support.netns import in_netns, run
 
+pytestmark = pytest.mark.halved
+
+
 PORT = 7217
 LINGER_0 = struct.pack("ii", 1, 0)
 TCP_USER_TIMEOUT = 18

@@ -31,7 +31,7 @@ REJECTED = {
 PORT = 7117
 LINGER_0 = struct.pack("ii", 1, 0)
 
-pytestmark = pytest.mark.parametrize("family", FAMILIES, ids=NAMES.values())
+pytestmark = [pytest.mark.parametrize("family", FAMILIES, ids=NAMES.values()), pytest.mark.halved]
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ from tests.live.watch import program
 from tests.support.lab import Link, Traffic
 from tests.support.netns import run
 
+pytestmark = pytest.mark.halved
+
+
 QUIET_S = int(os.environ.get("TCPTOP_QUIET_S", "30"))
 """How long nothing may be said of healthy flows; two minutes prove more."""
 

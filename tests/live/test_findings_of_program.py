@@ -11,6 +11,9 @@ from tcptop_ops.text import endpoint
 from tests.live.started import json_ticks
 from tests.support.lab import Lab
 
+pytestmark = pytest.mark.halved
+
+
 HOLE = 10
 SECONDS = 6
 

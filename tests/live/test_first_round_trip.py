@@ -14,6 +14,9 @@ from tests.support.lab import Lab
 from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns, run
 
+pytestmark = pytest.mark.halved
+
+
 THINKING_S = 1.5
 ONE_WAY_MS = 50
 

@@ -16,6 +16,9 @@ from tests.support.lab import Lab, Traffic
 from tests.support.leftovers import wait_until
 from tests.support.netns import run
 
+pytestmark = pytest.mark.halved
+
+
 Row = dict[str, Any]
 Starts = Callable[[], Watch]
 SOURCES: dict[str, dict[str, Any]] = {

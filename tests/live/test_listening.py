@@ -21,6 +21,9 @@ from tests.live.watch import Watch
 from tests.support.lab import Lab
 from tests.support.leftovers import wait_until
 
+pytestmark = pytest.mark.halved
+
+
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 
 

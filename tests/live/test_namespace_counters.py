@@ -26,6 +26,9 @@ from tests.support.lab import Lab
 from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns, run
 
+pytestmark = pytest.mark.halved
+
+
 LINK = "/sys/class/net"
 TCP_FASTOPEN_CONNECT = 30  # linux/tcp.h
 
