@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.rules import RULES
 from tests.live.faults import FAULTS
-from tests.support.cause_pages import PAGE, with_parts
+from tests.support.cause_pages import PAGE, PARTS, made
 
 
-def test_the_page_is_made_from_the_entries() -> None:
-    assert PAGE.read_text() == with_parts(PAGE.read_text()), "python -m tests.support.cause_pages makes it anew"
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.name)
+def test_a_page_is_made_from_the_entries(path: Path) -> None:
+    assert path.read_text() == made(path), "python -m tests.support.cause_pages makes it anew"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

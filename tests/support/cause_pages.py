@@ -1,17 +1,20 @@
-"""The parts of docs/diagnosis.md that are made from the entries of the causes.
+"""The parts of docs/diagnosis.md and docs/field-guide.md that are made from the entries of the causes.
 
 ``python -m tests.support.cause_pages`` writes them anew.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tcptop_ops.diagnosis.rules import RULES
+from tcptop_ops.diagnosis.rules import OF_NAMESPACES, RULES
 from tcptop_ops.explain.pages import BLAMED
 
-PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "diagnosis.md"
+GUIDE = DOCS / "field-guide.md"
 
 
 def rules_table() -> Iterator[str]:
@@ -37,13 +40,34 @@ def blamed() -> Iterator[str]:
         yield f"- `{word}`: {means.partition(': ')[2]}"
 
 
-PARTS: dict[str, Callable[[], Iterator[str]]] = {"rules": rules_table, "thresholds": thresholds, "blame": blamed}
-"""What is made, by the name in the comments that stand around it."""
+def symptoms() -> Iterator[str]:
+    """Yield the lines that lead from each cause to the first section of the field guide that names it.
+
+    Raises ValueError where no section does.
+    """
+    sections = GUIDE.read_text().split("\n## ")[1:]
+    yield "| cause | to blame | what it means | symptom |"
+    yield "| --- | --- | --- | --- |"
+    for cause in (*RULES, *OF_NAMESPACES):
+        named = re.compile(rf"`{cause.name}`|cause = {cause.name}\b|--explain {cause.name}\b")
+        title = next((section.partition("\n")[0] for section in sections if named.search(section)), None)
+        if title is None:
+            raise ValueError(f"no section of the field guide names {cause.name}")
+        anchor = re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        yield f"| {cause.name} | {cause.blame} | {cause.means} | [{title}](#{anchor}) |"
 
 
-def with_parts(page: str) -> str:
+PARTS: dict[Path, dict[str, Callable[[], Iterator[str]]]] = {
+    PAGE: {"rules": rules_table, "thresholds": thresholds, "blame": blamed},
+    GUIDE: {"symptoms": symptoms},
+}
+"""What is made, by page and by the name in the comments that stand around it."""
+
+
+def made(path: Path) -> str:
     """Return the page with each part between its two comments made anew. Raises ValueError where one is missing."""
-    for name, lines in PARTS.items():
+    page = path.read_text()
+    for name, lines in PARTS[path].items():
         begin, end = f"<!-- made: {name} -->\n", f"<!-- end: {name} -->"
         before, found, rest = page.partition(begin)
         if not found or end not in rest:
@@ -53,4 +77,5 @@ def with_parts(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_parts(PAGE.read_text()))
+    for path in PARTS:
+        path.write_text(made(path))
