@@ -65,6 +65,27 @@ def fits(stage: Stage) -> Fault:
     return _at(NONE, door, addresses)
 
 
+def keeps_up(stage: Stage) -> Fault:
+    """A process that accepts once a tick, all that wait: the queue is nearly full each time, and nothing is dropped."""
+    doors, addresses = stage.doors()
+    door = doors.listen(8)
+    for _ in range(4):
+        doors.dial(door, 8)
+        stage.tick()
+        doors.accept(door)
+    return _at(NONE, door, addresses)
+
+
+def refused_elsewhere(stage: Stage) -> Fault:
+    """A scan of ports where nobody listens, beside a listener."""
+    doors, addresses = stage.doors()
+    door = doors.listen(8)
+    stage.tick()
+    for _ in range(20):
+        doors.dial(doors.shut(), 1)
+    return _at(NONE, door, addresses)
+
+
 def stray(stage: Stage, flags: int = RST) -> Fault:
     """Resets of no connection, while another listener of the namespace overflows."""
     doors, addresses = stage.doors()
@@ -91,6 +112,8 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
 
 TWINS: dict[str, Callable[[Stage], Fault]] = {
     "a burst that fits the queue": fits,
+    "a slow accepter that keeps up": keeps_up,
+    "refusals at other ports": refused_elsewhere,
     "stray resets at a listener": stray,
     "a half-open scan": scanned,
 }

@@ -47,6 +47,12 @@ class Doors:
             door.listen(backlog)
         return door
 
+    def shut(self) -> socket.socket:
+        """A socket with an address where nobody listens: what is dialled there is refused."""
+        door = self._socket(self._link.b.ns)
+        door.bind((address(self._link.b, self._family), 0))
+        return door
+
     def dial(self, door: socket.socket, number: int) -> list[socket.socket]:
         """So many attempts at once, which are not waited for. On this link the handshakes are done by the return."""
         found = []
