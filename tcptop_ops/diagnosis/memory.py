@@ -19,7 +19,7 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
     for name in ("segs_in", "state"):
         memory[name] = sockets[name]
     memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
-    _count_syns(memory, sockets)
+    _count_syns(memory, sockets, sockets["state"])
     memory["state_s"] = now_s
     return memory
 
@@ -30,13 +30,13 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
     since the last tick.
     """
-    state = sockets["state"]
-    _count_syns(memory, sockets)
+    state = sockets["state"].copy()  # of records far apart: each look at all of them costs more than this
+    _count_syns(memory, sockets, state)
     listens = np.flatnonzero(state == State.LISTEN)
     moved = memory["state"] != state
     moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
     memory["state_s"][moved], memory["state"] = now_s, state
-    again, segs_in = sockets["retransmits"], sockets["segs_in"]
+    again, segs_in = sockets["retransmits"].copy(), sockets["segs_in"].copy()
     heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
     np.copyto(memory["heard"], again, where=heard)
     memory["segs_in"] = segs_in
@@ -47,12 +47,12 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
 
 
-def _count_syns(memory: Records, sockets: Records) -> None:
+def _count_syns(memory: Records, sockets: Records, state: NDArray[np.uint8]) -> None:
     """Remember how many SYNs the sockets have sent again that are in SYN-SENT, or have left it since the last tick.
 
     Of the latter, no more than timeouts (6.7): data can be lost at once, but has hardly had time for a timeout.
     """
-    tries = np.flatnonzero(sockets["state"] == State.SYN_SENT)
+    tries = np.flatnonzero(state == State.SYN_SENT)
     memory["syn_retrans"][tries] = np.minimum(sockets["retrans_segs"][tries], 255)
     left = established_late(memory["state"], sockets)
     told = left[sockets["total_rto"][left] != UNKNOWN_U32]

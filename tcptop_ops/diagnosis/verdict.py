@@ -26,7 +26,7 @@ def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
     cause = np.full(len(case), HEALTHY, np.uint8)
     severity = np.zeros(len(case))
     quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
-    cause[quiet[case.sockets["state"][quiet] != State.LISTEN]] = IDLE
+    cause[quiet[case.states[quiet] != State.LISTEN]] = IDLE
     which = np.flatnonzero(_suspicious(case))
     if len(which):
         cause_of, severity_of = _first_match(case.take(which))
@@ -40,7 +40,7 @@ def _suspicious(case: Case) -> Mask:
 
     It must let through all rows that a rule matches.
     """
-    sockets, win, state = case.sockets, case.win, case.sockets["state"]
+    sockets, win, state = case.sockets, case.win, case.states
     found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
     found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
     found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1) | (case.memory["syn_retrans"] > 0)
