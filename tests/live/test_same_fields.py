@@ -114,8 +114,8 @@ def test_both_sources_fill_the_same_fields(lab: Lab) -> None:
     ours, theirs = within(watched, namespaces), within(polled, namespaces)
     assert set(ours["cookie"].tolist()) == set(theirs["cookie"].tolist())
     assert (filled(ours) ^ filled(theirs)) - BY_CHANCE == NOT_IN_SOCK_DIAG
-    assert blank(polled.snapshot) == OF_A_PROGRAM | {"events"}
-    assert blank(watched.snapshot) - {"notes", "missing"} == NOT_ASKED_FOR
+    assert blank(polled.snapshot) - {"used_ports"} == OF_A_PROGRAM | {"events"}  # which no namespace here runs out of
+    assert blank(watched.snapshot) - {"used_ports", "notes", "missing"} == NOT_ASKED_FOR
     assert null(polled) - null(watched) <= polled.snapshot.missing
     assert null(watched) - null(polled) == set()
     for side in ("laddr", "raddr"):
