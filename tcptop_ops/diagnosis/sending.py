@@ -29,12 +29,13 @@ def _local_drop(case: Case) -> tuple[Mask, Floats]:
     """Match flows whose packets this host itself drops.
 
     Either unsent data waits and the probes for it remain unanswered although the peer's window is open; or RETRANS_CB
-    reports that every retransmit of what is in flight, or of a SYN, failed to be sent.
+    reports that most retransmits of what is in flight, or all of a SYN, failed to be sent.
     """
     sockets = case.sockets
     probed = case.unsent & (sockets["snd_wnd"] >= sockets["mss"]) & (sockets["probes"] >= 2)
     failed = case.events["retrans_failed"] - case.memory["failed"]
-    in_flight = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & (failed >= sockets["retransmits"])
+    mostly = (failed >= 2) & (2 * failed > sockets["retransmits"])  # the first may have gone before the rule came
+    in_flight = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & mostly
     live = (case.ended == 0) & ~case.is_in(State.SYN_SENT)
     return (probed | in_flight) & live | kept_back(case), np.full(len(case), 90.0)
 
@@ -174,10 +175,10 @@ LOCAL_DROP = Cause(
     blame="host",
     means="this host itself drops what it sends",
     told_by="data waits, nothing is in flight, the peer's window is open, and probes go out in vain; "
-    "or what is in flight was to be sent again twice or more, or a SYN once, and could not be",
+    "or what is in flight was to be sent again and mostly could not be, twice or more, or a SYN once",
     severity="90",
-    threshold="2 probes at an open window; or 2 retransmits of the segment at the head, or 1 of a SYN, none of which "
-    "could be sent",
+    threshold="2 probes at an open window; or 2 retransmits of the segment at the head that could not be sent, more "
+    "than half of all, or 1 of a SYN",
     remedy="look at the own output rules and queues: nft list ruleset, tc -s qdisc",
     source="tcp_send_probe0() after tcp_transmit_skb() fails",
     of_many="are dropped by this host",
