@@ -11,7 +11,6 @@ from tcptop_ops.text import endpoint
 from tests.live.started import json_ticks
 from tests.support.lab import Lab
 
-
 HOLE = 10
 SECONDS = 6
 
