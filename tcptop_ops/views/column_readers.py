@@ -118,9 +118,12 @@ def since_mark(name: str) -> ColumnReader:
 
 
 def retrans_pct(rows: Rows, _: Flows) -> Values:
-    """Return retransmitted segments as a percentage of the data segments sent in the window; NaN below 20 of them."""
+    """Return retransmitted segments as a percentage of the data segments sent in the window.
+
+    NaN below 20 of them, and for listeners.
+    """
     sent = floats(rows.rates["win"]["data_segs_out"])
-    sent[sent < 20] = np.nan
+    sent[(sent < 20) | (rows.sockets["state"] == State.LISTEN)] = np.nan
     share: Values = 100.0 * rows.rates["win"]["retrans_segs"] / sent
     return share
 

@@ -25,7 +25,6 @@ from tests.support.netns import in_netns, run
 
 pytestmark = pytest.mark.halved
 
-
 PORT = 7217
 LINGER_0 = struct.pack("ii", 1, 0)
 TCP_USER_TIMEOUT = 18
