@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.addresses import are_mapped, halves
 from tcptop_ops.model.arrays import Mask, find_sorted
-from tcptop_ops.model.enums import BEFORE_ESTABLISHED, Direction, State
+from tcptop_ops.model.enums import Direction, State
 from tcptop_ops.model.flows import Rows
 from tcptop_ops.model.records import Records
 
@@ -237,7 +237,7 @@ def _established(rows: Rows, before_ns: int, now_ns: int) -> Records:
     events = rows.events
     dialled = np.flatnonzero(events["connect_us"])
     stood_ns = events["first_ns"][dialled] + events["connect_us"][dialled] * np.uint64(1000)
-    stood = events["states"][dialled] & np.uint16(~BEFORE_ESTABLISHED & 0xFFFF) != 0
+    stood = ends.was_established(events["states"][dialled])
     dialled = dialled[
         stood & (stood_ns + np.uint64(LATE_NS) > before_ns) & (events["direction"][dialled] == Direction.OUT)
     ]

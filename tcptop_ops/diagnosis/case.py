@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import Mask, find_sorted, gather
-from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
+from tcptop_ops.model.endings import was_established
+from tcptop_ops.model.enums import State
 from tcptop_ops.model.listener_drops import listened_by, none_listening
 from tcptop_ops.model.namespace_counters import NET, none_known
 from tcptop_ops.model.records import Records
@@ -116,9 +117,8 @@ def percent(part: Floats, whole: Floats) -> Floats:
 
 
 def never_stood(case: Case) -> Mask:
-    """Return where a connection was never established: no state but SYN-SENT, SYN-RECV and CLOSE was seen."""
-    found: Mask = case.events["states"] & ~np.uint16(BEFORE_ESTABLISHED) == 0
-    return found
+    """Return where a connection was never established, as far as callbacks tell."""
+    return ~was_established(case.events["states"])
 
 
 def stood(case: Case) -> Mask:

@@ -13,7 +13,7 @@ from tcptop_ops.diagnosis.ending import UNANSWERED, WITH_DATA, only_farewells, r
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.enums import BEFORE_ESTABLISHED, Direction, ResetBy, State
+from tcptop_ops.model.enums import Direction, ResetBy, State
 from tcptop_ops.model.records import Records
 
 DEFAULT = ""
@@ -103,7 +103,7 @@ _OF_STANDING = np.array([cause.phase in ("sending", "receiving") and cause.name 
 def phases(sockets: Records, events: Records, endings: Records) -> NDArray[np.uint8]:
     """Return how far each closed connection had come, as Phase. TCP Fast Open establishes in SYN-RECV."""
     met, start = events["states"], endings["from_state"]
-    never = (met & ~np.uint16(BEFORE_ESTABLISHED) == 0) & (events["direction"] != Direction.IN)
+    never = ~ends.was_established(met) & (events["direction"] != Direction.IN)
     done = (start == State.LAST_ACK) | (start == State.CLOSING)
     fin_wait = (start == State.FIN_WAIT1) | (start == State.FIN_WAIT2)
     return np.select(

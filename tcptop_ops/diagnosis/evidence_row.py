@@ -6,7 +6,7 @@ from typing import Any
 
 from tcptop_ops import text
 from tcptop_ops.model import endings
-from tcptop_ops.model.enums import BEFORE_ESTABLISHED, State
+from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
 
@@ -40,7 +40,7 @@ class Row:
         """Whether it was ever established."""
         if not self.events["states"]:  # it is only polled
             return bool(self.sockets["state"] != State.SYN_SENT)
-        return bool(int(self.events["states"]) & ~BEFORE_ESTABLISHED)
+        return bool(endings.was_established(self.events["states"]))
 
     def socket(self, name: str) -> int:
         """Return an integer field of SOCKET."""

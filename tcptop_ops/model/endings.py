@@ -7,7 +7,7 @@ import errno
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.enums import ResetSeen, State
+from tcptop_ops.model.enums import BEFORE_ESTABLISHED, ResetSeen, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 ENDS = ("", "closed", "peer-closed", "reset", "timed-out", "refused", "unreachable", "abandoned", "unseen")
@@ -26,6 +26,12 @@ FAREWELL = 100
 
 It is 24 bytes long with TLS 1.3, 31 with TLS 1.2 and AES-GCM, up to 85 with AES-CBC.
 """
+
+
+def was_established(states: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return where any state but SYN-SENT, SYN-RECV and CLOSE was seen. ``states``: of EVENTS, one or an array."""
+    found: NDArray[np.bool_] = states & np.uint16(~BEFORE_ESTABLISHED & 0xFFFF) != 0
+    return found
 
 
 def fin_sent(events: Records) -> NDArray[np.bool_]:
