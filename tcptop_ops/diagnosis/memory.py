@@ -70,12 +70,6 @@ def established_late(states: NDArray[np.uint8], sockets: Records) -> NDArray[np.
     return found
 
 
-def data_waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
-    """Return the time spent waiting for retransmission timeouts of data so far, us: ``waited_us`` less that of SYNs."""
-    found: NDArray[np.uint32] = waited_us(sockets, events) - events["syn_wait_us"]
-    return found
-
-
 def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
     """Return the time spent waiting for retransmission timeouts so far, us, those of SYNs included.
 
@@ -89,14 +83,15 @@ def waited_us(sockets: Records, events: Records) -> NDArray[np.uint32]:
     return found
 
 
-def stall_us(sockets: Records, events: Records, memory: Records, until_ns: Any) -> NDArray[np.uint64]:
+def stall_us(waited: NDArray[np.uint32], events: Records, memory: Records, until_ns: Any) -> NDArray[np.uint64]:
     """Return the time lost so far, us: waiting for retransmission timeouts, and for the peer's zero window.
 
+    ``waited``: ``waited_us`` of the same rows, which the counters of the tick need too.
     It is no longer than the life that was seen, up to ``until_ns`` (CLOCK_MONOTONIC, one number or one a row): a timer
     may have expired sooner than RTO_CB says, which reports the timeout before TCP_USER_TIMEOUT cut it
     (tcp_clamp_rto_to_user_timeout()).
     """
-    lost: NDArray[np.uint64] = waited_us(sockets, events).astype(np.uint64) + memory["zero_window_us"]
+    lost: NDArray[np.uint64] = waited.astype(np.uint64) + memory["zero_window_us"]
     some = np.flatnonzero(lost)
     first = events["first_ns"][some]
     until = np.broadcast_to(np.asarray(until_ns, "u8"), len(lost))[some]

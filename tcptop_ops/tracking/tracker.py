@@ -16,12 +16,12 @@ from tcptop_ops.diagnosis.case import MEMORY, Case
 from tcptop_ops.diagnosis.connecting import UNANSWERED_SCORE
 from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
-    data_waited_us,
     established_late,
     first_memory,
     probe_segments,
     remember,
     stall_us,
+    waited_us,
 )
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
@@ -54,14 +54,17 @@ PER_SECOND = ("retrans_segs", "rto_events")
 """Of COUNTED, what is told as a rate since the last snapshot."""
 
 
-def counted(sockets: Records, events: Records) -> Records:
-    """Return the present values of the counters whose growth within W is wanted, as COUNTED rows."""
+def counted(sockets: Records, events: Records, waited: NDArray[np.uint32]) -> Records:
+    """Return the present values of the counters whose growth within W is wanted, as COUNTED rows.
+
+    ``waited``: ``waited_us`` of these rows; that of SYNs is taken off.
+    """
     now = np.empty(len(sockets), COUNTED)
     for name in COUNTED.names or ():
         if name in (sockets.dtype.names or ()):
             now[name] = sockets[name]
     now["rto_events"] = rto_events(sockets, events)
-    now["rto_wait_us"] = data_waited_us(sockets, events)
+    now["rto_wait_us"] = waited - events["syn_wait_us"]
     now["probe_segs"] = probe_segments(events)
     now["retrans_calls"] = events["retrans_calls"]
     return now
@@ -132,8 +135,9 @@ class Tracker:
     ) -> Rows:
         sockets, events = snapshot.sockets, snapshot.events
         self._grow()
+        waited = waited_us(sockets, events)
         new |= (events["first_ns"] != 0) & (events["first_ns"] != self._first_ns[slots])
-        current = counted(sockets, events)
+        current = counted(sockets, events, waited)
         if new.any():
             first = np.flatnonzero(new)
             began, those, theirs = (gather(part, first) for part in (current, sockets, events))
@@ -141,7 +145,7 @@ class Tracker:
         self._begin_again(slots, current, sockets, events)
         payload = _bytes(sockets)
         rates = self._rates(slots, current, payload, now, seconds)
-        self._judge(slots, sockets, events, rates, now, seconds)
+        self._judge(slots, sockets, events, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
@@ -189,7 +193,14 @@ class Tracker:
         return rates
 
     def _judge(
-        self, slots: NDArray[np.intp], sockets: Records, events: Records, rates: Records, now: float, seconds: float
+        self,
+        slots: NDArray[np.intp],
+        sockets: Records,
+        events: Records,
+        waited: NDArray[np.uint32],
+        rates: Records,
+        now: float,
+        seconds: float,
     ) -> None:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         memory = gather(self._memory, slots)
@@ -208,7 +219,7 @@ class Tracker:
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
         rates["limit"] = verdict.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
-        rates["stall_us"] = stall_us(sockets, events, memory, now * 1e9)
+        rates["stall_us"] = stall_us(waited, events, memory, now * 1e9)
         rates["state_s"] = now - memory["state_s"]
 
     def _judge_ended(
@@ -234,7 +245,7 @@ class Tracker:
         told = end_verdict.decide(case, ending, by_whom, found)
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
         rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
-        rates["stall_us"] = stall_us(sockets, events, memory, ending["end_ns"])
+        rates["stall_us"] = stall_us(waited_us(sockets, events), events, memory, ending["end_ns"])
         rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, payload: NDArray[np.uint64], now: float) -> None:
@@ -251,7 +262,7 @@ class Tracker:
         sockets, events = final["socket"], final["events"]
         slots, known = self._slots.find(sockets["cookie"])
         known[known] = self._first_ns[slots[known]] == events["first_ns"][known]
-        current = counted(sockets, events)
+        current = counted(sockets, events, waited_us(sockets, events))
         since = self._window.since(now)
         base, last, sent = (
             _at(self._window.oldest, slots, known),

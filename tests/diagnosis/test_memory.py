@@ -45,4 +45,4 @@ def test_syns_sent_again_are_known_though_no_poll_saw_it_wait() -> None:
 def test_classes_of_retransmits() -> None:
     row = case()
     row.events["retrans"][0, RetransClass.PROBE] = 3
-    assert counted(row.sockets, row.events)["probe_segs"].tolist() == [3]
+    assert counted(row.sockets, row.events, waited_us(row.sockets, row.events))["probe_segs"].tolist() == [3]
