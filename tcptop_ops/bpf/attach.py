@@ -34,7 +34,7 @@ MODES = {
 }
 
 PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c")
-"""Compiled together."""
+"""The C files that are compiled as one program text, in this order."""
 
 ITERATE = ("auto", "always", "never")
 TCP_ITERATOR, FILE_ITERATOR = "bpf_iter__tcp", "bpf_iter__task_file"

@@ -100,7 +100,7 @@ class Attempts:
     """
 
     def __init__(self) -> None:
-        """Remember nothing."""
+        """Begin without attempts, connections or polls."""
         self._tried: Records = np.zeros(0, _TRIED)
         self._stood: Records = np.zeros(0, _STOOD)
         self._pending: list[tuple[int, NDArray[np.uint64]]] = []  # by poll: when it was, and the places in SYN-SENT

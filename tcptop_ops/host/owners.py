@@ -49,7 +49,7 @@ class Memory:
     """What was assigned at the last two ticks that differed, by cookie."""
 
     def __init__(self) -> None:
-        """Remember nothing."""
+        """Begin with two ticks at which no socket had an owner."""
         nothing = (np.zeros(0, "u8"), np.zeros(0, OWNED))
         self._ticks = [nothing, nothing]
 

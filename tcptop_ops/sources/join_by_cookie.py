@@ -25,7 +25,7 @@ class RowMatcher:
     """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go."""
 
     def __init__(self) -> None:
-        """Remember nothing."""
+        """Begin without sockets and rows."""
         self._cookies = self._keys = np.zeros(0, "u8")
         self._at = np.zeros(0, np.intp)
         self._found = np.zeros(0, np.bool_)
@@ -108,7 +108,7 @@ class LostSockets:
     """
 
     def __init__(self) -> None:
-        """Remember nothing."""
+        """Begin without rows that were missed."""
         self._found = np.zeros(0, "u8")
         self._missed = np.zeros(0, "u8")
         self._as_last_seen = np.zeros(0, SOCKET)

@@ -65,7 +65,7 @@ class Table:
 
     @cached_property
     def cause(self) -> NDArray[np.uint8]:
-        """Index into CAUSES."""
+        """The cause of each row, as an index into rules.CAUSES."""
         return self.values(lambda rows: rows.rates["cause"])
 
     @cached_property
@@ -75,12 +75,12 @@ class Table:
 
     @cached_property
     def score(self) -> NDArray[np.float32]:
-        """Score, 0 to 100."""
+        """How bad each row is, 0 to 100."""
         return self.values(lambda rows: rows.rates["score"])
 
     @cached_property
     def cookie(self) -> Numbers:
-        """Cookie of the socket."""
+        """The kernel's socket cookie of each row, by which it is known from tick to tick."""
         return self.values(lambda rows: rows.sockets["cookie"])
 
     @cached_property
