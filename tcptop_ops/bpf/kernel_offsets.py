@@ -72,8 +72,12 @@ WANTED: tuple[WantedOffset, ...] = (
             "sk_max_ack_backlog": "backlog_max send_q",
             "sk_ino": "",  # 6.16 has it beside the longer way; a later one may have it alone
             "sk_protocol": "",
+            "sk_rcvbuf": "",
+            "sk_pacing_rate": "",
+            "sk_max_pacing_rate": "",
         },
     ),
+    WantedOffset("SK_RMEM", ("sock.sk_backlog.rmem_alloc",)),
     WantedOffset("SK_SOCKET", ("sock.sk_socket",), feeds=("inode",), unless="SK_INO"),
     WantedOffset("SOCKET_FILE", ("socket.file",), feeds=("inode",), unless="SK_INO"),
     WantedOffset("FILE_INODE", ("file.f_inode",), feeds=("inode",), unless="SK_INO"),
@@ -120,6 +124,7 @@ WANTED: tuple[WantedOffset, ...] = (
             "icsk_probes_out": "",
             "icsk_backoff": "backoff",
             "icsk_ca_ops": "cc",
+            "icsk_pmtu_cookie": "",
         },
     ),
     *_plain(
@@ -165,12 +170,16 @@ WANTED: tuple[WantedOffset, ...] = (
             "rate_delivered": "delivery_bytes_per_s",
             "rate_interval_us": "delivery_bytes_per_s",
             "ecn_flags": "",
+            "rcv_ssthresh": "",
+            "rcv_tstamp": "",
+            "received_ce": "",  # 6.18
         },
     ),
     WantedOffset("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
     WantedOffset("TP_CHRONO_START", ("tcp_sock.chrono_start",), feeds=_CHRONO),
     WantedOffset("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
     WantedOffset("TP_SYN_DATA_ACKED", ("tcp_sock.syn_data_acked",), bits=True),
+    WantedOffset("TP_NONAGLE", ("tcp_sock.nonagle",), bits=True),
     WantedOffset("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
     WantedOffset("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
     WantedOffset("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),

@@ -151,11 +151,13 @@ static __always_inline void fill_times(struct socket *r, void *tp)
 	r->min_rtt_us = HAS(TCO_TP_RTT_MIN) ? READ(__u32, tp, TCO_TP_RTT_MIN + 4) : UNKNOWN;
 	r->last_rtt_us = READ_OR(__u32, tp, TCO_TP_RACK_RTT, 0);
 	r->rto_us = JIFFIES_US(READ_OR(__u32, tp, TCO_ICSK_RTO, 0));
-	r->last_sent_us = r->last_received_us = UNKNOWN;
+	r->last_sent_us = r->last_received_us = r->last_ack_received_us = UNKNOWN;
 	if (HAS(TCO_TP_LSNDTIME))
 		r->last_sent_us = saturated_us((__u32)now - READ(__u32, tp, TCO_TP_LSNDTIME));
 	if (HAS(TCO_ICSK_LRCVTIME))
 		r->last_received_us = saturated_us((__u32)now - READ(__u32, tp, TCO_ICSK_LRCVTIME));
+	if (HAS(TCO_TP_RCV_TSTAMP))
+		r->last_ack_received_us = saturated_us((__u32)now - READ(__u32, tp, TCO_TP_RCV_TSTAMP));
 	if (r->state != BPF_TCP_LISTEN)
 		fill_limits(r, tp, now);
 	fill_timer(r, tp, now);
@@ -192,6 +194,14 @@ static __always_inline void fill_window(struct socket *r, void *tp)
 	r->rcv_mss = READ_OR(__u16, tp, TCO_ICSK_RCV_MSS, 0);
 	r->snd_wnd = READ_OR(__u32, tp, TCO_TP_SND_WND, 0);
 	r->rcv_wnd = READ_OR(__u32, tp, TCO_TP_RCV_WND, UNKNOWN);
+	r->rcv_ssthresh = READ_OR(__u32, tp, TCO_TP_RCV_SSTHRESH, UNKNOWN);
+	r->rcvbuf = READ_OR(__u32, tp, TCO_SK_RCVBUF, UNKNOWN);
+	r->rmem = READ_OR(__u32, tp, TCO_SK_RMEM, UNKNOWN);
+	r->pmtu = READ_OR(__u32, tp, TCO_ICSK_PMTU_COOKIE, UNKNOWN);
+	r->pacing_rate = READ_OR(unsigned long, tp, TCO_SK_PACING_RATE, 0);
+	r->pacing_capped = HAS(TCO_SK_MAX_PACING_RATE) && r->pacing_rate != ~0ULL &&
+			   r->pacing_rate >= READ(unsigned long, tp, TCO_SK_MAX_PACING_RATE);
+	r->nonagle = HAS(TCO_TP_NONAGLE) ? READ_BITS(tp, TCO_TP_NONAGLE) | 8 : 0;
 	r->app_limited = READ_OR(__u32, tp, TCO_TP_APP_LIMITED, 0) != 0;
 	void *ca = POINTER_OR_NULL(tp, TCO_ICSK_CA_OPS);
 	if (!ca || !HAS(TCO_CA_NAME))
@@ -212,6 +222,7 @@ static __always_inline void fill_traffic(struct socket *r, void *tp)
 	r->data_segs_out = READ_OR(__u32, tp, TCO_TP_DATA_SEGS_OUT, 0);
 	r->delivered = READ_OR(__u32, tp, TCO_TP_DELIVERED, 0);
 	r->delivered_ce = READ_OR(__u32, tp, TCO_TP_DELIVERED_CE, 0);
+	r->received_ce = READ_OR(__u32, tp, TCO_TP_RECEIVED_CE, UNKNOWN);
 	r->rate_delivered = READ_OR(__u32, tp, TCO_TP_RATE_DELIVERED, 0);
 	r->rate_interval_us = READ_OR(__u32, tp, TCO_TP_RATE_INTERVAL_US, 0);
 }

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import Mask, find_sorted, gather
+from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.endings import was_established
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.listener_drops import listened_by, none_listening
 from tcptop_ops.model.namespace_counters import NET, none_known
-from tcptop_ops.model.records import Records
+from tcptop_ops.model.pairs import Pairs
+from tcptop_ops.model.records import SOCKET, Records
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +40,15 @@ MEMORY = np.dtype(
 
 
 @dataclass(frozen=True)
+class Everyone:
+    """All live rows of the tick, aligned, for what a rule wants to know of a row's other end."""
+
+    sockets: Records  # SOCKET
+    events: Records  # EVENTS
+    win: Records  # COUNTED: growth within W
+
+
+@dataclass(frozen=True)
 class Case:
     """The rows to judge. The arrays are aligned: element i of each belongs to the same socket."""
 
@@ -50,6 +61,8 @@ class Case:
     ended: NDArray[np.uint8]  # index into endings.ENDS of a closed row; 0 for a live one
     net_of: Records = field(default_factory=none_known)  # NET_OF, a row a namespace, sorted by its number
     listened: Records = field(default_factory=none_listening)  # LISTENED, a row a listener, sorted by its cookie
+    pairs: Pairs | None = None  # aligned; indices into ``everyone``; None: not known, as of closed rows
+    everyone: Everyone | None = None
 
     def take(self, which: NDArray[Any]) -> Case:
         """Return a Case of the rows at these indices, or where this mask is true."""
@@ -57,7 +70,9 @@ class Case:
             gather(part, which) for part in (self.sockets, self.events, self.win, self.memory)
         )
         win_s, ended = self.win_s[which], self.ended[which]
-        return Case(sockets, events, win, win_s, memory, self.now_s, ended, self.net_of, self.listened)
+        pairs = None if self.pairs is None else self.pairs.take(which)
+        known = (self.net_of, self.listened, pairs, self.everyone)
+        return Case(sockets, events, win, win_s, memory, self.now_s, ended, *known)
 
     @cached_property
     def states(self) -> NDArray[np.uint8]:
@@ -83,6 +98,33 @@ class Case:
         Made when it is first asked for, as ``net``.
         """
         return listened_by(self.sockets["cookie"], self.listened)
+
+    @property
+    def partner(self) -> NDArray[np.intp]:
+        """Index into ``everyone`` of each row's other end, -1 where that is not on this host, or not known."""
+        return np.full(len(self), -1, np.intp) if self.pairs is None else self.pairs.partner
+
+    @property
+    def has_partner(self) -> Mask:
+        """Return where the other end of a row is on this host, too."""
+        found: Mask = self.partner >= 0
+        return found
+
+    def other(self, name: str) -> NDArray[Any]:
+        """Return a field of SOCKET of each row's other end, 0 where there is none."""
+        return self._of_partner(None if self.everyone is None else self.everyone.sockets[name], SOCKET[name])
+
+    def other_win(self, name: str) -> NDArray[Any]:
+        """Return how much a counter of COUNTED grew within W at each row's other end, 0 where there is none."""
+        return self._of_partner(None if self.everyone is None else self.everyone.win[name], COUNTED[name])
+
+    def _of_partner(self, values: NDArray[Any] | None, kind: np.dtype[Any]) -> NDArray[Any]:
+        base, shape = kind.subdtype or (kind, ())
+        found = np.zeros((len(self), *shape), base)
+        if values is not None:
+            there = self.has_partner
+            found[there] = values[self.partner[there]]
+        return found
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.model import endings
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
+from tcptop_ops.model.processes import process_keys
 
 
 class Row:
@@ -21,6 +25,9 @@ class Row:
     def __init__(self, rows: Rows, flows: Flows, *, past: bool = False) -> None:
         """Take the only row of ``rows``, which has length 1. ``past``: it is one of ``flows.past``."""
         self.sockets, self.events, self.rates = rows.sockets[0], rows.events[0], rows.rates[0]
+        self.owner = rows.owners[0]
+        self._process_key = int(process_keys(rows.owners)[0])
+        self._flows = flows
         self.win: Any = self.rates["win"]
         self.win_s = float(self.rates["win_s"])
         self.closed = rows.endings is not None
@@ -34,6 +41,32 @@ class Row:
         self.listening: Any = listened_by(rows.sockets["cookie"], flows.listened)[0]
         self.now_s = flows.snapshot.now_ns / 1e9
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
+
+    @cached_property
+    def partner(self) -> Row | None:
+        """The row of the other end, where that is on this host too and lives; None where not, or for a past row."""
+        flows, at = self._flows, None if self.closed or self.past else self._place()
+        if flows.pairs is None or at is None or flows.pairs.partner[at] < 0:
+            return None
+        other = int(flows.pairs.partner[at])
+        return Row(flows.live.take(np.arange(other, other + 1)), flows)
+
+    def _place(self) -> int | None:
+        """Return the row's index among the live ones, None if it is not there."""
+        live, order, cookie = self._flows.live.sockets["cookie"], self._flows.by_cookie, self.sockets["cookie"]
+        at = int(np.searchsorted(live, cookie, sorter=order))
+        return int(order[at]) if at < len(order) and live[order[at]] == cookie else None
+
+    @property
+    def process(self) -> str:
+        """Name and pid of the process that owns it, empty where none is known."""
+        pid = int(self.owner["pid"])
+        return f"{text.printable(bytes(self.owner['name']))} {pid}" if pid else ""
+
+    @property
+    def activity(self) -> str:
+        """What that process does, as Snapshot.activities says; empty where that is not known."""
+        return self._flows.snapshot.activities.get(self._process_key, "")
 
     @property
     def stood(self) -> bool:

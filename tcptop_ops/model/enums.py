@@ -173,3 +173,13 @@ SHORT_STATES = {
     "CLOSING": "CLSNG",
 }
 """State names of ss, and their form in a cell: at most five characters."""
+
+
+class EcnMode(IntEnum):
+    """What was agreed about explicit congestion notification."""
+
+    UNKNOWN = 0
+    NONE = 1
+    CLASSIC = 2  # RFC 3168
+    ACCURATE = 3  # AccECN, RFC 9768
+    PENDING = 4  # the handshake asks for it

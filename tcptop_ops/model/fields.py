@@ -22,6 +22,7 @@ SOCKET: Fields = (
     ("bytes_sent", "u8"),  # payload, retransmissions included
     ("bytes_acked", "u8"),  # payload, and 1 each for SYN and FIN
     ("bytes_received", "u8"),  # payload, and 1 for the FIN
+    ("pacing_rate", "u8"),  # bytes a second at which it may send; all ones: no limit; 0: not known
     ("laddr", "u1", (16,)),  # IPv4 as ::ffff:a.b.c.d
     ("raddr", "u1", (16,)),
     ("lport", "u2"),
@@ -38,6 +39,10 @@ SOCKET: Fields = (
     ("wscale", "u1"),  # window scale: that of the peer's window | ours << 4
     ("app_limited", "u1"),  # 1: limited by an application that has little to send
     ("mptcp", "u1"),  # 1: a subflow of an MPTCP connection
+    ("pacing_capped", "u1"),  # 1: the pacing rate is that of SO_MAX_PACING_RATE
+    ("nonagle", "u1"),  # 8: known, + 1: TCP_NODELAY, + 2: TCP_CORK, which the iterator alone tells
+    ("ecn_mode", "u1"),  # EcnMode
+    ("ecn_fail", "u1"),  # bits of TCP_ACCECN_*_FAIL_*: what of accurate ECN has failed
     ("netns", "u4"),  # inode number of the network namespace; 0: unknown
     ("uid", "u4"),
     ("ifindex", "u4"),  # device that the socket is bound to, which is the scope of a link-local address; 0: none
@@ -51,8 +56,12 @@ SOCKET: Fields = (
     ("ssthresh", "u4"),  # segments
     ("mss", "u4"),
     ("rcv_mss", "u4"),
+    ("pmtu", "u4"),  # path MTU as the kernel knows it: icsk_pmtu_cookie
     ("snd_wnd", "u4"),
     ("rcv_wnd", "u4"),
+    ("rcv_ssthresh", "u4"),  # most that is offered as a window, as far as the memory allows
+    ("rcvbuf", "u4"),  # sk_rcvbuf: limit of the memory of what was received
+    ("rmem", "u4"),  # sk_rmem_alloc: memory of what was received and not read, with its overhead
     ("unacked", "u4"),  # segments in flight
     ("notsent", "u4"),  # bytes written by the process and not sent yet
     ("recv_q", "u4"),  # as in ss: unread bytes; of a listener, the connections that wait for accept()
@@ -71,6 +80,7 @@ SOCKET: Fields = (
     ("ooo_in", "u4"),  # tcpi_rcv_ooopack: segments received out of order
     ("delivered", "u4"),  # segments
     ("delivered_ce", "u4"),  # of those, the ones that the peer reported as marked by a router (ECN CE)
+    ("received_ce", "u4"),  # segments received that a router had marked (6.18)
     ("rate_delivered", "u4"),  # segments delivered within rate_interval_us
     ("rate_interval_us", "u4"),
     ("total_rto", "u4"),  # retransmission timeouts so far (6.7)
@@ -80,6 +90,7 @@ SOCKET: Fields = (
     ("sndbuf_limited_us", "u4"),  # part of it: limited by the send buffer
     ("last_sent_us", "u4"),  # how long ago data was last sent
     ("last_received_us", "u4"),  # how long ago data was last received
+    ("last_ack_received_us", "u4"),  # how long ago an acknowledgement was last received
     ("drops", "u4"),  # sk_drops: of a listener, dropped handshakes among others
     ("cc", "S16"),  # name of the congestion control
 )

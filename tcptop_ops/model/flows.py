@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.listener_drops import none_listening
+from tcptop_ops.model.pairs import Pairs
 from tcptop_ops.model.records import OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 
@@ -127,6 +128,7 @@ class Flows:
     mark: Mark | None = None  # the moment with which the user compares
     session: int = 0  # cookie of the connection over which this program is used; 0: not known
     listened: Records = field(default_factory=none_listening)  # LISTENED, sorted by cookie
+    pairs: Pairs | None = None  # which live rows belong together; None: nobody has looked
     past: Rows | None = None  # rows whose cause is kept, as they were when its rule last matched; sorted by cookie
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:

@@ -24,6 +24,10 @@ INFINITE_SSTHRESH = 0x7FFFFFFF
 """``ssthresh`` of a connection that never left slow start: TCP_INFINITE_SSTHRESH of include/net/tcp.h."""
 
 
+UNLIMITED_RATE = 0xFFFFFFFFFFFFFFFF
+"""``pacing_rate`` of a connection that is not paced: ``sk_pacing_rate`` of ~0, as tcp_get_info() tells it."""
+
+
 def _dtype(listed: fields.Fields) -> np.dtype[np.void]:
     return np.dtype(list(listed), align=True)
 

@@ -48,6 +48,7 @@ class Snapshot:
     devices: Mapping[int, str] = field(default_factory=dict)  # device_keys -> name
     namespace_names: Mapping[int, str] = field(default_factory=dict)  # inode of a network namespace -> name, if any
     commands: Mapping[int, str] = field(default_factory=dict)  # process_keys -> what it runs, in short
+    activities: Mapping[int, str] = field(default_factory=dict)  # process_keys -> what it does, of a few processes
     watched: int = 0  # cookie of the connection whose details are shown; 0: none
     story: Records = field(default_factory=lambda: np.zeros(0, HAPPENING))  # of ``watched``, oldest first: a new array
     seen: Records = field(default_factory=lambda: np.zeros(2, SEEN))  # by SeenRow

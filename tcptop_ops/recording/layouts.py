@@ -17,14 +17,20 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops.model.namespace_counters import NETNS
-from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, Records
+from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.model.used_ports import USED_PORTS
 
 Tables = tuple[tuple[str, np.dtype[Any]], ...]
 
-ADDED: Mapping[str, tuple[str, ...]] = {"events": ("syn_wait_us", "error", "resets", "syn_retrans")}
-"""Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros there."""
+_UNKNOWN = ("pmtu", "rcv_ssthresh", "rcvbuf", "rmem", "last_ack_received_us", "received_ce")
+"""Of ADDED, those that are played as UNKNOWN_U32."""
+
+ADDED: Mapping[str, tuple[str, ...]] = {
+    "events": ("syn_wait_us", "error", "resets", "syn_retrans"),
+    "sockets": (*_UNKNOWN, "pacing_rate", "pacing_capped", "nonagle", "ecn_mode", "ecn_fail"),
+}
+"""Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros, but for _UNKNOWN."""
 
 ADDED_TABLES = ("namespace_counters", "used_ports")
 """Tables that those lack: they are played without rows."""
@@ -76,9 +82,9 @@ def _without(dtype: np.dtype[Any], added: tuple[str, ...]) -> np.dtype[np.void]:
 @cache
 def before_additions() -> Layout:
     """Return the layout of recordings that lack ADDED and ADDED_TABLES."""
-    events = _without(EVENTS, ADDED["events"])
-    final = np.dtype([("socket", SOCKET), ("events", events), ("ending", FINAL["ending"])], align=True)
-    changed: dict[str, np.dtype[Any]] = {"events": events, "closed": final}
+    events, sockets = _without(EVENTS, ADDED["events"]), _without(SOCKET, ADDED["sockets"])
+    final = np.dtype([("socket", sockets), ("events", events), ("ending", FINAL["ending"])], align=True)
+    changed: dict[str, np.dtype[Any]] = {"events": events, "sockets": sockets, "half_open": sockets, "closed": final}
 
     def older(tables: Tables) -> Tables:
         return tuple((name, changed.get(name, dtype)) for name, dtype in tables if name not in ADDED_TABLES)
@@ -92,12 +98,15 @@ def of_checksum(checksum: Any) -> Layout | None:
 
 
 def converted(records: Records, dtype: np.dtype[Any]) -> Records:
-    """Return records with the fields of ``dtype``, by name: what they lack is zero, what it lacks is left out."""
+    """Return records with the fields of ``dtype``, by name: what they lack is not known, what it lacks is left out."""
     if records.dtype == dtype:
         return records
     found = np.zeros(records.shape, dtype)
-    for name in set(dtype.names or ()) & set(records.dtype.names or ()):
-        found[name] = converted(records[name], dtype[name]) if dtype[name].names else records[name]
+    for name in dtype.names or ():
+        if name in (records.dtype.names or ()):
+            found[name] = converted(records[name], dtype[name]) if dtype[name].names else records[name]
+        elif name in _UNKNOWN:
+            found[name] = UNKNOWN_U32
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.enums import State, Timer
-from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNLIMITED_RATE, Records
 from tcptop_ops.sources import netlink
 
 AF_INET = 2
@@ -76,7 +76,7 @@ last four in another way (``ecn_mode:2, accecn_opt_seen:2, accecn_fail_mode:4`` 
 accurate ECN.
 """
 
-SKMEMINFO = np.dtype([("", "V32"), ("drops", "u4")])
+SKMEMINFO = np.dtype([("rmem", "u4"), ("rcvbuf", "u4"), ("", "V24"), ("drops", "u4")])
 """INET_DIAG_SKMEMINFO: u32 values indexed by SK_MEMINFO_* (include/uapi/linux/sock_diag.h); DROPS is the ninth."""
 
 NAME = np.dtype([("words", "u8", (2,))])
@@ -236,7 +236,10 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     sockets["app_limited"] = info["app_limited"] >> _LIMITED_SHIFT & 1
     sockets["last_sent_us"] = _microseconds(info["last_sent_ms"])
     sockets["last_received_us"] = _microseconds(info["last_received_ms"])
-    sockets["last_rtt_us"] = UNKNOWN_U32
+    sockets["last_ack_received_us"] = _microseconds(info["last_ack_received_ms"])
+    sockets["last_rtt_us"] = sockets["received_ce"] = UNKNOWN_U32
+    rate, most = info["pacing_rate"], info["max_pacing_rate"]
+    sockets["pacing_capped"] = (rate >= most) & (rate != UNLIMITED_RATE)
     _fill_rate(sockets, info)
     _erase_missing(sockets, length)
     # TCP_FASTOPEN_CONNECT before the first write: tcp_connect() sets snd_una, and these are told as more than that.
@@ -269,7 +272,9 @@ def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
     """
     if int(length.min()) >= INFO.itemsize:
         return
-    sources = {"last_sent_us": "last_sent_ms", "last_received_us": "last_received_ms"}
+    sources = {
+        name: name.replace("_us", "_ms") for name in ("last_sent_us", "last_received_us", "last_ack_received_us")
+    }
     sources |= {"rate_delivered": "delivery_rate", "rate_interval_us": "delivery_rate"}
     sources |= {name: name for name in [*_COPIED, *_BITS]}
     for name, source in sources.items():
@@ -288,8 +293,9 @@ def _fill_extras(sockets: Records, buffer: netlink.Bytes, place: netlink.Ints, l
     """Fill in congestion control, drops, MPTCP and cgroup from the attributes that are there (length -1: missing)."""
     names = netlink.at(buffer, NAME, place[1])["words"] & _KEPT[np.clip(length[1], 0, 16)]
     sockets["cc"] = names.view("S16")[:, 0]
-    drops = netlink.at(buffer, SKMEMINFO, place[2])["drops"]
-    sockets["drops"] = np.where(length[2] >= SKMEMINFO.itemsize, drops, UNKNOWN_U32)
+    memory = netlink.at(buffer, SKMEMINFO, place[2])
+    for name in ("rmem", "rcvbuf", "drops"):
+        sockets[name] = np.where(length[2] >= SKMEMINFO.itemsize, memory[name], UNKNOWN_U32)
     upper = np.flatnonzero(length[3] >= ULP_INFO.itemsize - 2)  # "mptcp" and its zero are 6 bytes
     if len(upper):
         sockets["mptcp"][upper] = netlink.at(buffer, ULP_INFO, place[3][upper])["name"] == b"mptcp"

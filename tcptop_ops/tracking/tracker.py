@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis import end_verdict, rules, verdict
 from tcptop_ops.diagnosis.attempts import Attempts
-from tcptop_ops.diagnosis.case import MEMORY, Case
+from tcptop_ops.diagnosis.case import MEMORY, Case, Everyone
 from tcptop_ops.diagnosis.connecting import UNANSWERED_SCORE
 from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
@@ -31,12 +31,14 @@ from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
 from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.namespace_counters import none_known
+from tcptop_ops.model.pairs import no_pairs
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.listener_drops import ListenerDrops
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tcptop_ops.tracking.other_end import reset_by
+from tcptop_ops.tracking.partners import Partners
 from tcptop_ops.tracking.past import Past
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
@@ -93,6 +95,8 @@ class Tracker:
         self._start_ns = self._before_ns = 0
         self._lingering: deque[Rows] = deque()
         self._past = Past()
+        self._partners = Partners()
+        self._pairs = no_pairs(0)
         self._attempts = Attempts()
         self._tick = -1
 
@@ -116,7 +120,7 @@ class Tracker:
         totals = self._totals(snapshot, live, ended, seconds)
         past = self._past.update(live, closed)
         flows = Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
-        return replace(flows, listened=self._listened, past=past)
+        return replace(flows, listened=self._listened, pairs=self._pairs, past=past)
 
     def _grow(self) -> None:
         extra = self._slots.capacity - len(self._last)
@@ -145,6 +149,7 @@ class Tracker:
         self._begin_again(slots, current, sockets, events)
         payload = _bytes(sockets)
         rates = self._rates(slots, current, payload, now, seconds)
+        self._pairs = self._partners.update(sockets)
         self._judge(slots, sockets, events, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
@@ -207,7 +212,8 @@ class Tracker:
         remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
-        case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known)
+        everyone = Everyone(sockets, events, win)
+        case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known, self._pairs, everyone)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)

@@ -110,7 +110,7 @@ def test_a_snapshot_of_sock_diag() -> None:
     """Every field but those that only a program fills, and the events."""
     shot = polled().snapshot
     blank = {one.name for one in fields(Snapshot) if not is_filled(getattr(shot, one.name))}
-    of_host = {"users", "cgroups", "commands", "namespace_names", "used_ports"}
+    of_host = {"users", "cgroups", "commands", "namespace_names", "used_ports", "activities"}
     assert blank - of_host == OF_A_PROGRAM | {"events"}
 
 
