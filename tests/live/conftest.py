@@ -12,12 +12,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.live.watch import Watch
-from tests.support import leftovers
+from tests.support import leftovers, variants
 from tests.support.lab import Lab
 from tests.support.netns import LabError
 
@@ -76,7 +75,7 @@ def _lab_refused() -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "live: needs root and a kernel")
-    config.addinivalue_line("markers", "halved: with TCPTOP_VARIANTS=half, every other variant is tried: see half_of")
+    config.addinivalue_line("markers", f"{variants.MARK}: TCPTOP_VARIANTS=half and =few leave variants out")
     config.addinivalue_line("markers", "needs(feature, ...): what the kernel has to accept, HAVE_*")
 
 
@@ -85,38 +84,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.live)
 
 
-def half_of(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Leave out every other variant of each test that is marked ``halved``: those of one colour of a chessboard.
-
-    Where there are two parameters or more, each value is still tried with every other one of a second; a single one
-    begins with its first value in one test, and with its second in the next.
-    """
-    seen: dict[str, dict[str, list[str]]] = {}
-    kept = []
-    for item in items:
-        spec: Any = getattr(item, "callspec", None)
-        if spec is None or item.get_closest_marker("halved") is None:
-            kept.append(item)
-            continue
-        name = item.nodeid.partition("[")[0]
-        turn = list(seen).index(name) if name in seen else len(seen)
-        values = seen.setdefault(name, {})
-        for parameter, value in spec.params.items():
-            told = values.setdefault(parameter, [])
-            if repr(value) not in told:
-                told.append(repr(value))
-            turn += told.index(repr(value))
-        if turn % 2 == 0:
-            kept.append(item)
-    return kept
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out half of the variants where that is asked for."""
-    if os.environ.get("TCPTOP_VARIANTS") != "half":
-        return
-    kept = half_of(items)
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    """Leave out variants where that is asked for (``tests/support/variants.py``).
+
+    ``TCPTOP_VARIANTS``: ``all`` (as without it), ``half`` or ``few``. What was left out is told as deselected.
+    """
+    level = os.environ.get("TCPTOP_VARIANTS") or "all"
+    if level not in variants.LEVELS:
+        raise pytest.UsageError(f"TCPTOP_VARIANTS={level}: one of {', '.join(variants.LEVELS)}")
+    kept = variants.LEVELS[level](items)
+    there = {id(item) for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in there])
     items[:] = kept
 
 

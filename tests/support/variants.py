@@ -1,0 +1,113 @@
+"""Which variants of the tests are tried where not all are: ``TCPTOP_VARIANTS``, and ``tests/live/conftest.py``.
+
+A test that is marked ``halved`` has variants that differ in the ground it stands on (IPv4 or IPv6, the source, who came
+first): many combinations of few values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+MARK = "halved"
+
+Value = tuple[str, str]
+"""Name of a parameter, and one of its values as text."""
+
+
+def half_of(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Leave out every other variant of each marked test: those of one colour of a chessboard.
+
+    Where there are two parameters or more, each value is still tried with every other one of a second; a single one
+    begins with its first value in one test, and with its second in the next.
+    """
+    seen: dict[str, dict[str, list[str]]] = {}
+    kept = []
+    for item in items:
+        if not _varies(item):
+            kept.append(item)
+            continue
+        name = _test_of(item)
+        turn = list(seen).index(name) if name in seen else len(seen)
+        values = seen.setdefault(name, {})
+        for parameter, value in _values(item):
+            told = values.setdefault(parameter, [])
+            if value not in told:
+                told.append(value)
+            turn += told.index(value)
+        if turn % 2 == 0:
+            kept.append(item)
+    return kept
+
+
+def few_of(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Keep of the marked tests so few variants that each test, and in each file each value of each parameter, is tried.
+
+    A value that several tests of a file have in common (a family, a source) may be tried in one of them alone, and is
+    in as many as come to its turn; one that a single test has is tried there.
+    """
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if _varies(item):
+            files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    kept = {id(item) for of_file in files.values() for item in _fewest(of_file)}
+    return [item for item in items if not _varies(item) or id(item) in kept]
+
+
+LEVELS: dict[str, Callable[[list[pytest.Item]], list[pytest.Item]]] = {
+    "all": list,
+    "half": half_of,
+    "few": few_of,
+}
+"""Values of ``TCPTOP_VARIANTS``."""
+
+
+def _fewest(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Choose one variant of each test of a file, then more until no value is left out."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(_test_of(item), []).append(item)
+    missing = {value for item in items for value in _values(item)}
+    tried: Counter[object] = Counter()
+    chosen: list[pytest.Item] = []
+
+    def choose(among: Iterable[pytest.Item]) -> None:
+        best = min(among, key=lambda item: _worth(item, missing, tried))
+        chosen.append(best)
+        values = _values(best)
+        missing.difference_update(values)
+        tried.update(values)
+        tried.update(combinations(values, 2))
+
+    for variants in tests.values():
+        choose(variants)
+    while missing:
+        choose(items)
+    return chosen
+
+
+def _worth(item: pytest.Item, missing: set[Value], tried: Counter[object]) -> tuple[int, int, int]:
+    """Rank a variant, the best first: new values, then rarely tried ones, then rarely tried pairs of them."""
+    values = _values(item)
+    return (
+        -len(missing.intersection(values)),
+        sum(tried[value] for value in values),
+        sum(tried[pair] for pair in combinations(values, 2)),
+    )
+
+
+def _varies(item: pytest.Item) -> bool:
+    return hasattr(item, "callspec") and item.get_closest_marker(MARK) is not None
+
+
+def _test_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _values(item: pytest.Item) -> list[Value]:
+    spec: Any = item.callspec  # type: ignore[attr-defined]  # pytest.Function has it where there are parameters
+    return [(name, repr(value)) for name, value in spec.params.items()]
