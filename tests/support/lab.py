@@ -109,6 +109,16 @@ class Traffic:
                 raise LabError(f"{word!r} was expected of the traffic program; {line=} {seen=}")
             seen.append(line)
 
+    def told(self, word: str) -> list[str]:
+        """The rest of each line that has come, is not taken yet and starts with this word; the others are forgotten."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                first, _, rest = self._lines.get_nowait().strip().partition(" ")
+                if first == word:
+                    found.append(rest)
+        return found
+
     def tell(self, line: str) -> None:
         """Send a command."""
         assert self.process.stdin
