@@ -7,12 +7,11 @@ import errno
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import find_sorted, gather
+from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.endings import FAREWELL, RESET, outstanding, unread
 from tcptop_ops.model.enums import ResetBy, ResetSeen, State
 from tcptop_ops.model.records import Records
-
-_SIDES = (("laddr", "lport", "raddr", "rport"), ("raddr", "rport", "laddr", "lport"))
+from tcptop_ops.tracking.partners import other_ends, partners_of
 
 
 def reset_by(
@@ -21,8 +20,7 @@ def reset_by(
     """Return who reset each of these closed connections, as ResetBy.
 
     ``final``: FINAL rows; ``codes``: how they ended (``end_codes``); ``live``: SOCKET rows of those still open;
-    ``earlier``: SOCKET and EVENTS rows that closed before. The two ends are found by their addresses and ports,
-    crosswise, whatever their namespaces: behind NAT they are not, and of several that fit none is believed.
+    ``earlier``: SOCKET and EVENTS rows that closed before. The two ends are found as ``partners`` finds them.
     """
     sockets, events = final["socket"], final["events"]
     found = np.zeros(len(final), np.uint8)
@@ -35,19 +33,32 @@ def reset_by(
     found[is_reset] = np.select([aborted, by_us], [ResetBy.HOST, ResetBy.US], default=ResetBy.UNKNOWN)[is_reset]
     asked = np.flatnonzero(found == ResetBy.UNKNOWN)
     if len(asked):
-        found[asked] = _told_by_other_end(gather(sockets, asked), live, [(sockets, events), *earlier])
+        found[asked] = _told_by_other_end(sockets, events, asked, live, earlier)
     return found
 
 
-def _told_by_other_end(asked: Records, live: Records, closed: list[tuple[Records, Records]]) -> NDArray[np.uint8]:
-    """Return what the other ends' rows tell: ResetBy.UNKNOWN where there is none, or more than one."""
+def _told_by_other_end(
+    sockets: Records,
+    events: Records,
+    asked: NDArray[np.intp],
+    live: Records,
+    earlier: list[tuple[Records, Records]],
+) -> NDArray[np.uint8]:
+    """Return what the other ends' rows tell: ResetBy.UNKNOWN where there is none, or more than one.
+
+    ``sockets``, ``events``: SOCKET and EVENTS rows that closed in this tick; ``asked``: indices of those meant.
+    """
     found = np.full(len(asked), ResetBy.UNKNOWN, np.uint8)
-    which, at = _other_ends(asked, live)
-    found[which] = np.where(live["state"][at] == State.SYN_SENT, ResetBy.UNKNOWN, ResetBy.BETWEEN)
-    for sockets, events in closed:
-        which, at = _other_ends(asked, sockets)
-        ends, told = gather(sockets, at), gather(events, at)
-        found[which] = np.where(found[which] == ResetBy.UNKNOWN, _closed_end(ends, told), found[which])
+    ours = gather(sockets, asked)
+    which, _ = other_ends(ours, live)
+    found[which] = ResetBy.BETWEEN
+    partner = partners_of(sockets)[asked]
+    which = np.flatnonzero((partner >= 0) & (found == ResetBy.UNKNOWN))
+    found[which] = _closed_end(gather(sockets, partner[which]), gather(events, partner[which]))
+    for before, told in earlier:
+        which, at = other_ends(ours, before)
+        which, at = which[found[which] == ResetBy.UNKNOWN], at[found[which] == ResetBy.UNKNOWN]
+        found[which] = _closed_end(gather(before, at), gather(told, at))
     return found
 
 
@@ -62,24 +73,3 @@ def _closed_end(sockets: Records, events: Records) -> NDArray[np.uint8]:
     return np.select(
         [sent & lost_nothing, sent, got_one], [ResetBy.DONE_PEER, ResetBy.PEER, ResetBy.BETWEEN], default=ResetBy.PEER
     ).astype(np.uint8)
-
-
-def _other_ends(asked: Records, among: Records) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices of those asked for that have exactly one other end among these, and of those ends."""
-    likely = np.flatnonzero(np.isin(among["lport"], asked["rport"]) & np.isin(among["rport"], asked["lport"]))
-    keys, first, count = np.unique(_keys(gather(among, likely), 1), return_index=True, return_counts=True)
-    at, is_there = find_sorted(keys, _keys(asked, 0))
-    which = np.flatnonzero(is_there)
-    which = which[count[at[which]] == 1]
-    return which, likely[first[at[which]]]
-
-
-def _keys(sockets: Records, side: int) -> NDArray[np.bytes_]:
-    """Return the addresses and ports of each row as bytes: as they are (``side`` 0), or as the other end has them."""
-    held = np.zeros((len(sockets), 37), np.uint8)
-    held[:, 36] = 1  # numpy takes trailing zeros of bytes for padding
-    laddr, lport, raddr, rport = _SIDES[side]
-    held[:, :16], held[:, 16:32] = sockets[laddr], sockets[raddr]
-    for name, to in ((lport, 32), (rport, 34)):
-        held[:, to], held[:, to + 1] = sockets[name] >> 8, sockets[name] & 0xFF
-    return held.view("S37")[:, 0]

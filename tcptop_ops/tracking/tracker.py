@@ -31,7 +31,7 @@ from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_from_events, rto_events
 from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.namespace_counters import none_known
-from tcptop_ops.model.pairs import no_pairs
+from tcptop_ops.model.pairs import Pairs, no_pairs
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.listener_drops import ListenerDrops
@@ -149,7 +149,7 @@ class Tracker:
         self._begin_again(slots, current, sockets, events)
         payload = _bytes(sockets)
         rates = self._rates(slots, current, payload, now, seconds)
-        self._pairs = self._partners.update(sockets)
+        self._pairs = Pairs(self._partners.update(sockets, slots, new), np.full(len(sockets), -1, np.intp))
         self._judge(slots, sockets, events, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
