@@ -27,11 +27,10 @@ static __always_inline __u32 positive(__u32 v)
 	return (__s32)v > 0 ? v : 0;
 }
 
-/* 32 bits of microseconds are 71 minutes: whatever is longer stays at the end, one below "unknown". */
-static __always_inline __u32 saturated_us(__u64 jiffies)
+/* Of a stamp that was never set, as in SYN-SENT, the kernel tells the time since the boot, or nearly. */
+static __always_inline __u64 since_us(__u32 now, __u32 stamp)
 {
-	__u64 us = jiffies * 1000000 / TCO_HZ;
-	return us < UNKNOWN ? us : UNKNOWN - 1;
+	return stamp ? (__u64)(__u32)(now - stamp) * 1000000 / TCO_HZ : UNKNOWN_LONG;
 }
 
 static __always_inline void fill_addresses(struct socket *r, void *sk)
@@ -140,7 +139,7 @@ static __always_inline void fill_timer(struct socket *r, void *tp, __u64 now)
 		expires = READ_OR(__u64, tp, TCO_DELACK_EXPIRES, 0);
 	}
 	__s64 left = expires - now;
-	r->timer_us = expires && left > 0 ? saturated_us(left) : 0;
+	r->timer_us = expires && left > 0 ? (__u64)left * 1000000 / TCO_HZ : 0;
 }
 
 static __always_inline void fill_times(struct socket *r, void *tp)
@@ -151,13 +150,13 @@ static __always_inline void fill_times(struct socket *r, void *tp)
 	r->min_rtt_us = HAS(TCO_TP_RTT_MIN) ? READ(__u32, tp, TCO_TP_RTT_MIN + 4) : UNKNOWN;
 	r->last_rtt_us = READ_OR(__u32, tp, TCO_TP_RACK_RTT, 0);
 	r->rto_us = JIFFIES_US(READ_OR(__u32, tp, TCO_ICSK_RTO, 0));
-	r->last_sent_us = r->last_received_us = r->last_ack_received_us = UNKNOWN;
+	r->last_sent_us = r->last_received_us = r->last_ack_received_us = UNKNOWN_LONG;
 	if (HAS(TCO_TP_LSNDTIME))
-		r->last_sent_us = saturated_us((__u32)now - READ(__u32, tp, TCO_TP_LSNDTIME));
+		r->last_sent_us = since_us(now, READ(__u32, tp, TCO_TP_LSNDTIME));
 	if (HAS(TCO_ICSK_LRCVTIME))
-		r->last_received_us = saturated_us((__u32)now - READ(__u32, tp, TCO_ICSK_LRCVTIME));
+		r->last_received_us = since_us(now, READ(__u32, tp, TCO_ICSK_LRCVTIME));
 	if (HAS(TCO_TP_RCV_TSTAMP))
-		r->last_ack_received_us = saturated_us((__u32)now - READ(__u32, tp, TCO_TP_RCV_TSTAMP));
+		r->last_ack_received_us = since_us(now, READ(__u32, tp, TCO_TP_RCV_TSTAMP));
 	if (r->state != BPF_TCP_LISTEN)
 		fill_limits(r, tp, now);
 	fill_timer(r, tp, now);
@@ -282,6 +281,8 @@ static __always_inline void fill_from_context(struct socket *r, struct bpf_sock_
 		laddr[3] = local;
 		raddr[3] = remote;
 	}
+	r->last_sent_us = r->last_received_us = UNKNOWN_LONG;
+	r->uid = r->drops = r->total_rto = r->total_rto_ms = r->rcv_wnd = UNKNOWN;
 	r->srtt_us = CTX(srtt_us) >> 3;
 	r->min_rtt_us = CTX(rtt_min);
 	r->cwnd = CTX(snd_cwnd);

@@ -16,6 +16,7 @@
 	 BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
 
 #define UNKNOWN 0xFFFFFFFFu
+#define UNKNOWN_LONG (~0ull)
 #define JIFFIES_US(j) ((__u32)((__u64)(j) * 1000000 / TCO_HZ))
 
 BPF_F_TABLE("hash", __u64, struct events, conns, TCO_MAP_SIZE, BPF_F_NO_PREALLOC);

@@ -13,7 +13,7 @@ from tcptop_ops.diagnosis.evidence_row import Row, times, us
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import Direction, ResetBy, ResetSeen, State
-from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.records import TOO_LONG, Records
 
 PATIENCE_S = 60.0
 """Time in CLOSE-WAIT after which the process is taken to have forgotten to close its socket."""
@@ -126,7 +126,7 @@ def _meanwhile(row: Row) -> list[str]:
 
 def _rest(row: Row) -> str:
     sent, received = row.socket("last_sent_us"), row.socket("last_received_us")
-    if UNKNOWN_U32 in (sent, received):
+    if max(sent, received) >= TOO_LONG:
         return "while nothing was on its way"
     if not row.socket("bytes_sent") and not row.socket("bytes_received"):
         return "before any data came"

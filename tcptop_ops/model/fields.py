@@ -46,7 +46,7 @@ SOCKET: Fields = (
     ("netns", "u4"),  # inode number of the network namespace; 0: unknown
     ("uid", "u4"),
     ("ifindex", "u4"),  # device that the socket is bound to, which is the scope of a link-local address; 0: none
-    ("timer_us", "u4"),  # until the timer expires
+    ("timer_us", "u8"),  # until the timer expires
     ("srtt_us", "u4"),
     ("rttvar_us", "u4"),
     ("min_rtt_us", "u4"),
@@ -88,15 +88,16 @@ SOCKET: Fields = (
     ("busy_us", "u4"),  # time with data to send or in flight
     ("rwnd_limited_us", "u4"),  # part of it: limited by the peer's window
     ("sndbuf_limited_us", "u4"),  # part of it: limited by the send buffer
-    ("last_sent_us", "u4"),  # how long ago data was last sent
-    ("last_received_us", "u4"),  # how long ago data was last received
-    ("last_ack_received_us", "u4"),  # how long ago an acknowledgement was last received
+    ("last_sent_us", "u8"),  # how long ago data was last sent
+    ("last_received_us", "u8"),  # how long ago data was last received
+    ("last_ack_received_us", "u8"),  # how long ago an acknowledgement was last received
     ("drops", "u4"),  # sk_drops: of a listener, dropped handshakes among others
     ("cc", "S16"),  # name of the congestion control
 )
 """A socket's state when it was read: by a BPF iterator, by sock_diag or, of a closed one, at its close.
 
-Counters run since the socket's birth and wrap; a 32-bit value that the kernel lacks is UNKNOWN_U32.
+Counters run since the socket's birth and wrap; a value that the kernel lacks is UNKNOWN_U32, of times in 64 bits
+UNKNOWN_U64: the greatest of its kind.
 """
 
 EVENTS: Fields = (

@@ -20,6 +20,18 @@ The kernel's own convention for a minimum RTT that was never measured (``tcp_min
 """
 
 
+UNKNOWN_U64 = 0xFFFFFFFFFFFFFFFF
+"""Value of a time of 64 bits that the kernel did not report, and of a rate without a limit."""
+
+TOO_LONG = UNKNOWN_U64 - 1
+"""A time of which an older recording knows only that it is more than 71 minutes, which is what 32 bits had room for."""
+
+
+def unknown_of(dtype: np.dtype[Any]) -> int:
+    """Return what stands for "not known" in a field of this kind, which is an unsigned number: the greatest."""
+    return int(np.iinfo(dtype).max)
+
+
 INFINITE_SSTHRESH = 0x7FFFFFFF
 """``ssthresh`` of a connection that never left slow start: TCP_INFINITE_SSTHRESH of include/net/tcp.h."""
 

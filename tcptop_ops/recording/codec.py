@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import find_sorted
-from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.records import UNKNOWN_U32, Records, unknown_of
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording.layouts import NOW, Layout, in_layout
 
@@ -39,6 +39,9 @@ LATER = frozenset({"namespace_names", "commands"})
 
 RUNNING = ("last_sent_us", "last_received_us", "timer_us")
 """Times of SOCKET that grow or shrink by themselves, by the same amount in most rows."""
+
+LONGEST_STEP = (1 << 31) - 1
+"""By how much they may do so between two frames: a step has 32 bits, the greatest of which is its sign."""
 
 LONGEST = 1 << 30
 """Bytes of a frame, unpacked."""
@@ -204,24 +207,30 @@ def _base(old: Records | None, where: Indices, dtype: np.dtype[Any]) -> Matrix:
 
 def _runs_on(numbers: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which of these times run by themselves: 0 and the unknown stand."""
-    runs_on: NDArray[np.bool_] = (numbers != 0) & (numbers != UNKNOWN_U32)
+    runs_on: NDArray[np.bool_] = (numbers != 0) & (numbers != unknown_of(numbers.dtype))
     return runs_on
 
 
 def _steps(new: Records, base: Records) -> list[int]:
-    """Return by how much each of RUNNING went on, in most rows."""
+    """Return by how much each of RUNNING went on, in most rows; 0 where that is more than LONGEST_STEP."""
     steps = []
     for name in RUNNING:
         runs_on = _runs_on(base[name]) & _runs_on(new[name])
-        grown, counts = np.unique((new[name] - base[name])[runs_on], return_counts=True)
-        steps.append(int(grown[np.argmax(counts)]) if len(grown) else 0)
+        grown, counts = np.unique((new[name] - base[name])[runs_on].astype("i8"), return_counts=True)
+        step = int(grown[np.argmax(counts)]) if len(grown) else 0
+        steps.append(step if abs(step) <= LONGEST_STEP else 0)
     return steps
+
+
+def _signed(number: int) -> int:
+    """Return the number from -2^31 on that has these 32 bits."""
+    return (number ^ 1 << 31) - (1 << 31)
 
 
 def _run_on(base: Records, steps: list[int]) -> None:
     for name, step in zip(RUNNING, steps, strict=True):
         runs_on = _runs_on(base[name])
-        base[name][runs_on] += np.uint32(step)
+        base[name][runs_on] += np.array(step, "i8").astype(base[name].dtype)
 
 
 def _write_rows(out: _FrameWriter, new: Records, base: Matrix) -> None:
@@ -327,7 +336,7 @@ def encode(snapshot: Snapshot, before: Snapshot | None = None) -> bytes:
             steps = _steps(rows, _as_records(base, dtype))
             _run_on(_as_records(base, dtype), steps)
             for step in steps:
-                out.number(step)
+                out.number(step & UNKNOWN_U32)
         _write_rows(out, rows, base)
     for name, dtype in NOW.by_position:
         rows = np.asarray(getattr(snapshot, name), dtype).reshape(-1)
@@ -370,7 +379,7 @@ def decode(frame: bytes, before: Snapshot | None = None, layout: Layout = NOW) -
     for name, dtype in layout.aligned:
         base = _base(None if before is None else getattr(before, name), where, dtype)
         if name == "sockets":
-            _run_on(_as_records(base, dtype), [data.number(UNKNOWN_U32) for _ in RUNNING])
+            _run_on(_as_records(base, dtype), [_signed(data.number(UNKNOWN_U32)) for _ in RUNNING])
         tables[name] = _read_rows(data, base, dtype)
     for name, dtype in layout.by_position:
         old = None if before is None else getattr(before, name).reshape(-1)

@@ -15,22 +15,38 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.model.namespace_counters import NETNS
-from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, HAPPENING, OWNED, SEEN, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.records import (
+    COUNTERS,
+    EVENTS,
+    FINAL,
+    HAPPENING,
+    OWNED,
+    SEEN,
+    SOCKET,
+    UNKNOWN_U32,
+    UNKNOWN_U64,
+    Records,
+    unknown_of,
+)
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.model.used_ports import USED_PORTS
 
 Tables = tuple[tuple[str, np.dtype[Any]], ...]
 
 _UNKNOWN = ("pmtu", "rcv_ssthresh", "rcvbuf", "rmem", "last_ack_received_us", "received_ce")
-"""Of ADDED, those that are played as UNKNOWN_U32."""
+"""Of ADDED, those that are played as not known: ``records.unknown_of``."""
 
 ADDED: Mapping[str, tuple[str, ...]] = {
     "events": ("syn_wait_us", "error", "resets", "syn_retrans"),
     "sockets": (*_UNKNOWN, "pacing_rate", "pacing_capped", "nonagle", "ecn_mode", "ecn_fail"),
 }
 """Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros, but for _UNKNOWN."""
+
+WIDENED = ("timer_us", "last_sent_us", "last_received_us")
+"""Times of SOCKET that have 32 bits in those, of which the two greatest numbers are no times (``widened``)."""
 
 ADDED_TABLES = ("namespace_counters", "used_ports")
 """Tables that those lack: they are played without rows."""
@@ -74,17 +90,19 @@ NOW = Layout(
 """What is written."""
 
 
-def _without(dtype: np.dtype[Any], added: tuple[str, ...]) -> np.dtype[np.void]:
-    assert dtype.fields is not None
-    return np.dtype([(name, dtype.fields[name][0]) for name in dtype.names or () if name not in added], align=True)
+def _before(dtype: np.dtype[Any], record: str) -> np.dtype[np.void]:
+    """Return the fields of a record as they were before ADDED and WIDENED."""
+    added = ADDED.get(record, ())
+    kept = [(name, np.dtype("u4") if name in WIDENED else dtype[name]) for name in dtype.names or ()]
+    return np.dtype([(name, kind) for name, kind in kept if name not in added], align=True)
 
 
 @cache
 def before_additions() -> Layout:
-    """Return the layout of recordings that lack ADDED and ADDED_TABLES."""
-    events, sockets = _without(EVENTS, ADDED["events"]), _without(SOCKET, ADDED["sockets"])
+    """Return the layout of recordings that lack ADDED and ADDED_TABLES, and have WIDENED in 32 bits."""
+    sockets, events = _before(SOCKET, "sockets"), _before(EVENTS, "events")
     final = np.dtype([("socket", sockets), ("events", events), ("ending", FINAL["ending"])], align=True)
-    changed: dict[str, np.dtype[Any]] = {"events": events, "sockets": sockets, "half_open": sockets, "closed": final}
+    changed: dict[str, np.dtype[Any]] = {"sockets": sockets, "half_open": sockets, "events": events, "closed": final}
 
     def older(tables: Tables) -> Tables:
         return tuple((name, changed.get(name, dtype)) for name, dtype in tables if name not in ADDED_TABLES)
@@ -103,10 +121,23 @@ def converted(records: Records, dtype: np.dtype[Any]) -> Records:
         return records
     found = np.zeros(records.shape, dtype)
     for name in dtype.names or ():
+        kind = dtype[name]
         if name in (records.dtype.names or ()):
-            found[name] = converted(records[name], dtype[name]) if dtype[name].names else records[name]
+            found[name] = converted(records[name], kind) if kind.names else widened(records[name], kind)
         elif name in _UNKNOWN:
-            found[name] = UNKNOWN_U32
+            found[name] = unknown_of(kind)
+    return found
+
+
+def widened(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return times of WIDENED that have 32 bits in 64: of the two greatest, UNKNOWN_U64 and TOO_LONG are made.
+
+    Cut to 32 bits again, all are what they were. What need not be widened is returned as it is.
+    """
+    if dtype != np.dtype("u8") or values.dtype != np.dtype("u4"):
+        return values
+    found: NDArray[Any] = values.astype("u8")
+    found[values >= UNKNOWN_U32 - 1] |= np.uint64(UNKNOWN_U64 - UNKNOWN_U32)
     return found
 
 

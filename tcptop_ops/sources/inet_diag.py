@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.enums import State, Timer
-from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNLIMITED_RATE, Records
+from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNKNOWN_U64, UNLIMITED_RATE, Records, unknown_of
 from tcptop_ops.sources import netlink
 
 AF_INET = 2
@@ -86,6 +86,13 @@ ULP_INFO = np.dtype([("length", "u2"), ("kind", "u2"), ("name", "S8")])
 """INET_ULP_INFO_NAME with its header: the first attribute nested in INET_DIAG_ULP_INFO."""
 
 IDIAG_TIMER_DELACK = 5  # since 7.1
+_US_OF_MS = np.uint64(1000)
+_STAMPS = {
+    "last_sent_us": "last_sent_ms",
+    "last_received_us": "last_received_ms",
+    "last_ack_received_us": "last_ack_received_ms",
+}
+_NEVER_SET = (State.LISTEN, State.SYN_SENT)
 _PLAIN = ["family", "state", "timer", "lport", "rport", "ifindex", "recv_q", "send_q", "uid", "inode"]
 _BITS = frozenset({"wscale", "app_limited"})
 _COPIED = [name for name in INFO.names or () if name in (SOCKET.names or ()) and name not in _BITS | {"state"}]
@@ -218,7 +225,8 @@ def _fill_identity(sockets: Records, told: Records) -> None:
     sockets["timer"][told["timer"] == IDIAG_TIMER_DELACK] = Timer.DELACK
     sockets["cookie"] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
     expires = told["expires"]
-    sockets["timer_us"] = _microseconds(np.where(expires > 0x7FFFFFFF, 0, expires))  # older kernels: it is due already
+    sockets["timer_us"] = np.where(expires > 0x7FFFFFFF, 0, expires)  # older kernels: it is due already
+    sockets["timer_us"] *= _US_OF_MS
     is_ipv4 = told["family"] == AF_INET
     for name in ("laddr", "raddr"):  # of IPv4: one word, then zeros (inet_diag_msg_common_fill())
         source, target = told[name], sockets[name].view("u4")
@@ -234,9 +242,10 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     wscale = info["wscale"]
     sockets["wscale"] = (wscale >> _SND_SHIFT & 15) | (wscale >> _RCV_SHIFT & 15) << 4
     sockets["app_limited"] = info["app_limited"] >> _LIMITED_SHIFT & 1
-    sockets["last_sent_us"] = _microseconds(info["last_sent_ms"])
-    sockets["last_received_us"] = _microseconds(info["last_received_ms"])
-    sockets["last_ack_received_us"] = _microseconds(info["last_ack_received_ms"])
+    for name, source in _STAMPS.items():
+        np.multiply(info[source], _US_OF_MS, out=sockets[name], dtype="u8")
+    unset = np.flatnonzero(np.isin(info["state"], _NEVER_SET))  # lsndtime and lrcvtime are 0: as if since the boot
+    sockets["last_sent_us"][unset] = sockets["last_received_us"][unset] = UNKNOWN_U64
     sockets["last_rtt_us"] = sockets["received_ce"] = UNKNOWN_U32
     rate, most = info["pacing_rate"], info["max_pacing_rate"]
     sockets["pacing_capped"] = (rate >= most) & (rate != UNLIMITED_RATE)
@@ -268,17 +277,15 @@ def _fill_rate(sockets: Records, info: Records) -> None:
 def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
     """Erase the members that this kernel's shorter tcp_info lacks: their places hold bytes of what follows it.
 
-    A field of 32 bits becomes UNKNOWN_U32, one of 8 or 64 bits 0, and so does the delivery rate.
+    A field of 32 bits or a time becomes the greatest of its kind, one of 8 or 64 bits 0, and so does the delivery rate.
     """
     if int(length.min()) >= INFO.itemsize:
         return
-    sources = {
-        name: name.replace("_us", "_ms") for name in ("last_sent_us", "last_received_us", "last_ack_received_us")
-    }
-    sources |= {"rate_delivered": "delivery_rate", "rate_interval_us": "delivery_rate"}
+    sources = _STAMPS | {"rate_delivered": "delivery_rate", "rate_interval_us": "delivery_rate"}
     sources |= {name: name for name in [*_COPIED, *_BITS]}
     for name, source in sources.items():
-        unknown = UNKNOWN_U32 if SOCKET[name].itemsize == 4 and source != "delivery_rate" else 0
+        told = name in _STAMPS or (SOCKET[name].itemsize == 4 and source != "delivery_rate")
+        unknown = unknown_of(SOCKET[name]) if told else 0
         sockets[name][length < info_end(source)] = unknown
 
 
@@ -301,9 +308,3 @@ def _fill_extras(sockets: Records, buffer: netlink.Bytes, place: netlink.Ints, l
         sockets["mptcp"][upper] = netlink.at(buffer, ULP_INFO, place[3][upper])["name"] == b"mptcp"
     cgroup = netlink.at(buffer, np.dtype([("id", "u8")]), place[4])["id"]
     sockets["cgroup_id"] = np.where(length[4] >= 8, cgroup, 0)
-
-
-def _microseconds(milliseconds: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """Convert to microseconds that fit into 32 bits: at most 71 minutes, one less than UNKNOWN_U32."""
-    found: NDArray[np.uint64] = np.minimum(milliseconds.astype("u8") * np.uint64(1000), np.uint64(UNKNOWN_U32 - 1))
-    return found

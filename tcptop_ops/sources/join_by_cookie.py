@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import find_sorted, gather
 from tcptop_ops.model.enums import State, WritingOperator
-from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, unknown_of
 
-_NOT_TOLD = ("total_rto", "min_rtt_us", "drops", "uid", "last_sent_us", "last_received_us")
+_NOT_TOLD = ("total_rto", "total_rto_ms", "min_rtt_us", "drops", "uid", "rcv_wnd", "last_sent_us", "last_received_us")
 
 
 def births(counters: Records) -> int:
@@ -75,7 +75,7 @@ def last_known(before: Records, keys: NDArray[np.uint64]) -> Records:
     """Return the sockets of these keys as an earlier pass (SOCKET rows) found them; what is not told, if none did."""
     found = np.zeros(len(keys), SOCKET)
     for name in _NOT_TOLD:
-        found[name] = UNKNOWN_U32
+        found[name] = unknown_of(SOCKET[name])
     if len(before) and len(keys):
         order = np.argsort(before["cookie"])
         at, there = find_sorted(before["cookie"][order], keys)

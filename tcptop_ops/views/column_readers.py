@@ -20,7 +20,7 @@ from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, OwnerKind, St
 from tcptop_ops.model.flows import Flows, Rows, rto_events
 from tcptop_ops.model.listeners import among
 from tcptop_ops.model.processes import process_keys
-from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
+from tcptop_ops.model.records import INFINITE_SSTHRESH, TOO_LONG, UNKNOWN_U32
 from tcptop_ops.model.services import service_of
 from tcptop_ops.tracking import baseline
 
@@ -161,9 +161,9 @@ def age(rows: Rows, flows: Flows) -> Values:
 
 def idle(rows: Rows, _: Flows) -> Values:
     """Return seconds since data was last sent or received; NaN for listeners, in SYN-SENT, and if not known."""
-    sent, received = rows.sockets["last_sent_us"], rows.sockets["last_received_us"]
-    idle = np.minimum(sent, received) / 1e6
-    unknown = (sent == UNKNOWN_U32) & (received == UNKNOWN_U32)
+    last_us = np.minimum(rows.sockets["last_sent_us"], rows.sockets["last_received_us"])
+    idle = last_us / 1e6
+    unknown = last_us >= TOO_LONG
     unknown |= np.isin(rows.sockets["state"], (State.LISTEN, State.SYN_SENT))  # no data has been sent in these states
     return np.where(unknown, np.nan, idle)
 

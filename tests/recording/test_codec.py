@@ -9,6 +9,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcptop_ops.model.records import UNKNOWN_U64
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec
 from tests.support.fakes import flow, snapshot
@@ -42,10 +43,22 @@ def test_a_frame_from_before_namespaces_had_names() -> None:
 
 def test_rows_that_did_not_change_take_no_room() -> None:
     """Time that passes is no change."""
-    many = [flow(cookie, last_sent_us=cookie * 4000, timer_us=0) for cookie in range(1, 2001)]
+    many = [
+        flow(cookie, last_sent_us=cookie * 4_000_000, last_received_us=UNKNOWN_U64, timer_us=10**10)
+        for cookie in range(1, 2001)
+    ]
     before = snapshot(0, many)
-    later = [fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000} for fields in many]
+    later = [
+        fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000, "timer_us": fields["timer_us"] - 1_000_000}
+        for fields in many
+    ]
     assert len(codec.encode(snapshot(1, later), before)) < 300
     later[7]["bytes_acked"] = 77
     one = codec.encode(snapshot(1, later), before)
     same(codec.decode(one, before), snapshot(1, later))
+
+
+def test_a_step_that_32_bits_have_no_room_for() -> None:
+    """An hour between two frames: every bit comes back all the same."""
+    before, after = snapshot(0, [flow(1, last_sent_us=4_000)]), snapshot(3600, [flow(1, last_sent_us=3_600_004_000)])
+    same(codec.decode(codec.encode(after, before), before), after)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 
 from tcptop_ops.model.namespace_counters import NETNS
-from tcptop_ops.model.records import EVENTS, FINAL
+from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.recording import codec, layouts
 from tcptop_ops.recording.reader import RecordingReader
@@ -46,6 +46,17 @@ def test_frames_of_an_older_layout_are_read_with_zeros() -> None:
         assert replayed.closed.dtype == FINAL
         assert not replayed.events["error"].any()
         before = older
+
+
+def test_times_of_32_bits_are_read_as_what_they_mean() -> None:
+    """More than 71 minutes was told as such: it is no time, but comes back as what it was."""
+    older = layouts.before_additions().aligned[0][1]
+    was = np.zeros(4, older)
+    was["last_sent_us"] = 0, 5_000_000, UNKNOWN_U32 - 1, UNKNOWN_U32
+    now = layouts.converted(was, SOCKET)
+    assert now["last_sent_us"].tolist() == [0, 5_000_000, TOO_LONG, UNKNOWN_U64]
+    assert now["netns"].tolist() == [0] * 4
+    assert layouts.converted(now, older)["last_sent_us"].tolist() == was["last_sent_us"].tolist()
 
 
 def test_an_older_recording_is_opened(tmp_path: Path) -> None:

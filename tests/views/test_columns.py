@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tcptop_ops.errors import Usage
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32
+from tcptop_ops.model.records import INFINITE_SSTHRESH, TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
 from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, WIDER, parse_list, parse_sort
@@ -194,8 +194,10 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("age_s", {"first_ns": BORN, "origin": Origin.ADOPTED}, None),
     ("age_s", {"first_ns": BOOT_NS + int(9e9)}, 0),
     ("idle_s", {"last_sent_us": 2_500_000, "last_received_us": 1_500_000}, 1.5),
-    ("idle_s", {"last_sent_us": UNKNOWN_U32, "last_received_us": 1_500_000}, 1.5),
-    ("idle_s", {"last_sent_us": UNKNOWN_U32, "last_received_us": UNKNOWN_U32}, None),
+    ("idle_s", {"last_sent_us": 10_800_000_000, "last_received_us": 86_400_000_000}, 10_800),
+    ("idle_s", {"last_sent_us": UNKNOWN_U64, "last_received_us": 1_500_000}, 1.5),
+    ("idle_s", {"last_sent_us": UNKNOWN_U64, "last_received_us": UNKNOWN_U64}, None),
+    ("idle_s", {"last_sent_us": TOO_LONG, "last_received_us": UNKNOWN_U64}, None),
     ("closed_s", {}, None),
     ("end", {}, None),
     ("retrans_segs", {"retrans_segs": 2**32 - 1}, 2**32 - 1),
