@@ -47,7 +47,8 @@ class Column:
 
     ``width``: characters on the screen; ``falling``: whether sorting begins with the greatest value; ``alias``: a
     second name for filters and options; ``right``: whether cells are right-aligned, as those of numbers are; ``names``:
-    of a column of numbers that name something, the words for them in these flows.
+    of a column of numbers that name something, the words for them in these flows; ``least`` and ``most``: of a column
+    of numbers, the bounds of one connection's value, beyond which ``read`` gives null.
     """
 
     id: str
@@ -65,6 +66,8 @@ class Column:
     screen_only: bool = False  # left out of outputs
     group: GroupRule = SAME
     names: Callable[[Flows], Mapping[int, str]] | None = None
+    least: float = 0.0
+    most: float = math.inf
 
     def shower(self, flows: Flows) -> Callable[[Any], str]:
         """Return a formatter like ``show`` for the screen, which says names where these flows have any."""

@@ -15,25 +15,46 @@ from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import Column, GroupRule
 from tcptop_ops.views.column_readers import ColumnReader, Values
 from tcptop_ops.views.column_text import STEPS, dashed, decoded, null_or, show_id, show_word, whole
+from tcptop_ops.views.known_values import MOST_COUNT, MOST_S, MOST_SUM, MOST_US, believed
 
 
 def number(id: str, title: str, width: int, help: str, read: ColumnReader, **rest: Any) -> Column:
-    """Return a column of numbers (float64, NaN is null), shown as a count unless ``show`` says otherwise."""
+    """Return a column of numbers (float64, NaN is null), shown as a count unless ``show`` says otherwise.
+
+    ``least``, ``most``: the bounds beyond which no value is believed (``known_values``), those of its unit by default.
+    """
     show = rest.pop("show", text.count)
     plain = rest.pop("plain", whole)
-    return Column(id, title, width, help, read, dashed(show), null_or(plain), step=STEPS.get(show), **rest)
+    least, most = rest.pop("least", 0.0), rest.pop("most", most_of(id))
+    read = believed(id, read, least, most)
+    bounds = {"least": least, "most": most}
+    return Column(id, title, width, help, read, dashed(show), null_or(plain), step=STEPS.get(show), **bounds, **rest)
+
+
+def most_of(id: str) -> float:
+    """Return the greatest value that is believed of a column of numbers, by the unit that its id ends in."""
+    if id.endswith("_pct"):
+        return 100.0
+    if "bytes" in id:
+        return MOST_SUM
+    return next((most for suffix, most in _MOST.items() if id.endswith(suffix)), MOST_COUNT)
+
+
+_MOST = {"_per_s": MOST_COUNT, "_us": MOST_US, "_ms": MOST_S * 1e3, "_s": MOST_S}
 
 
 def word(id: str, title: str, width: int, help: str, read: ColumnReader, **rest: Any) -> Column:
     """Return a column of bytes strings (b"" is null), left-aligned and sorted upward at first."""
     show = rest.pop("show", show_word)
     plain = rest.pop("plain", decoded)
+    read = believed(id, read, 0.0, 0.0)
     return Column(id, title, width, help, read, show, plain, right=False, falling=False, **rest)
 
 
 def identity(id: str, title: str, width: int, help: str, part: str, name: str, **rest: Any) -> Column:
     """Return a column of an unsigned field that names something; 0 is null. ``part``: the array of Rows it is in."""
-    return Column(id, title, width, help, read.unsigned(part, name), show_id, lambda v: int(v) or None, **rest)
+    reader = believed(id, read.unsigned(part, name), 0.0, 0.0)
+    return Column(id, title, width, help, reader, show_id, lambda v: int(v) or None, **rest)
 
 
 def of_connections(name: str) -> GroupRule:
@@ -80,4 +101,4 @@ def observed_us(rows: Rows, _: Flows) -> Values:
     return window
 
 
-RETRANS_SHARE = GroupRule("share", part=read.win("retrans_segs"), whole=read.win("data_segs_out"), enough=20)
+RETRANS_SHARE = GroupRule("share", part=read.win("retrans_segs"), whole=read.win("data_segs_out"), enough=20, most=100)

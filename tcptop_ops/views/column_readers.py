@@ -20,9 +20,10 @@ from tcptop_ops.model.enums import STATE_NAMES, Direction, Origin, OwnerKind, St
 from tcptop_ops.model.flows import Flows, Rows, rto_events
 from tcptop_ops.model.listeners import among
 from tcptop_ops.model.processes import process_keys
-from tcptop_ops.model.records import INFINITE_SSTHRESH, TOO_LONG, UNKNOWN_U32
+from tcptop_ops.model.records import INFINITE_SSTHRESH, UNKNOWN_U32, unknown_of
 from tcptop_ops.model.services import service_of
 from tcptop_ops.tracking import baseline
+from tcptop_ops.views.known_values import floats, listens, never_answered, uncounted, unless
 
 LONGEST_NAME = 512
 """Maximum length of a name in bytes: numpy makes every row as wide as the longest one."""
@@ -36,23 +37,19 @@ Values = NDArray[Any]
 ColumnReader = Callable[[Rows, Flows], Values]
 
 
-def floats(values: Values) -> NDArray[np.float64]:
-    """Return values as float64."""
-    return values.astype(np.float64)
-
-
-def unless(values: Values, null: int) -> NDArray[np.float64]:
-    """Return values as float64, with NaN where they equal ``null``."""
-    found = floats(values)
-    found[values == null] = np.nan
-    return found
-
-
 def socket(name: str, null: int | None = None) -> ColumnReader:
-    """Return a reader of a SOCKET field as float64; NaN where it equals ``null``, if that is given."""
-    if null is None:
-        return lambda rows, _: floats(rows.sockets[name])
-    return lambda rows, _: unless(rows.sockets[name], null)
+    """Return a reader of a SOCKET field as float64; NaN where it equals ``null``, if that is given.
+
+    NaN, too, where the final record of a connection was lost: its family is 0 then, as all else.
+    """
+
+    def socket(rows: Rows, _: Flows) -> Values:
+        values = floats(rows.sockets[name]) if null is None else unless(rows.sockets[name], null)
+        if rows.endings is not None:
+            values[rows.sockets["family"] == 0] = np.nan
+        return values
+
+    return socket
 
 
 def connected(name: str, null: int | None = None) -> ColumnReader:
@@ -61,7 +58,7 @@ def connected(name: str, null: int | None = None) -> ColumnReader:
 
     def connected(rows: Rows, flows: Flows) -> Values:
         values = read(rows, flows)
-        values[rows.sockets["state"] == State.LISTEN] = np.nan
+        values[listens(rows)] = np.nan
         return values
 
     return connected
@@ -73,7 +70,7 @@ def listening(name: str) -> ColumnReader:
 
     def listening(rows: Rows, flows: Flows) -> Values:
         values = read(rows, flows)
-        values[rows.sockets["state"] != State.LISTEN] = np.nan
+        values[~listens(rows)] = np.nan
         return values
 
     return listening
@@ -84,7 +81,7 @@ def rate(name: str) -> ColumnReader:
 
     def rate(rows: Rows, flows: Flows) -> Values:
         values = rows.rates[name].copy()
-        values[rows.sockets["state"] == State.LISTEN] = np.nan
+        values[listens(rows)] = np.nan
         return values if flows.seconds > 0 else np.full(len(rows), np.nan)
 
     return rate
@@ -106,7 +103,7 @@ def win(name: str) -> ColumnReader:
 
     def win(rows: Rows, _: Flows) -> Values:
         values = floats(rows.rates["win"][name])
-        values[rows.sockets["state"] == State.LISTEN] = np.nan
+        values[listens(rows)] = np.nan
         return values
 
     return win
@@ -123,8 +120,8 @@ def retrans_pct(rows: Rows, _: Flows) -> Values:
     NaN below 20 of them, and for listeners.
     """
     sent = floats(rows.rates["win"]["data_segs_out"])
-    sent[(sent < 20) | (rows.sockets["state"] == State.LISTEN)] = np.nan
-    share: Values = 100.0 * rows.rates["win"]["retrans_segs"] / sent
+    sent[(sent < 20) | listens(rows)] = np.nan
+    share: Values = np.minimum(100.0 * floats(rows.rates["win"]["retrans_segs"]) / sent, 100.0)
     return share
 
 
@@ -138,8 +135,8 @@ def share(part: str, whole: str | None) -> ColumnReader:
     def share(rows: Rows, _: Flows) -> Values:
         win = rows.rates["win"]
         total = floats(rows.rates["win_s"]) * 1e6 if whole is None else floats(win[whole])
-        total[(total <= 0) | (rows.sockets["state"] == State.LISTEN)] = np.nan
-        return np.minimum(100.0 * win[part] / total, 100.0)
+        total[(total <= 0) | listens(rows)] = np.nan
+        return np.minimum(100.0 * floats(win[part]) / total, 100.0)
 
     return share
 
@@ -160,12 +157,13 @@ def age(rows: Rows, flows: Flows) -> Values:
 
 
 def idle(rows: Rows, _: Flows) -> Values:
-    """Return seconds since data was last sent or received; NaN for listeners, in SYN-SENT, and if not known."""
-    last_us = np.minimum(rows.sockets["last_sent_us"], rows.sockets["last_received_us"])
-    idle = last_us / 1e6
-    unknown = last_us >= TOO_LONG
-    unknown |= np.isin(rows.sockets["state"], (State.LISTEN, State.SYN_SENT))  # no data has been sent in these states
-    return np.where(unknown, np.nan, idle)
+    """Return seconds since data was last sent or received; NaN for listeners, in SYN-SENT, and if not known.
+
+    Up to its close, for a closed row.
+    """
+    values = np.fmin(socket("last_sent_us")(rows, _), socket("last_received_us")(rows, _)) / 1e6
+    values[listens(rows) | never_answered(rows)] = np.nan  # no data has been sent in these states
+    return values
 
 
 def closed_s(rows: Rows, flows: Flows) -> Values:
@@ -201,7 +199,8 @@ def limit(rows: Rows, _: Flows) -> Values:
 def stall_ms(rows: Rows, _: Flows) -> Values:
     """Return milliseconds lost to timeouts and zero windows so far; NaN for listeners."""
     values = rows.rates["stall_us"] / 1e3
-    values[rows.sockets["state"] == State.LISTEN] = np.nan
+    untold = uncounted(rows) & (rows.sockets["total_rto_ms"] == UNKNOWN_U32)
+    values[listens(rows) | untold] = np.nan
     return values
 
 
@@ -228,9 +227,33 @@ def ssthresh(rows: Rows, flows: Flows) -> Values:
 
 
 def rto_total(rows: Rows, _: Flows) -> Values:
-    """Return the retransmission timeouts in total; NaN for listeners."""
+    """Return the retransmission timeouts in total; NaN for listeners, and where nobody counted them."""
     values = floats(rto_events(rows.sockets, rows.events))
-    values[rows.sockets["state"] == State.LISTEN] = np.nan
+    values[listens(rows) | uncounted(rows)] = np.nan
+    return values
+
+
+def rto_win(rows: Rows, flows: Flows) -> Values:
+    """Return the retransmission timeouts within the window; NaN for listeners, and where nobody counted them."""
+    values = win("rto_events")(rows, flows)
+    values[uncounted(rows)] = np.nan
+    return values
+
+
+def rttvar(rows: Rows, flows: Flows) -> Values:
+    """Return the mean deviation of the RTT in microseconds; NaN before the first sample.
+
+    Until then it is a fourth of the first timeout, from which tcp_rtt_estimator() begins.
+    """
+    values = connected("rttvar_us")(rows, flows)
+    values[rows.sockets["srtt_us"] == 0] = np.nan
+    return values
+
+
+def snd_wnd(rows: Rows, flows: Flows) -> Values:
+    """Return the window that the peer offers, in bytes; NaN for listeners, and before the peer has answered."""
+    values = connected("snd_wnd")(rows, flows)
+    values[never_answered(rows)] = np.nan
     return values
 
 
@@ -266,9 +289,11 @@ def peer(rows: Rows, flows: Flows) -> Values:
 
 
 def family(rows: Rows, _: Flows) -> Values:
-    """Return the IP version of the packets, 4.0 or 6.0; an IPv4-mapped address counts as 4."""
+    """Return the IP version of the packets, 4.0 or 6.0; an IPv4-mapped address counts as 4; NaN if not known."""
     here, there = (halves(rows.sockets[side]) for side in ("laddr", "raddr"))
-    return np.where(are_mapped(*here) | are_mapped(*there), 4.0, 6.0)
+    values = np.where(are_mapped(*here) | are_mapped(*there), 4.0, 6.0)
+    values[rows.sockets["family"] == 0] = np.nan
+    return values
 
 
 def _labels(names: dict[int, str], size: int) -> NDArray[np.bytes_]:
@@ -383,4 +408,11 @@ def unsigned(part: str, name: str) -> ColumnReader:
 
     ``part`` is the array of Rows that has the field, such as "sockets".
     """
-    return lambda rows, _: getattr(rows, part)[name].astype(np.uint64)
+
+    def unsigned(rows: Rows, _: Flows) -> Values:
+        values = getattr(rows, part)[name]
+        found: Values = values.astype(np.uint64)
+        found[values == unknown_of(values.dtype)] = 0
+        return found
+
+    return unsigned

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tcptop_ops import text
-from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import GREATEST, LEAST, MEAN, SUM, WORST, Column
 from tcptop_ops.views.column_builders import (
@@ -25,6 +24,7 @@ HEALTH: tuple[Column, ...] = (
         3,
         "how bad it is, from 0 to 100",
         read.score,
+        most=100,
         show=show_exact,
         severity=(10, 50),
         group=GREATEST,
@@ -68,7 +68,7 @@ HEALTH: tuple[Column, ...] = (
         "RTTVR",
         5,
         "mean deviation of the round-trip time",
-        read.connected("rttvar_us"),
+        read.rttvar,
         show=show_us,
         group=MEAN,
     ),
@@ -77,7 +77,7 @@ HEALTH: tuple[Column, ...] = (
         "MINRT",
         5,
         "least round-trip time of the last minutes",
-        read.connected("min_rtt_us", UNKNOWN_U32),
+        read.connected("min_rtt_us"),
         show=show_us,
         group=LEAST,
     ),
@@ -164,7 +164,7 @@ HEALTH: tuple[Column, ...] = (
         "RTO",
         3,
         "retransmission timeouts within the window",
-        read.win("rto_events"),
+        read.rto_win,
         alias="rto",
         severity=(1, 3),
         group=SUM,

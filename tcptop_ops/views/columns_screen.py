@@ -14,6 +14,7 @@ from tcptop_ops.views.column_text import (
     show_signed,
     show_us,
 )
+from tcptop_ops.views.known_values import MOST_SUM, MOST_US
 
 SCREEN_ONLY: tuple[Column, ...] = (
     number(
@@ -41,6 +42,7 @@ SCREEN_ONLY: tuple[Column, ...] = (
         "bytes acknowledged since the mark",
         read.since_mark("bytes_acked"),
         show=text.si,
+        most=MOST_SUM,
         screen_only=True,
         group=SUM,
     ),
@@ -51,6 +53,7 @@ SCREEN_ONLY: tuple[Column, ...] = (
         "bytes received since the mark",
         read.since_mark("bytes_received"),
         show=text.si,
+        most=MOST_SUM,
         screen_only=True,
         group=SUM,
     ),
@@ -61,6 +64,7 @@ SCREEN_ONLY: tuple[Column, ...] = (
         "by how much the smoothed round-trip time is longer than at the mark",
         read.since_mark("srtt_us"),
         show=show_signed(show_us),
+        least=-MOST_US,
         screen_only=True,
         group=MEAN,
     ),

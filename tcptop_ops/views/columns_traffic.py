@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tcptop_ops import text
-from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import LEAST, MEAN, SUM, Column, GroupRule
 from tcptop_ops.views.column_builders import (
@@ -26,7 +25,7 @@ TRAFFIC: tuple[Column, ...] = (
         "SNDWN",
         5,
         "window that the peer offers, bytes",
-        read.connected("snd_wnd"),
+        read.snd_wnd,
         show=text.si,
         group=LEAST,
     ),
@@ -68,7 +67,7 @@ TRAFFIC: tuple[Column, ...] = (
         "DROPS",
         5,
         "segments or handshakes that this socket dropped",
-        read.socket("drops", UNKNOWN_U32),
+        read.socket("drops"),
         severity=(1, 100),
         group=SUM,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import GREATEST, Column
 from tcptop_ops.views.column_builders import (
@@ -44,7 +43,7 @@ WHO: tuple[Column, ...] = (
         plain=plain_address,
         group=same_address("l"),
     ),
-    number("lport", "LPORT", 5, "local port", read.socket("lport")),
+    number("lport", "LPORT", 5, "local port", read.socket("lport", 0), most=65535),
     word(
         "raddr",
         "RADDR",
@@ -55,7 +54,7 @@ WHO: tuple[Column, ...] = (
         plain=plain_address,
         group=same_address("r"),
     ),
-    number("rport", "RPORT", 5, "remote port", read.socket("rport", 0)),
+    number("rport", "RPORT", 5, "remote port", read.socket("rport", 0), most=65535),
     word("local", "LOCAL", 21, "local address and port", read.endpoint("l"), show=show_endpoint, plain=plain_endpoint),
     word(
         "peer",
@@ -111,5 +110,5 @@ WHO: tuple[Column, ...] = (
     word("user", "USER", 8, "user that made the socket", read.user, show=show_name),
     word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=show_name),
     word("cgroup", "CGROUP", 24, "control group of the socket", read.cgroup, show=show_name),
-    number("uid", "UID", 10, "user that made the socket", read.socket("uid", UNKNOWN_U32), show=show_exact),
+    number("uid", "UID", 10, "user that made the socket", read.socket("uid"), show=show_exact),
 )

@@ -19,7 +19,7 @@ from tcptop_ops.diagnosis.cause import Blame
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.diagnosis.verdict import LIMITS
 from tcptop_ops.explain.operators import OPERATORS
-from tcptop_ops.filters.compiler import NAMES
+from tcptop_ops.filters.compiler import IDENTITIES, NAMES
 from tcptop_ops.model.enums import STATE_NAMES
 from tcptop_ops.outputs.json_lines import SCHEMA, totals
 from tcptop_ops.tracking.tracker import Tracker
@@ -52,14 +52,18 @@ def names_of(column: Column) -> list[str] | None:
 def of_column(column: Column) -> Schema:
     """Return the schema of a field: each may be null.
 
-    What ``plain`` makes of a number tells which kind of number it is.
+    What ``plain`` makes of a number tells which kind of number it is. Its bounds are those of the column: no number
+    that stands for "not known" lies between them.
     """
     about = {"description": column.help}
     if not column.right:
         names = names_of(column)
         return about | ({"type": ["string", "null"]} if names is None else {"enum": [*names, None]})
-    kind = "integer" if isinstance(column.plain(np.float64(1.5)), int) else "number"
-    return about | {"type": [kind, "null"]}
+    if not column.is_number and column.id in IDENTITIES:
+        return about | {"type": ["integer", "null"], "minimum": 1}
+    if isinstance(column.plain(np.float64(1.5)), int):
+        return about | {"type": ["integer", "null"], "minimum": int(column.least), "maximum": int(column.most)}
+    return about | {"type": ["number", "null"], "minimum": column.least, "maximum": column.most}
 
 
 def an_object(properties: dict[str, Schema], about: str = "") -> Schema:

@@ -200,7 +200,7 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("idle_s", {"last_sent_us": TOO_LONG, "last_received_us": UNKNOWN_U64}, None),
     ("closed_s", {}, None),
     ("end", {}, None),
-    ("retrans_segs", {"retrans_segs": 2**32 - 1}, 2**32 - 1),
+    ("retrans_segs", {"retrans_segs": 2**32 - 2}, 2**32 - 2),
     ("rto_events", {"total_rto": 5, "rto_events": 3}, 5),
     ("rto_events", {"total_rto": UNKNOWN_U32, "rto_events": 3}, 3),
     ("bytes_acked", {"bytes_acked": 2**53}, 2**53),
