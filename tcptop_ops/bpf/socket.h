@@ -281,8 +281,9 @@ static __always_inline void fill_from_context(struct socket *r, struct bpf_sock_
 		laddr[3] = local;
 		raddr[3] = remote;
 	}
-	r->last_sent_us = r->last_received_us = UNKNOWN_LONG;
-	r->uid = r->drops = r->total_rto = r->total_rto_ms = r->rcv_wnd = UNKNOWN;
+	r->last_sent_us = r->last_received_us = r->last_ack_received_us = UNKNOWN_LONG;
+	r->uid = r->drops = r->total_rto = r->total_rto_ms = r->rcv_wnd = r->received_ce = UNKNOWN;
+	r->pmtu = r->rcv_ssthresh = r->rcvbuf = r->rmem = UNKNOWN;
 	r->srtt_us = CTX(srtt_us) >> 3;
 	r->min_rtt_us = CTX(rtt_min);
 	r->cwnd = CTX(snd_cwnd);

@@ -37,7 +37,7 @@ NAMES = ("users", "cgroups", "devices", "namespace_names", "commands")
 LATER = frozenset({"namespace_names", "commands"})
 """Those of them that older recordings lack."""
 
-RUNNING = ("last_sent_us", "last_received_us", "timer_us")
+RUNNING = ("last_sent_us", "last_received_us", "timer_us", "last_ack_received_us")
 """Times of SOCKET that grow or shrink by themselves, by the same amount in most rows."""
 
 LONGEST_STEP = (1 << 31) - 1
@@ -211,10 +211,15 @@ def _runs_on(numbers: NDArray[Any]) -> NDArray[np.bool_]:
     return runs_on
 
 
+def running(dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """Return those of RUNNING that the SOCKET of a layout has; older ones lack the last."""
+    return tuple(name for name in RUNNING if name in (dtype.names or ()))
+
+
 def _steps(new: Records, base: Records) -> list[int]:
     """Return by how much each of RUNNING went on, in most rows; 0 where that is more than LONGEST_STEP."""
     steps = []
-    for name in RUNNING:
+    for name in running(base.dtype):
         runs_on = _runs_on(base[name]) & _runs_on(new[name])
         grown, counts = np.unique((new[name] - base[name])[runs_on].astype("i8"), return_counts=True)
         step = int(grown[np.argmax(counts)]) if len(grown) else 0
@@ -228,7 +233,7 @@ def _signed(number: int) -> int:
 
 
 def _run_on(base: Records, steps: list[int]) -> None:
-    for name, step in zip(RUNNING, steps, strict=True):
+    for name, step in zip(running(base.dtype), steps, strict=True):
         runs_on = _runs_on(base[name])
         base[name][runs_on] += np.array(step, "i8").astype(base[name].dtype)
 
@@ -379,7 +384,7 @@ def decode(frame: bytes, before: Snapshot | None = None, layout: Layout = NOW) -
     for name, dtype in layout.aligned:
         base = _base(None if before is None else getattr(before, name), where, dtype)
         if name == "sockets":
-            _run_on(_as_records(base, dtype), [_signed(data.number(UNKNOWN_U32)) for _ in RUNNING])
+            _run_on(_as_records(base, dtype), [_signed(data.number(UNKNOWN_U32)) for _ in running(dtype)])
         tables[name] = _read_rows(data, base, dtype)
     for name, dtype in layout.by_position:
         old = None if before is None else getattr(before, name).reshape(-1)

@@ -12,7 +12,10 @@ from tcptop_ops.model.arrays import find_sorted, gather
 from tcptop_ops.model.enums import State, WritingOperator
 from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, unknown_of
 
-_NOT_TOLD = ("total_rto", "total_rto_ms", "min_rtt_us", "drops", "uid", "rcv_wnd", "last_sent_us", "last_received_us")
+_NOT_TOLD = (
+    *("total_rto", "total_rto_ms", "min_rtt_us", "drops", "uid", "rcv_wnd", "last_sent_us", "last_received_us"),
+    *("last_ack_received_us", "pmtu", "rcv_ssthresh", "rcvbuf", "rmem", "received_ce"),
+)
 
 
 def births(counters: Records) -> int:

@@ -44,12 +44,20 @@ def test_a_frame_from_before_namespaces_had_names() -> None:
 def test_rows_that_did_not_change_take_no_room() -> None:
     """Time that passes is no change."""
     many = [
-        flow(cookie, last_sent_us=cookie * 4_000_000, last_received_us=UNKNOWN_U64, timer_us=10**10)
+        flow(
+            cookie,
+            last_sent_us=cookie * 4_000_000,
+            last_received_us=UNKNOWN_U64,
+            last_ack_received_us=4,
+            timer_us=10**10,
+        )
         for cookie in range(1, 2001)
     ]
     before = snapshot(0, many)
     later = [
-        fields | {"last_sent_us": fields["last_sent_us"] + 1_000_000, "timer_us": fields["timer_us"] - 1_000_000}
+        fields
+        | {"last_sent_us": fields["last_sent_us"] + 1_000_000, "timer_us": fields["timer_us"] - 1_000_000}
+        | {"last_ack_received_us": 1_000_004}
         for fields in many
     ]
     assert len(codec.encode(snapshot(1, later), before)) < 300
