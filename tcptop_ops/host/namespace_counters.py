@@ -50,6 +50,9 @@ _NAMES = {
     "TCPReqQFullDoCookies": "req_q_full_do_cookies",
     "SyncookiesSent": "syncookies_sent",
     "TCPRetransFail": "retrans_fail",
+    "PruneCalled": "prune_called",
+    "TCPRcvCollapsed": "rcv_collapsed",
+    "TCPRcvQDrop": "rcv_q_drop",
 }
 """Of /proc/net/netstat (snmp4_net_list, net/ipv4/proc.c), and what they are called here."""
 

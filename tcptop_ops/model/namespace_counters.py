@@ -13,6 +13,9 @@ COUNTERS = (
     "req_q_full_do_cookies",  # TCPReqQFullDoCookies: the SYN backlog was full, and a cookie was sent
     "syncookies_sent",  # SyncookiesSent
     "retrans_fail",  # TCPRetransFail: a retransmission could not be handed to the device or was dropped locally
+    "prune_called",  # PruneCalled: a receive queue was to be shrunk, since its memory was used up (tcp_prune_queue())
+    "rcv_collapsed",  # TCPRcvCollapsed: segments put together there, so that they take less memory (tcp_collapse())
+    "rcv_q_drop",  # TCPRcvQDrop: a segment in order was dropped, since no memory was left (tcp_data_queue())
 )
 """Names of counters since the namespace was made, each the name of /proc/net/netstat in snake case."""
 

@@ -99,6 +99,9 @@ def test_what_the_files_say() -> None:
         "req_q_full_drop": 4,
         "req_q_full_do_cookies": 0,
         "retrans_fail": 0,
+        "prune_called": 0,
+        "rcv_collapsed": 0,
+        "rcv_q_drop": 0,
     }
     assert parse_sockstat(SOCKSTAT.encode()) == {"tw": 7, "orphans": 6}
     assert parse_limits(LIMITS) == {
