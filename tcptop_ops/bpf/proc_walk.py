@@ -19,13 +19,18 @@ OWNER = struct.Struct("=QQQII16sQ")
 """As ``fields.OWNER``: cookie, inode, start (ns since boot), pid, descriptor, comm, image."""
 
 BOUND = "/run/netns"
-COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/sockstat")
+COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/snmp", "/proc/thread-self/net/sockstat")
+TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
+"""Not there where connection tracking is not loaded (nf_conntrack_standalone_init_sysctl())."""
+
 LIMITED = (
     "ipv4/ip_local_port_range",
     "core/somaxconn",
     "ipv4/tcp_max_syn_backlog",
     "ipv4/tcp_tw_reuse",
     "ipv4/tcp_syncookies",
+    "ipv4/tcp_max_tw_buckets",
+    "netfilter/nf_conntrack_max",
 )
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -158,14 +163,33 @@ def mounted(process: str) -> Iterator[str]:
 
 
 def open_counters() -> list[int]:
-    """Return descriptors of COUNTED, which go on telling of this namespace, each time that they are read anew."""
-    return [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
+    """Return descriptors of COUNTED, which go on telling of this namespace, each time that they are read anew.
+
+    The last is that of TRACKED, where there is one.
+    """
+    found = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
+    with suppress(OSError):
+        found.append(os.open(TRACKED, os.O_RDONLY | os.O_CLOEXEC))
+    return found
 
 
 def limits() -> bytes:
-    """Return what LIMITED says in this namespace, a line each; the last is missing from a kernel without cookies."""
-    found = b""
-    for name in LIMITED:
-        with suppress(FileNotFoundError), open(f"/proc/sys/net/{name}", "rb") as file:
-            found += file.read()
-    return found
+    """Return what LIMITED says in this namespace, and ``conntrack_drops``, a line each: 0 for what is not there."""
+    return b"".join(_said(f"/proc/sys/net/{name}") or b"0\n" for name in LIMITED) + b"%d\n" % conntrack_drops()
+
+
+def conntrack_drops() -> int:
+    """Return the packets that were dropped since the table of connection tracking had no room for their connection.
+
+    /proc/net/stat/nf_conntrack has a line a processor, in hexadecimal digits: ``drop`` counts what nf_conntrack_in()
+    throws away, which it does where __nf_conntrack_alloc() finds the table full and nothing to take out of it.
+    """
+    names, *processors = _said("/proc/thread-self/net/stat/nf_conntrack").splitlines() or [b""]
+    columns = names.split()
+    return sum(int(line.split()[columns.index(b"drop")], 16) for line in processors) if b"drop" in columns else 0
+
+
+def _said(path: str) -> bytes:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read()
+    return b""

@@ -1,15 +1,16 @@
 """Reading what the kernel counts for network namespaces, and the limits there: once a tick, where that tells something.
 
-A descriptor of a namespace's /proc/net/netstat is opened once, and read from its begin at each tick. It keeps the
-namespace alive, so that it is closed as soon as no socket is left there.
+Descriptors of a namespace's /proc/net/netstat and its like are opened once, and read from their begin at each tick.
+They keep the namespace alive, so that they are closed as soon as no socket is left there.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,11 +24,16 @@ from tcptop_ops.model.records import Records
 MOST_A_TICK = 64
 """Namespaces that are read at a tick; of more, those that were read longest ago."""
 
-MOST_OPEN = 128
-"""Namespaces of which descriptors are kept, two each: a process may have 1,024."""
+MOST_OPEN = 96
+"""Namespaces of which descriptors are kept, four each: a process may have 1,024."""
 
 LIMITS_S = 10.0
 """How old limits may become, seconds."""
+
+FULL = 0.8
+"""Share of conntrack_max from which on limits, which tell of packets dropped for it, may become FULL_LIMITS_S old."""
+
+FULL_LIMITS_S = 1.0
 
 LOOKED_AT_S = 5.0
 """After how long a namespace that holds any socket is read, seconds."""
@@ -43,18 +49,32 @@ LEARNED_A_TICK = 4
 
 _BYTES = 1 << 15  # netstat has 6 KiB
 
-_NAMES = {
-    "ListenOverflows": "listen_overflows",
-    "ListenDrops": "listen_drops",
-    "TCPReqQFullDrop": "req_q_full_drop",
-    "TCPReqQFullDoCookies": "req_q_full_do_cookies",
-    "SyncookiesSent": "syncookies_sent",
-    "TCPRetransFail": "retrans_fail",
-    "PruneCalled": "prune_called",
-    "TCPRcvCollapsed": "rcv_collapsed",
-    "TCPRcvQDrop": "rcv_q_drop",
+Names = Mapping[bytes, Mapping[bytes, str]]
+"""The names of counters here by their names in a file of /proc/net, by the prefix of their two lines."""
+
+_NETSTAT: Names = {
+    b"TcpExt:": {
+        b"ListenOverflows": "listen_overflows",
+        b"ListenDrops": "listen_drops",
+        b"TCPReqQFullDrop": "req_q_full_drop",
+        b"TCPReqQFullDoCookies": "req_q_full_do_cookies",
+        b"SyncookiesSent": "syncookies_sent",
+        b"TCPRetransFail": "retrans_fail",
+        b"PruneCalled": "prune_called",
+        b"TCPRcvCollapsed": "rcv_collapsed",
+        b"TCPRcvQDrop": "rcv_q_drop",
+        b"TCPTimeWaitOverflow": "tw_overflow",
+        b"TCPMemoryPressures": "memory_pressures",
+        b"TCPAbortOnMemory": "abort_on_memory",
+    }
 }
 """Of /proc/net/netstat (snmp4_net_list, net/ipv4/proc.c), and what they are called here."""
+
+_SNMP: Names = {
+    b"Ip:": {b"OutDiscards": "out_discards"},
+    b"Tcp:": {b"OutSegs": "out_segs", b"RetransSegs": "retrans_segs", b"InErrs": "in_errs", b"OutRsts": "out_rsts"},
+}
+"""Of /proc/net/snmp (snmp4_tcp_list and snmp4_ipstats_list)."""
 
 
 def worth_reading(sockets: Records, half_open: Records, closed: Records) -> set[int]:
@@ -72,16 +92,35 @@ def worth_reading(sockets: Records, half_open: Records, closed: Records) -> set[
 
 
 def parse_netstat(text: bytes) -> dict[str, int]:
-    """Return the values of ``_NAMES`` by their names here: 0 for what this kernel does not count.
+    """Return the values of /proc/net/netstat by their names here: 0 for what this kernel does not count."""
+    return _parse(text, _NETSTAT)
 
-    Lines come in pairs, of names and of values, both behind a prefix.
-    """
+
+def parse_snmp(text: bytes) -> dict[str, int]:
+    """Return the values of /proc/net/snmp by their names here."""
+    return _parse(text, _SNMP)
+
+
+def _parse(text: bytes, wanted: Names) -> dict[str, int]:
+    """Lines come in pairs, of names and of values, both behind a prefix."""
+    found: dict[str, int] = {}
     lines = text.split(b"\n")
     for names, values in zip(lines[::2], lines[1::2], strict=False):
-        if names.startswith(b"TcpExt:"):
-            told = dict(zip(names.decode().split(), values.split(), strict=False))
-            return {name: int(told.get(theirs, 0)) for theirs, name in _NAMES.items()}
-    return {}
+        here = wanted.get(names.partition(b" ")[0])
+        if here is not None:
+            told = values.split()
+            found |= {name: int(told[at]) if at else 0 for name, at in _places(names, tuple(here.items()))}
+    return found
+
+
+@lru_cache(maxsize=8)
+def _places(names: bytes, wanted: tuple[tuple[bytes, str], ...]) -> tuple[tuple[str, int], ...]:
+    """Return at which word of the line each of the wanted ones stands: 0, the prefix, for what is not counted.
+
+    A kernel's lines of names are always the same.
+    """
+    at = {name: place for place, name in enumerate(names.split())}
+    return tuple((here, at.get(theirs, 0)) for theirs, here in wanted)
 
 
 def parse_sockstat(text: bytes) -> dict[str, int]:
@@ -95,9 +134,13 @@ def parse_sockstat(text: bytes) -> dict[str, int]:
 
 
 def parse_limits(text: bytes) -> dict[str, int]:
-    """Return LIMITS: the numbers of ``helper.limits`` in their order; what is missing at the end is 0."""
+    """Return LIMITS and ``conntrack_drops``: the numbers of ``proc_walk.limits`` in their order.
+
+    What is missing at the end is 0.
+    """
+    names = (*LIMITS, "conntrack_drops")
     numbers = [int(word) for word in text.split()]
-    return dict(zip(LIMITS, numbers + [0] * len(LIMITS), strict=False))
+    return dict(zip(names, numbers + [0] * len(names), strict=False))
 
 
 @dataclass
@@ -107,10 +150,19 @@ class _Open:
     fds: list[int]
     limits: dict[str, int]
     limits_s: float  # when they were read, CLOCK_MONOTONIC
+    is_filling: bool = False  # whether the table of connection tracking has little room left
 
     def read(self) -> dict[str, int]:
-        netstat, sockstat = (os.pread(fd, _BYTES, 0) for fd in self.fds)
-        return parse_netstat(netstat) | parse_sockstat(sockstat) | self.limits
+        netstat, snmp, sockstat, *tracked = (os.pread(fd, _BYTES, 0) for fd in self.fds)
+        found = parse_netstat(netstat) | parse_snmp(snmp) | parse_sockstat(sockstat) | self.limits
+        for count in tracked:
+            found["conntrack"] = int(count)
+            self.is_filling = 0 < FULL * self.limits["conntrack_max"] <= found["conntrack"]
+        return found
+
+    def limits_age_s(self) -> float:
+        """How old limits may become, seconds."""
+        return FULL_LIMITS_S if self.is_filling else LIMITS_S
 
     def close(self) -> None:
         while self.fds:
@@ -188,7 +240,7 @@ class NamespaceCounters:
         if found is None:
             fds, limits = self._reach.counters(namespace)
             found = self._open[namespace] = _Open(fds, parse_limits(limits), now)
-        elif now - found.limits_s >= LIMITS_S:
+        elif now - found.limits_s >= found.limits_age_s():
             found.limits, found.limits_s = parse_limits(self._reach.limits(namespace)), now
         return found
 

@@ -25,7 +25,7 @@ from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import OWNER, Records
 
-MOST_FDS = 2
+MOST_FDS = 4
 """Descriptors that an answer of the helper may bring."""
 
 START_AGAIN = "start tcptop-ops again"
@@ -62,7 +62,7 @@ class NamespaceAccess(Protocol):
         ...
 
     def counters(self, namespace: int) -> tuple[list[int], bytes]:
-        """Return descriptors of its /proc/net/netstat and sockstat, and its ``limits``. Raises as ``iterator``.
+        """Return the descriptors of ``proc_walk.open_counters`` there, and its ``limits``. Raises as ``iterator``.
 
         A descriptor can be read again and again, from its begin, and keeps the namespace alive as long as it is open.
         """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.host_counters import HostTick
 from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.pairs import Pairs
 from tcptop_ops.model.records import OWNED, UNKNOWN_U32, Records
@@ -130,6 +131,7 @@ class Flows:
     listened: Records = field(default_factory=none_listening)  # LISTENED, sorted by cookie
     pairs: Pairs | None = None  # which live rows belong together; None: nobody has looked
     past: Rows | None = None  # rows whose cause is kept, as they were when its rule last matched; sorted by cookie
+    host: HostTick = field(default_factory=HostTick)
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops.model.host_counters import HOST
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import (
     COUNTERS,
@@ -48,7 +49,7 @@ ADDED: Mapping[str, tuple[str, ...]] = {
 WIDENED = ("timer_us", "last_sent_us", "last_received_us")
 """Times of SOCKET that have 32 bits in those, of which the two greatest numbers are no times (``widened``)."""
 
-ADDED_TABLES = ("namespace_counters", "used_ports")
+ADDED_TABLES = ("namespace_counters", "used_ports", "host_counters")
 """Tables that those lack: they are played without rows."""
 
 
@@ -84,6 +85,7 @@ NOW = Layout(
         ("story", HAPPENING),
         ("namespace_counters", NETNS),
         ("used_ports", USED_PORTS),
+        ("host_counters", HOST),
     ),
     fresh=(("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET)),
 )

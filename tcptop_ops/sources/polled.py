@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tcptop_ops.bpf import cgroup
 from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.host_counters import HostCounters
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import NamespaceAccess
@@ -121,6 +122,7 @@ class SockDiagSource:
         self._diag: Dumps = diag or SockDiag(netns=os.stat(OWN).st_ino)
         self._reach = reach
         self._namespace_counters = NamespaceCounters(reach) if reach is not None else None
+        self._host_counters = HostCounters()
         self._used_ports = UsedPorts(reach) if reach is not None else None
         self._followed = followed
         self._members = None if followed is None else CgroupMembers(followed.path)
@@ -159,6 +161,7 @@ class SockDiagSource:
             syn_recv=dump.syn_recv,
             half_open=half_open,
             namespace_counters=counted,
+            host_counters=self._host_counters.read(),
             used_ports=np.zeros(0, USED_PORTS)
             if self._used_ports is None
             else self._used_ports.read(counted, found.sockets),
@@ -223,6 +226,7 @@ class SockDiagSource:
         self._diag.close()
         if self._namespace_counters is not None:
             self._namespace_counters.close()
+        self._host_counters.close()
         self._namespace_names.close()
         if self._reach is not None:
             self._reach.close()

@@ -20,6 +20,7 @@ from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.host.descriptors import DescriptorSweep
+from tcptop_ops.host.host_counters import HostCounters
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
@@ -53,6 +54,7 @@ class SockOpsSource:
         self._adopt, self._iterate = options.adopt, options.iterate
         fds = self._attached.fds
         self._namespace_counters = NamespaceCounters(self._reach)
+        self._host_counters = HostCounters()
         self._used_ports = UsedPorts(self._reach)
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
@@ -160,6 +162,7 @@ class SockOpsSource:
             syn_recv=present.syn_recv,
             half_open=present.half_open,
             namespace_counters=counted,
+            host_counters=self._host_counters.read(),
             used_ports=self._used_ports.read(counted, sockets),
             namespaces=len(distinct(sockets["netns"])),
             missing=self._attached.missing,
@@ -323,6 +326,7 @@ class SockOpsSource:
                 run_pass(self._attached.fds["bpf_iter__tcp"], self._reach)
         finally:
             self._namespace_counters.close()
+            self._host_counters.close()
             self._reach.close()
             self._ring.close()
             self._namespace_names.close()

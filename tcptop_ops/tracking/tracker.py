@@ -34,6 +34,7 @@ from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.pairs import Pairs, no_pairs
 from tcptop_ops.model.records import FINAL, OWNED, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.tracking.host_growth import HostGrowth
 from tcptop_ops.tracking.listener_drops import ListenerDrops
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
@@ -83,6 +84,7 @@ class Tracker:
         self._window = Window(window_s)
         self._growth = NamespaceGrowth(window_s)
         self._net_of = none_known()
+        self._host = HostGrowth(window_s)
         self._listener_drops = ListenerDrops(window_s)
         self._listened = none_listening()
         self._bytes = np.zeros((0, 2), "u8")
@@ -120,7 +122,8 @@ class Tracker:
         totals = self._totals(snapshot, live, ended, seconds)
         past = self._past.update(live, closed)
         flows = Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
-        return replace(flows, listened=self._listened, pairs=self._pairs, past=past)
+        host = self._host.update(snapshot, self._net_of, self._growth)
+        return replace(flows, listened=self._listened, pairs=self._pairs, past=past, host=host)
 
     def _grow(self) -> None:
         extra = self._slots.capacity - len(self._last)

@@ -17,6 +17,7 @@ from tcptop_ops.host.namespace_counters import (
     NamespaceCounters,
     parse_limits,
     parse_netstat,
+    parse_snmp,
     parse_sockstat,
     worth_reading,
 )
@@ -30,7 +31,11 @@ NETSTAT = (
     "IpExt: InNoRoutes ListenDrops\nIpExt: 7 8\n"
 )
 SOCKSTAT = "sockets: used 9\nTCP: inuse 5 orphan 6 tw 7 alloc 8 mem 1\nUDP: inuse 4 mem 0\n"
-LIMITS = b"32768\t60999\n4096\n512\n2\n1\n"
+SNMP = (
+    "Ip: InDiscards OutDiscards\nIp: 1 2\nIcmp: InErrors\nIcmp: 9\n"
+    "Tcp: OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 50 4 3 2 1\n"
+)
+LIMITS = b"32768\t60999\n4096\n512\n2\n1\n8192\n100\n7\n"
 NONE = np.zeros(0, SOCKET)
 
 
@@ -40,6 +45,7 @@ class Access:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.gone: set[int] = set()
+        self.tracked = ""
         self.ranges: dict[int, bytes] = {}
         self.asked: list[tuple[str, int]] = []
         self.error: Exception = OSError(errno.ENOENT, "gone")
@@ -48,9 +54,12 @@ class Access:
         self.asked.append(("counters", namespace))
         if namespace in self.gone:
             raise self.error
-        paths = [self.place / f"{namespace}-{kind}" for kind in ("netstat", "sockstat")]
-        paths[0].write_text(NETSTAT.format(namespace))
-        paths[1].write_text(SOCKSTAT)
+        paths = [self.place / f"{namespace}-{kind}" for kind in ("netstat", "snmp", "sockstat")]
+        for path, text in zip(paths, (NETSTAT.format(namespace), SNMP, SOCKSTAT), strict=True):
+            path.write_text(text)
+        if self.tracked:
+            paths.append(self.place / "count")
+            paths[-1].write_text(self.tracked)
         limits = LIMITS.replace(b"32768\t60999", self.ranges.get(namespace, b"32768\t60999"))
         return [os.open(path, os.O_RDONLY) for path in paths], limits
 
@@ -102,6 +111,16 @@ def test_what_the_files_say() -> None:
         "prune_called": 0,
         "rcv_collapsed": 0,
         "rcv_q_drop": 0,
+        "tw_overflow": 0,
+        "memory_pressures": 0,
+        "abort_on_memory": 0,
+    }
+    assert parse_snmp(SNMP.encode()) == {
+        "out_segs": 50,
+        "retrans_segs": 4,
+        "in_errs": 3,
+        "out_rsts": 2,
+        "out_discards": 2,
     }
     assert parse_sockstat(SOCKSTAT.encode()) == {"tw": 7, "orphans": 6}
     assert parse_limits(LIMITS) == {
@@ -111,10 +130,29 @@ def test_what_the_files_say() -> None:
         "syn_backlog": 512,
         "tw_reuse": 2,
         "syncookies": 1,
+        "max_tw_buckets": 8192,
+        "conntrack_max": 100,
+        "conntrack_drops": 7,
     }
     assert parse_limits(b"1 2\n3\n4\n2\n")["syncookies"] == 0
-    for parse in (parse_netstat, parse_sockstat):
+    for parse in (parse_netstat, parse_snmp, parse_sockstat):
         assert parse(b"") == parse(b"\n\n") == {}
+
+
+def test_limits_are_read_more_often_where_few_connections_can_still_be_tracked(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("tcptop_ops.host.namespace_counters.time.monotonic", lambda: now[0])
+    counters, listening = reader(access), sockets((1, State.LISTEN))
+    access.tracked = "79\n"
+    for count, asked in (("79", 0), ("80", 0), ("80", 1), ("12", 2), ("12", 2)):
+        (access.place / "count").write_text(count) if access.asked else None
+        rows = counters.read(listening, NONE, NONE)
+        assert (rows["conntrack"].tolist(), rows["conntrack_max"].tolist()) == ([int(count)], [100])
+        assert access.asked.count(("limits", 1)) == asked
+        now[0] += 1.5
+    counters.close()
 
 
 def test_it_is_opened_once_and_read_at_each_tick(access: Access) -> None:
@@ -170,12 +208,12 @@ def test_limits_are_read_again_now_and_then(access: Access, monkeypatch: pytest.
 def test_one_without_sockets_is_let_go_at_once(access: Access) -> None:
     before, counters = descriptors(), reader(access)
     counters.read(sockets((1, State.LISTEN), (2, State.LISTEN)), NONE, NONE)
-    assert descriptors() == before + 4
+    assert descriptors() == before + 6
     rows = counters.read(sockets((1, State.LISTEN), (2, State.ESTABLISHED)), NONE, NONE)
     assert rows["netns"].tolist() == [1]
-    assert descriptors() == before + 2, "it has ports enough"
+    assert descriptors() == before + 3, "it has ports enough"
     counters.read(sockets((1, State.LISTEN)), NONE, NONE)
-    assert descriptors() == before + 2
+    assert descriptors() == before + 3
     counters.close()
 
 
@@ -189,7 +227,7 @@ def test_many_are_read_in_turn(access: Access, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(3):
         found = counters.read(listening, NONE, NONE)["netns"].tolist()
         assert len(found) <= 4
-        assert descriptors() <= before + 12
+        assert descriptors() <= before + 18
         seen += found
     assert set(seen) == {1, 2, 8, 9, 10, 11}
     counters.close()

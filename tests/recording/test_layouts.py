@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from tcptop_ops.model.host_counters import HOST
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
 from tcptop_ops.model.snapshot import Snapshot
@@ -21,7 +22,7 @@ from tests.support.recordings import chaos, record, same, world
 def emptied(snapshot: Snapshot) -> Snapshot:
     """What is left of it when an older program has recorded it."""
     older = layouts.in_layout(layouts.in_layout(snapshot, layouts.before_additions()), layouts.NOW)
-    return replace(older, namespace_counters=np.zeros(0, NETNS))
+    return replace(older, namespace_counters=np.zeros(0, NETNS), host_counters=np.zeros(0, HOST))
 
 
 def test_the_checksums_tell_the_layouts_apart() -> None:

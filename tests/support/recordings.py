@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_ops.model import host_counters
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
@@ -58,7 +59,8 @@ def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot
     counters, seen = np.zeros(1, COUNTERS), np.zeros(2, SEEN)
     story, half_open = np.zeros(int(rng.integers(0, 9)), HAPPENING), np.zeros(int(rng.integers(0, 9)), SOCKET)
     owned, namespaces = np.zeros(len(made.closed), OWNED), np.zeros(int(rng.integers(0, 4)), NETNS)
-    for records in (counters, seen, story, half_open, owned, namespaces):
+    host = np.zeros(int(rng.integers(0, 2)), host_counters.HOST)
+    for records in (counters, seen, story, half_open, owned, namespaces, host):
         scramble(records, rng)
     return replace(
         made,
@@ -68,6 +70,7 @@ def chaos(seed: int, seconds: float, before: Snapshot | None = None) -> Snapshot
         story=story,
         half_open=half_open,
         namespace_counters=namespaces,
+        host_counters=host,
         closed_owners=owned if seed % 2 else None,
         callbacks_mode="all",
         opened=seed,

@@ -8,7 +8,7 @@ import numpy as np
 
 from tcptop_ops.diagnosis.case import MEMORY, Case
 from tcptop_ops.model.counters import COUNTED
-from tcptop_ops.model.namespace_counters import NETNS
+from tcptop_ops.model.namespace_counters import NET, NETNS
 from tcptop_ops.model.records import Records
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tests.support.fakes import flow, records
@@ -81,3 +81,24 @@ def test_a_case_tells_each_row_of_its_own_namespace() -> None:
     assert case.net["listen_drops"].tolist() == [5, 0, 0, 5, 0]
     assert case.net["tw"].tolist() == [0, 0, 8, 0, 0]
     assert case.take(np.array([3, 1])).net["listen_drops"].tolist() == [5, 0]
+
+
+def test_what_namespaces_counted_since_the_start_is_summed_up_beyond_the_window() -> None:
+    growth = NamespaceGrowth(W)
+    for second in range(40):
+        rows = [{"netns": 9, "out_segs": 1000 + 10 * second}]
+        if 5 <= second < 30:
+            rows.append({"netns": 4, "out_segs": 77 + second, "conntrack_drops": second})
+        growth.update(read(*rows), float(second))
+    assert growth.since_start["out_segs"] == 390 + 24
+    assert growth.since_start["conntrack_drops"] == 24
+    assert growth.since_start["in_errs"] == 0
+
+
+def test_rows_told_and_rows_read_are_alike_behind_their_first_field() -> None:
+    def behind(dtype: np.dtype[Any]) -> list[tuple[str, np.dtype[Any], int]]:
+        fields: Any = dtype.fields
+        return [(name, *fields[name][:2]) for name in (dtype.names or ())[1:]]
+
+    assert behind(NETNS) == behind(NET)
+    assert NETNS.itemsize == NET.itemsize
