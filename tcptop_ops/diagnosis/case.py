@@ -27,6 +27,11 @@ MEMORY = np.dtype(
         ("failed", "u4"),  # retrans_failed when ``retransmits`` was last 0: those since are failures in a row
         ("heard", "u1"),  # ``retransmits`` when segs_in last grew
         ("recv_q", "u4"),  # at the last tick
+        ("read_s", "f8"),  # in CLOSE-WAIT: when bytes were last read, as far as seen: s, CLOCK_MONOTONIC
+        ("ooo_in", "u4"),  # at the last tick
+        ("ooo_s", "f8"),  # when it last grew
+        ("ooo_seconds", "u1"),  # in how many seconds in a row it grew: ``notice_disorder``
+        ("paired", "u1"),  # 1: its other end was on this host
         ("state", "u1"),
         ("state_s", "f8"),  # since when in this state, or a listener's queue full: s, CLOCK_MONOTONIC
         ("score", "f4"),  # at the last tick
@@ -46,6 +51,7 @@ class Everyone:
     sockets: Records  # SOCKET
     events: Records  # EVENTS
     win: Records  # COUNTED: growth within W
+    win_s: Floats  # length of W for each
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ class Case:
     def other_win(self, name: str) -> NDArray[Any]:
         """Return how much a counter of COUNTED grew within W at each row's other end, 0 where there is none."""
         return self._of_partner(None if self.everyone is None else self.everyone.win[name], COUNTED[name])
+
+    @property
+    def other_win_s(self) -> Floats:
+        """Return the length of W for each row's other end, seconds, 0 where there is none."""
+        return self._of_partner(None if self.everyone is None else self.everyone.win_s, np.dtype("f8"))
 
     def _of_partner(self, values: NDArray[Any] | None, kind: np.dtype[Any]) -> NDArray[Any]:
         base, shape = kind.subdtype or (kind, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis.case import Case, Floats, never_stood
@@ -16,20 +17,44 @@ from tcptop_ops.model.enums import Direction, ResetBy, ResetSeen, State
 from tcptop_ops.model.records import TOO_LONG, Records
 
 PATIENCE_S = 60.0
-"""Time in CLOSE-WAIT after which the process is taken to have forgotten to close its socket."""
+"""Time in CLOSE-WAIT, nothing read or sent, after which the process is taken to have forgotten to close its socket."""
+
+LONGEST_US = UNKNOWN_U32 - 1
+"""Where a time of SOCKET says this, it is 71 minutes or longer."""
 
 WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 """Severity of a reset: with data that was not acknowledged; without; that leaves a request, or bytes, unattended."""
 
 
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
-    # A half-closed peer may wait for the data that is being sent to it.
-    forgotten = (case.in_state_s >= PATIENCE_S) & (case.win["data_segs_out"] == 0)
-    return case.is_in(State.CLOSE_WAIT) & forgotten, np.full(len(case), 20.0)
+    """Match sockets that the process neither closes nor uses.
+
+    Data on its way, or that waits, shows that it was used. So may what is unread, since a poll tells what was read
+    from tick to tick only; but no farewell is read bit by bit (that of TLS is often left unread in a forgotten socket).
+    """
+    sockets = case.sockets
+    much = sockets["recv_q"] > ends.FAREWELL + 1  # the FIN counts as one
+    idle_s = np.minimum(case.in_state_s, _since_s(sockets["last_sent_us"]))
+    idle_s = np.where(much, np.minimum(idle_s, case.now_s - case.memory["read_s"]), idle_s)
+    return case.is_in(State.CLOSE_WAIT) & (sockets["send_q"] == 0) & (idle_s >= PATIENCE_S), np.where(much, 50.0, 20.0)
+
+
+def _since_s(ago_us: NDArray[np.uint32]) -> Floats:
+    """Return a time of SOCKET in seconds; one that is not known, or of 71 minutes or longer, is infinite."""
+    return np.where(ago_us >= LONGEST_US, np.inf, ago_us / 1e6)
 
 
 def _not_closed_evidence(row: Row) -> list[str]:
-    return [f"in CLOSE-WAIT for {text.duration(float(row.rates['state_s']))}"]
+    since_s, unread, other = float(row.rates["state_s"]), row.socket("recv_q") - 1, row.partner
+    longer = " or longer" * (since_s * 1e6 >= LONGEST_US)
+    found = [f"in CLOSE-WAIT for {text.duration(since_s)}{longer}, nothing sent"]
+    if unread > 0:
+        found.append(f"{text.si(unread)}B unread")
+    if row.activity not in ("", "running", "sleeping"):
+        found.append(f"the process is {row.activity}")
+    if other is not None and other.socket("inode"):
+        found.append(f"{other.process or 'the other end'} waits for its data or close")
+    return found
 
 
 def reset_severity(sockets: Records, events: Records, between: Mask | bool = False) -> Floats:
@@ -197,16 +222,20 @@ NOT_CLOSED = Cause(
     name="not-closed",
     phase="ending",
     blame="app",
-    means="the peer has closed, and the own process has not for a minute: a leak of descriptors",
-    told_by="CLOSE-WAIT for 60 seconds, and nothing sent within the window",
-    severity="20",
+    means="the peer has closed, and for a minute the local application has neither sent, nor read, nor closed: a leak "
+    "of descriptors",
+    told_by="CLOSE-WAIT, nothing received or sent for 60 seconds, the FIN and acknowledgements included, as the kernel "
+    "tells, and nothing that waits to be sent. Where more than 100 bytes are unread, 60 seconds in which none were "
+    "read, as far as seen; before that it is not-reading",
+    severity="20; 50 with more than 100 bytes unread",
     threshold="60 s",
     remedy="the process forgets to close: restart it, and look into its error handling",
-    source="tcp_fin(); RFC 9293 3.6",
+    source="tcp_fin(), tcp_ack(); RFC 9293 3.6",
     of_many="are not closed by their process",
     related=(
         "state",
         "idle_s",
+        "recv_q",
     ),
     rule=_not_closed,
     evidence=_not_closed_evidence,

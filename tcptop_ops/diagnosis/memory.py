@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.case import MEMORY
+from tcptop_ops.diagnosis.case import MEMORY, Case, Floats
 from tcptop_ops.model.arrays import gather
-from tcptop_ops.model.enums import RetransClass, State
+from tcptop_ops.model.enums import Origin, RetransClass, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
+
+SECOND_S = 0.9
+"""Growth of the segments out of order counts once in so many seconds: about a tick of a second."""
+
+DISORDER_GAP_S = 5.0
+"""Seconds without a segment out of order after which disorder is over."""
 
 
 def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
@@ -20,8 +26,22 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
         memory[name] = sockets[name]
     memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
     _count_syns(memory, sockets, sockets["state"])
-    memory["state_s"] = now_s
+    memory["state_s"] = memory["read_s"] = now_s
+    closed = np.flatnonzero(sockets["state"] == State.CLOSE_WAIT)
+    memory["state_s"][closed] -= since_fin_s(sockets[closed])
+    memory["ooo_in"] = np.where(events["origin"] == Origin.NEW, 0, sockets["ooo_in"])
     return memory
+
+
+def since_fin_s(sockets: Records) -> Floats:
+    """Return how long ago, at least, the peer's FIN came to sockets in CLOSE-WAIT, seconds; 0 where nobody tells.
+
+    It acknowledges too, and is the last segment of a peer that closed and is sent nothing more: it came with the last
+    acknowledgement or before. tcp_ack() sets rcv_tstamp; the time of the last data (lrcvtime) is set by data alone,
+    which may be older by hours, in tcp_data_queue().
+    """
+    ago_us = sockets["last_ack_received_us"]
+    return np.where(ago_us == UNKNOWN_U32, 0, ago_us) / 1e6
 
 
 def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
@@ -36,6 +56,9 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     moved = memory["state"] != state
     moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
     memory["state_s"][moved], memory["state"] = now_s, state
+    held = np.flatnonzero(state == State.CLOSE_WAIT)
+    held = held[moved[held] | (sockets["recv_q"][held] < memory["recv_q"][held])]
+    memory["read_s"][held] = now_s
     again, segs_in = sockets["retransmits"].copy(), sockets["segs_in"].copy()
     heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
     np.copyto(memory["heard"], again, where=heard)
@@ -45,6 +68,26 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     waiting = gather(sockets, waits)
     shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
     memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
+
+
+def notice_disorder(case: Case, seconds: float) -> None:
+    """Count in ``case.memory``, in place, in how many seconds in a row segments came out of order.
+
+    ``seconds``: since the last tick. Seconds without any are passed over, up to DISORDER_GAP_S. Of a row whose other
+    end is on this host nothing is counted: what was lost is known there.
+    """
+    memory = case.memory
+    memory["paired"] = case.has_partner
+    some = np.flatnonzero(case.win["ooo_in"])
+    now_in = case.sockets["ooo_in"][some]
+    grown = some[(now_in != memory["ooo_in"][some]) & ~case.has_partner[some]]
+    memory["ooo_in"][some] = now_in
+    since_s = case.now_s - memory["ooo_s"][grown]
+    over = grown[since_s > max(DISORDER_GAP_S, 2.5 * seconds)]
+    memory["ooo_seconds"][over] = 0
+    another = grown[since_s >= SECOND_S]
+    memory["ooo_seconds"][another] = np.minimum(memory["ooo_seconds"][another], 254) + 1
+    memory["ooo_s"][another] = case.now_s
 
 
 def _count_syns(memory: Records, sockets: Records, state: NDArray[np.uint8]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tcptop_ops.diagnosis.both_ends import as_sender
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, percent
+from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 TWO_PACKETS = 90
@@ -35,12 +37,28 @@ def loss_percent(case: Case) -> Floats:
     """Return the percentage of the data segments sent in W that was lost, estimated low where few were sent.
 
     One retransmission of average size is not counted, and 50 is added to the segments sent: one of ten proves nothing.
-    Nor are retransmits counted that the peer reported as duplicates (D-SACK, RFC 2883): the original had arrived.
+    Nor are retransmits counted whose original had arrived.
     """
     win = case.win
     again = np.maximum(as_floats(win["retrans_segs"]) - _syns(case), 0.0)
-    lost = again - as_floats(win["dsack_dups"]) - again / np.maximum(sent_again(case), 1.0)
+    lost = again - had_arrived(case) - again / np.maximum(sent_again(case), 1.0)
     return percent(np.maximum(lost, 0.0), as_floats(win["data_segs_out"]) + 50)
+
+
+def had_arrived(case: Case) -> Floats:
+    """Count the segments retransmitted in W whose original had arrived.
+
+    As far as the peer reported duplicates (D-SACK, RFC 2883), or as both ends have counted, where both are here.
+    """
+    reported = as_floats(case.win["dsack_dups"])
+    comparable, counts = as_sender(case)
+    return np.where(comparable, np.maximum(reported, counts.surely_arrived), reported) if comparable.any() else reported
+
+
+def other_end_gone(case: Case) -> Mask:
+    """Return the closed rows whose other end was on this host: what both ends counted was told while they lived."""
+    found: Mask = (case.ended > 0) & (case.memory["paired"] > 0) & ~case.has_partner
+    return found
 
 
 def inbound_percent(win: Records) -> Floats:

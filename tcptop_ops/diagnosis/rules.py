@@ -29,8 +29,8 @@ RULES: tuple[Cause, ...] = (
     sending.LOSS,
     receiving.INBOUND_LOSS,
     sending.BUFFERBLOAT,
+    ending.NOT_CLOSED,  # says more than that the socket is not read
     receiving.NOT_READING,
-    ending.NOT_CLOSED,
     connecting.SYN_LOST,
 )
 """The faults in order of precedence: the first that matches a row names its cause."""

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from tcptop_ops import text
+from tcptop_ops.diagnosis.both_ends import acks_missing, from_row, how_many
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, percent
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.connecting import kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
-from tcptop_ops.diagnosis.quantities import loss_percent, queueing_us, sent_again, stalled_share
+from tcptop_ops.diagnosis.quantities import (
+    had_arrived,
+    loss_percent,
+    other_end_gone,
+    queueing_us,
+    sent_again,
+    stalled_share,
+)
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State, Timer
@@ -63,13 +71,13 @@ def _rto_stall(case: Case) -> tuple[Mask, Floats]:
 
 
 def _needless(case: Case) -> Mask:
-    """Return where retransmits were spurious: at least half came back as duplicates (D-SACK, RFC 2883).
+    """Return where retransmits were spurious: of at least half the original had arrived.
 
     Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
     """
     again = as_floats(case.win["retrans_segs"])
     enough = (sent_again(case) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
-    found: Mask = enough & (2 * as_floats(case.win["dsack_dups"]) >= again)
+    found: Mask = enough & (2 * had_arrived(case) >= again) & ~other_end_gone(case)
     return found
 
 
@@ -83,7 +91,7 @@ def _spurious(case: Case) -> tuple[Mask, Floats]:
 
 def _lost(case: Case) -> tuple[Mask, Floats]:
     share = loss_percent(case)
-    return (sent_again(case) >= 3) & (share >= 0.5), np.minimum(12.0 * share, 90.0)
+    return (sent_again(case) >= 3) & (share >= 0.5) & ~other_end_gone(case), np.minimum(12.0 * share, 90.0)
 
 
 def _tail_loss(case: Case) -> tuple[Mask, Floats]:
@@ -145,15 +153,32 @@ def _rto_stall_evidence(row: Row) -> list[str]:
 
 
 def _needless_evidence(row: Row) -> list[str]:
-    return [
-        f"{row.grown('dsack_dups')} of {times(row.grown('retrans_segs'), 'retransmit')} {within(row)} had arrived",
-        *[f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen")),
-    ]
+    counts, again = from_row(row), row.grown("retrans_segs")
+    if counts is None:
+        found = [f"{row.grown('dsack_dups')} of {times(again, 'retransmit')} {within(row)} had arrived"]
+    else:
+        found = [_arrived(again, round(again - float(counts.lost)), row), "counted at both ends"]
+    return found + [f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen"))
+
+
+def _arrived(again: int, needless: int, row: Row) -> str:
+    """Say how many of the segments retransmitted had arrived, and whether the other end's ACKs were lost."""
+    which = (
+        f"all {times(again, 'retransmitted segment')}" if needless >= again else f"{needless} of {again} retransmits"
+    )
+    missing, sent = acks_missing(row)
+    why = f": {text.count(missing)} of {text.count(sent)} ACKs were lost" if missing >= max(3, needless / 2) else ""
+    return f"{which} {within(row)} had arrived{why}"
 
 
 def _loss_evidence(row: Row) -> list[str]:
     found = [f"{times(row.grown('retrans_segs'), 'retransmit')} {within(row)}"]
-    if row.grown("data_segs_out"):
+    counts = from_row(row)
+    if counts is not None:
+        who = row.partner.process if row.partner and row.partner.process else "the other end"
+        sent = f"{text.count(int(counts.sent))} segments"
+        found.insert(0, f"{how_many(counts)} of {sent} did not reach {who} (counted at both ends)")
+    elif row.grown("data_segs_out"):
         found.append(f"{text.percent(row.loss_pct)} % of {text.count(row.grown('data_segs_out'))} segments")
     if row.grown("dsack_dups"):
         found.append(f"{row.grown('dsack_dups')} had arrived")
@@ -256,11 +281,11 @@ REORDERING = Cause(
     name="reordering",
     phase="sending",
     blame="network",
-    means="the network delivers out of order, and what was only late is sent again",
-    told_by="ten retransmits or more, 2 % or more, at least half of them duplicates; reordering was "
-    "noticed three times",
+    means="the network delivers out of order, and what was only late is retransmitted",
+    told_by="ten retransmits or more, 2 % or more, and at least half of them had arrived, as duplicates reported by "
+    "the peer tell, or the counts of both ends; reordering was noticed three times",
     severity="20",
-    threshold="10 retransmits, 2 %, half of them duplicates, noticed 3 times",
+    threshold="10 retransmits, 2 %, half of them had arrived, noticed 3 times",
     remedy="look for paths of unequal length: bonding, ECMP by packet",
     source="tcp_check_sack_reordering(), tcp_check_dsack(); RFC 2883, RFC 8985 (RACK)",
     of_many="are reordered",
@@ -276,11 +301,12 @@ SPURIOUS = Cause(
     name="spurious",
     phase="sending",
     blame="network",
-    means="segments are sent again that had arrived",
-    told_by="ten retransmits or more, 2 % or more, at least half of them duplicates",
+    means="segments are retransmitted that had arrived: their acknowledgements were lost, or late",
+    told_by="ten retransmits or more, 2 % or more, and at least half of them had arrived, as duplicates reported by "
+    "the peer tell, or the counts of both ends where both are on this host",
     severity="20",
-    threshold="10 retransmits, 2 %, half of them duplicates",
-    remedy="sudden delays, or lost acknowledgements",
+    threshold="10 retransmits, 2 %, half of them had arrived",
+    remedy="look at the path back, from the peer to here: loss of acknowledgements there, or sudden delays",
     source="tcp_check_dsack(); RFC 2883, RFC 5682 (F-RTO)",
     of_many="retransmit what had arrived",
     related=(
@@ -297,7 +323,8 @@ TAIL_LOSS = Cause(
     blame="network",
     means="the last segments of what is sent are lost",
     told_by="three retransmits or more, all of them tail-loss probes; 0.5 % or more of what was sent "
-    "within the window, not counting those that came back as duplicates",
+    "within the window, not counting those that had arrived: as duplicates reported by the peer tell, or the counts of "
+    "both ends",
     severity="12 x percent, to 90",
     threshold="as loss, all of them probes",
     remedy="look at the path; each costs two round trips at least",
@@ -318,9 +345,10 @@ LOSS = Cause(
     blame="network",
     means="the network loses what is sent",
     told_by="three retransmits or more; 0.5 % or more of what was sent within the window, not "
-    "counting those that came back as duplicates",
+    "counting those that had arrived: as duplicates reported by the peer tell, or, where the other end is on this host "
+    "too, the counts of both ends: what one has sent the other has received or not",
     severity="12 x percent, to 90",
-    threshold="3 retransmits, 0.5 %, where (r - duplicates - one call) / (segments + 50) is counted",
+    threshold="3 retransmits, 0.5 %, where (r - arrived - one call) / (segments + 50) is counted",
     remedy="look at the path: do others to the same place share it?",
     source="tcp_retransmit_skb(); RFC 6675, RFC 8985",
     of_many="lose what they send",

@@ -18,6 +18,7 @@ from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
     established_late,
     first_memory,
+    notice_disorder,
     probe_segments,
     remember,
     stall_us,
@@ -215,8 +216,9 @@ class Tracker:
         remember(memory, sockets, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
-        everyone = Everyone(sockets, events, win)
+        everyone = Everyone(sockets, events, win, win_s)
         case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known, self._pairs, everyone)
+        notice_disorder(case, seconds)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)

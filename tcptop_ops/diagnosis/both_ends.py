@@ -1,0 +1,157 @@
+"""What was lost between two ends that are both on this host, by what each of them counted. Pure.
+
+The sender counts each segment with data as it sends it, retransmits among them (tcpi_data_segs_out, in
+__tcp_transmit_skb()), the receiver each one that comes for the connection, duplicates among them (tcpi_data_segs_in, in
+tcp_segs_in()). Both count the segments of a packet that segmentation offload has made or joined (gso_segs). So what the
+sender has counted and the receiver has not is under way, or was lost; and a retransmit that is not made up for by a
+loss had arrived before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tcptop_ops import text
+from tcptop_ops.diagnosis.case import Case, as_floats
+from tcptop_ops.diagnosis.evidence_row import Row
+from tcptop_ops.model.arrays import Mask
+from tcptop_ops.model.enums import State
+
+SKEW_S = 0.005
+"""Time between the polls of the two ends, seconds, as far as is allowed for."""
+
+SAME_AGE_S = 0.05
+"""Most by which the windows of the two ends may differ in length, seconds: longer, and they began at other moments."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the two ends of some connections counted of one direction, floats. The arrays are aligned."""
+
+    sent: Any  # data segments that the sender sent within W, retransmits included
+    received: Any  # data segments that came to the receiver within W, duplicates included
+    retransmits: Any  # segments that the sender retransmitted within W
+    sent_ever: Any  # the same three since the connection began, of u4 counters that wrap
+    received_ever: Any
+    retransmits_ever: Any
+    in_flight: Any  # segments that are not acknowledged
+    win_s: Any  # length of W, seconds
+
+    @property
+    def missing(self) -> Any:
+        """Segments sent and not received within W: lost, or under way, or counted by the end that was polled later."""
+        return np.minimum(self.sent - self.received, self.missing_ever)
+
+    @property
+    def missing_ever(self) -> Any:
+        """The same since the connection began."""
+        difference = np.asarray(self.sent_ever - self.received_ever, np.float64)
+        return (difference + 2.0**31) % 2.0**32 - 2.0**31
+
+    @property
+    def doubt(self) -> Any:
+        """How many of them may not be lost, or how many more may be."""
+        return self.in_flight + SKEW_S * self.sent / np.maximum(self.win_s, SKEW_S)
+
+    @property
+    def lost(self) -> Any:
+        """Retransmitted segments that had been lost on the path within W, as good as is known."""
+        return np.clip(self.missing, 0.0, self.retransmits)
+
+    @property
+    def surely_lost(self) -> Any:
+        """The least that they can be."""
+        return np.clip(self.missing - self.doubt, 0.0, self.retransmits)
+
+    @property
+    def surely_arrived(self) -> Any:
+        """The least number of segments that were retransmitted within W though they had arrived.
+
+        No more than of all since the connection began: a window may begin in the middle of a burst, which would count
+        as received and not sent.
+        """
+        ever = np.maximum(self.retransmits_ever - self.missing_ever, 0.0)
+        return np.clip(self.retransmits - np.maximum(self.missing + self.doubt, 0.0), 0.0, ever)
+
+
+def as_sender(case: Case) -> tuple[Mask, Counts]:
+    """Return which rows can be compared with their other end, and the counts of what they sent."""
+    sockets, win = case.sockets, case.win
+    counts = Counts(
+        sent=as_floats(win["data_segs_out"]),
+        received=as_floats(case.other_win("data_segs_in")),
+        retransmits=as_floats(win["retrans_segs"]),
+        sent_ever=as_floats(sockets["data_segs_out"]),
+        received_ever=as_floats(case.other("data_segs_in")),
+        retransmits_ever=as_floats(sockets["retrans_segs"]),
+        in_flight=as_floats(sockets["unacked"]),
+        win_s=case.win_s,
+    )
+    return _comparable(case), counts
+
+
+def as_receiver(case: Case) -> tuple[Mask, Counts]:
+    """Return which rows can be compared with their other end, and the counts of what that sent to them."""
+    counts = Counts(
+        sent=as_floats(case.other_win("data_segs_out")),
+        received=as_floats(case.win["data_segs_in"]),
+        retransmits=as_floats(case.other_win("retrans_segs")),
+        sent_ever=as_floats(case.other("data_segs_out")),
+        received_ever=as_floats(case.sockets["data_segs_in"]),
+        retransmits_ever=as_floats(case.other("retrans_segs")),
+        in_flight=as_floats(case.other("unacked")),
+        win_s=case.win_s,
+    )
+    return _comparable(case), counts
+
+
+def to_row(row: Row) -> Counts | None:
+    """Return the counts of what the other end sent to a row; None where they are not known, or too doubtful to tell."""
+    return None if row.partner is None else _of(row.partner, row)
+
+
+def from_row(row: Row) -> Counts | None:
+    """Return the counts of what a row sent; None where they are not known, or too doubtful to tell."""
+    return None if row.partner is None else _of(row, row.partner)
+
+
+def how_many(counts: Counts) -> str:
+    """Say how many segments were lost, and whether that is exact."""
+    return f"{'about ' * bool(counts.doubt >= 1)}{text.count(round(float(counts.lost)))}"
+
+
+def acks_missing(row: Row) -> tuple[int, int]:
+    """Return how many acknowledgements without data the other end has sent to a row that did not come, and of how many.
+
+    Since the connection began, SYN and FIN included; 0, 0 where the other end is not known. The SYN-ACK is counted by
+    the end that gets it only (tcp_create_openreq_child()).
+    """
+    if row.partner is None:
+        return 0, 0
+    sent = (row.partner.socket("segs_out") - row.partner.socket("data_segs_out")) % 2**32
+    came = (row.socket("segs_in") - row.socket("data_segs_in")) % 2**32
+    return max(sent - came, 0), sent
+
+
+def _of(sender: Row, receiver: Row) -> Counts | None:
+    counts = Counts(
+        sent=float(sender.grown("data_segs_out")),
+        received=float(receiver.grown("data_segs_in")),
+        retransmits=float(sender.grown("retrans_segs")),
+        sent_ever=sender.socket("data_segs_out"),
+        received_ever=receiver.socket("data_segs_in"),
+        retransmits_ever=sender.socket("retrans_segs"),
+        in_flight=float(sender.socket("unacked")),
+        win_s=sender.win_s,
+    )
+    same = abs(sender.win_s - receiver.win_s) <= SAME_AGE_S
+    return counts if same and counts.doubt <= max(1.0, counts.retransmits / 4) else None
+
+
+def _comparable(case: Case) -> Mask:
+    other_s = case.other_win_s
+    found: Mask = case.has_partner & (np.abs(case.win_s - other_s) <= SAME_AGE_S) & (case.states != State.LISTEN)
+    return found
