@@ -163,9 +163,7 @@ def _needless_evidence(row: Row) -> list[str]:
 
 def _arrived(again: int, needless: int, row: Row) -> str:
     """Say how many of the segments retransmitted had arrived, and whether the other end's ACKs were lost."""
-    which = (
-        f"all {times(again, 'retransmitted segment')}" if needless >= again else f"{needless} of {again} retransmits"
-    )
+    which = f"{'all' if needless >= again else f'{needless} of'} {times(again, 'retransmitted segment')}"
     missing, sent = acks_missing(row)
     why = f": {text.count(missing)} of {text.count(sent)} ACKs were lost" if missing >= max(3, needless / 2) else ""
     return f"{which} {within(row)} had arrived{why}"

@@ -25,7 +25,15 @@ LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1
 QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
-FORGOTTEN = {"state": State.CLOSE_WAIT, "was_state_s": 940.0, "data_segs_in": 0, "data_segs_out": 0}
+FORGOTTEN = {
+    "state": State.CLOSE_WAIT,
+    "was_state_s": 940.0,
+    "last_sent_us": 60_000_000,
+    "recv_q": 1,  # the FIN
+    "data_segs_in": 0,
+    "data_segs_out": 0,
+}
+OUT_OF_ORDER = {"was_ooo_seconds": 3}
 RECEIVED = {
     "ended": endings.RESET,
     "resets": ResetSeen.RECEIVED,
@@ -140,15 +148,19 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("loss", 90, {"retrans_segs": 1000}),
     ("healthy", 0, {"retrans_segs": 80, "retrans_calls": 2}),  # two packets of 40 segments
     ("loss", 12 * 4000 / 1050, {"retrans_segs": 60, "retrans_calls": 3}),
-    # inbound-loss: 3 %, less two large packets or a tenth
-    ("healthy", 0, {"ooo_in": 119, "data_segs_in": 1000}),
-    ("inbound-loss", 12, {"ooo_in": 120, "data_segs_in": 1000}),
-    ("inbound-loss", 16, {"ooo_in": 130, "data_segs_in": 1000}),
-    ("inbound-loss", 12, {"ooo_in": 390, "data_segs_in": 10_000}),
-    ("healthy", 0, {"ooo_in": 4, "data_segs_in": 4}),
-    ("inbound-loss", 90, {"ooo_in": 5, "data_segs_in": 5}),
-    ("healthy", 0, {"ooo_in": 684, "data_segs_in": 10_000, "win_s": 0.2}),
-    ("inbound-loss", 90, {"ooo_in": 5, "data_segs_in": 5, "win_s": 0.2, "ended": 2}),
+    # inbound-loss of a sender elsewhere: 3 %, less two large packets or a tenth, in three seconds
+    ("healthy", 0, OUT_OF_ORDER | {"ooo_in": 119, "data_segs_in": 1000}),
+    ("inbound-loss", 12, OUT_OF_ORDER | {"ooo_in": 120, "data_segs_in": 1000}),
+    ("healthy", 0, {"ooo_in": 120, "data_segs_in": 1000, "was_ooo_seconds": 2}),
+    ("healthy", 0, OUT_OF_ORDER | {"ooo_in": 120, "data_segs_in": 1000, "was_paired": 1}),
+    ("inbound-loss", 16, OUT_OF_ORDER | {"ooo_in": 130, "data_segs_in": 1000}),
+    ("inbound-loss", 12, OUT_OF_ORDER | {"ooo_in": 390, "data_segs_in": 10_000}),
+    ("healthy", 0, OUT_OF_ORDER | {"ooo_in": 4, "data_segs_in": 4}),
+    ("inbound-loss", 60, OUT_OF_ORDER | {"ooo_in": 5, "data_segs_in": 5}),
+    ("inbound-loss", 60, OUT_OF_ORDER | {"ooo_in": 5, "data_segs_in": 5, "ended": 2}),
+    # the end of a connection whose other end was here: what both counted while it lived was told then
+    ("healthy", 0, {"retrans_segs": 20, "ended": endings.CLOSED, "was_paired": 1}),
+    ("loss", 90, {"retrans_segs": 200, "ended": endings.CLOSED}),
     # bufferbloat: 50 ms, ten in flight, half of W
     ("bufferbloat", 10 + 50 / 30, QUEUED | {"srtt_us": 51_000}),
     ("bufferbloat", 60, QUEUED | {"srtt_us": 9_001_000}),
@@ -167,7 +179,13 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     # not-closed
     ("not-closed", 20, FORGOTTEN),
     ("idle", 0, FORGOTTEN | {"was_state_s": 940.1}),
-    ("healthy", 0, FORGOTTEN | {"data_segs_out": 1}),
+    ("idle", 0, FORGOTTEN | {"last_sent_us": 59_999_999}),
+    ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U32 - 1}),
+    ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U32}),
+    ("idle", 0, FORGOTTEN | {"send_q": 1}),  # it has sent, or waits to
+    ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_read_s": 1000.0}),  # a close_notify of TLS
+    ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_read_s": 940.0}),
+    ("idle", 0, FORGOTTEN | {"recv_q": 102, "was_read_s": 940.1}),  # it still reads what is left
     # syn-lost: 15 and 5 a SYN, halved every ten seconds
     ("syn-lost", 20, LATE | {"syn_retrans": 1}),
     ("syn-lost", 25, LATE | {"syn_retrans": 3}),
@@ -216,10 +234,10 @@ ALL_AT_ONCE: dict[str, dict[str, Any]] = {
     "spurious": {"retrans_segs": 50, "dsack_dups": 50},
     "tail-loss": {"retrans_segs": 50, "probe_segs": 50},
     "loss": {"retrans_segs": 50},
-    "inbound-loss": {"ooo_in": 500},
+    "inbound-loss": {"ooo_in": 500} | OUT_OF_ORDER,
     "bufferbloat": QUEUED | {"srtt_us": 900_000},
+    "not-closed": FORGOTTEN | {"unacked": 0},
     "not-reading": UNREAD,
-    "not-closed": {"state": State.CLOSE_WAIT, "was_state_s": 0.0, "data_segs_out": 0},
     "syn-lost": LATE | {"syn_retrans": 1},
 }
 """Faults that can be had together, in the order of the rules."""

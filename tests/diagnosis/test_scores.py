@@ -12,9 +12,12 @@ from tcptop_ops.diagnosis import ending
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.records import UNKNOWN_U32
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.cases import MET, STUCK
 from tests.support.fakes import BOOT_NS, finals, flow, snapshot
+
+HELD = {"state": State.CLOSE_WAIT, "last_sent_us": 3_000_000_000}
 
 
 def run(*ticks: dict[str, Any], every_s: float = 1.0, **tracker: Any) -> list[tuple[str, float]]:
@@ -70,14 +73,56 @@ def test_a_connection_attempt_is_judged_at_first_sight() -> None:
 
 
 def test_a_minute_of_patience() -> None:
-    told = run(*[{"state": State.CLOSE_WAIT}] * 7, every_s=10)
+    told = run(*[HELD] * 7, every_s=10)
     assert [name for name, _ in told] == [*["idle"] * 6, "not-closed"]
 
 
 def test_patience_can_be_less() -> None:
     with patch.object(ending, "PATIENCE_S", 20.0):
-        told = run(*[{"state": State.CLOSE_WAIT}] * 3, every_s=10)
+        told = run(*[HELD] * 3, every_s=10)
     assert [name for name, _ in told] == ["idle", "idle", "not-closed"]
+
+
+def test_an_old_leak_is_told_when_it_is_first_seen() -> None:
+    """The FIN came two minutes ago, though the data before it may have come long before that."""
+    old = HELD | {"last_ack_received_us": 120_000_000, "last_received_us": 3_000_000_000}
+    assert run(old) == [("not-closed", 20)]
+    assert run(old | {"last_ack_received_us": 59_000_000}) == [("idle", 0)]  # a pool's, closed by the peer just now
+    assert run(old | {"last_ack_received_us": UNKNOWN_U32}) == [("idle", 0)]  # recordings of before lack it
+    assert run(old | {"last_ack_received_us": UNKNOWN_U32 - 1}) == [("not-closed", 20)]  # 71 minutes or longer
+    met = {"origin": Origin.LISTED}
+    assert [name for name, _ in run(old | met, old | met)] == ["unknown", "not-closed"]
+
+
+def test_a_half_closed_stream_that_flows_is_well() -> None:
+    """A chunk every ten seconds, to a peer that closed its side minutes ago; or what it sent is read as slowly."""
+    sends = [HELD | {"last_ack_received_us": s, "last_sent_us": s} for s in (1_000_000, 9_000_000)]
+    assert {name for name, _ in run(*sends * 10, every_s=10)} == {"idle"}
+    reads = [HELD | {"recv_q": 1_000_000 - 1000 * n, "last_ack_received_us": 90_000_000 + n} for n in range(20)]
+    assert {name for name, _ in run(*reads, every_s=10)} <= {"idle", "healthy"}
+
+
+def test_what_both_ends_counted_outlives_the_connection() -> None:
+    """Retransmits that had arrived are no loss once it is closed, though nobody reported duplicates."""
+    tracker = Tracker()
+    there, here = ("10.0.0.2", 6), ("10.0.0.1", 5)
+    for second in range(2):
+        near = flow(1, local=here, peer=there, states=MET, data_segs_out=100 * second, retrans_segs=20 * second)
+        far = flow(2, local=there, peer=here, states=MET, data_segs_in=100 * second)
+        tracker.update(snapshot(second, [near, far]))
+    flows = tracker.update(snapshot(2, [], finals([near], BOOT_NS + 2_000_000_000)))
+    assert told_of(flows)[0] == "spurious"
+
+
+def test_disorder_is_told_when_it_lasts_and_by_one_who_knows_one_end_only() -> None:
+    def came(*out_of_order: int) -> list[str]:
+        told = [{"data_segs_in": 100 * n, "ooo_in": total} for n, total in enumerate(out_of_order)]
+        return [name for name, _ in run(*told)]
+
+    assert came(0, 36, 36, 36, 36) == ["idle", *["healthy"] * 4]
+    assert came(0, 36, 72, 108) == ["idle", "healthy", "healthy", "inbound-loss"]
+    assert came(0, 36, 36, 72, 72, 108)[-2:] == ["healthy", "inbound-loss"]
+    assert set(came(0, 36, *[72] * 6, 108, 140)) == {"idle", "healthy"}  # moments of disorder, seconds apart
 
 
 def closed(ending: dict[str, Any], **told: Any) -> tuple[str, float]:
