@@ -27,6 +27,7 @@ LIMITED = (
     "ipv4/ip_local_port_range",
     "core/somaxconn",
     "ipv4/tcp_max_syn_backlog",
+    "ipv4/tcp_mtu_probing",
     "ipv4/tcp_tw_reuse",
     "ipv4/tcp_syncookies",
     "ipv4/tcp_max_tw_buckets",

@@ -232,6 +232,8 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 		e->syn_wait_us += e->rto_us;
 		if (!e->error)
 			e->error = soft_error(ctx);
+	} else {
+		e->soft_error = soft_error(ctx);
 	}
 	struct story *s = story_of(cookie, e);
 	if (s)

@@ -39,6 +39,19 @@ MEMORY = np.dtype(
         ("syn_retrans", "u1"),  # SYNs that were sent again, as far as seen in SYN-SENT
         ("matched_s", "f8"),  # when the rule of that cause last matched: s, CLOCK_MONOTONIC
         ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
+        ("acked", "u4"),  # at the last tick: bytes_acked, its lower half
+        ("delivered", "u4"),  # delivered - sacked
+        ("received", "u4"),  # bytes_received, its lower half
+        ("pmtu", "u4"),
+        ("min_rtt_us", "u4"),  # least so far
+        ("acked_size", "u2"),  # largest segments that were acknowledged, as the average of a tick; bytes
+        ("mss_before", "u2"),  # MSS of this path before the kernel lowered it in a stall, else the present one
+        ("lowered_s", "f8"),  # when the kernel did so: s, CLOCK_MONOTONIC; 0: it did not
+        ("stalled_s", "f8"),  # since when nothing is acknowledged after a timeout, as far as seen, where ``stalled``
+        ("passing_s", "f4"),  # for how long new data of the peer came meanwhile, seconds
+        ("stalled", "u1"),  # 1: nothing is acknowledged after a timeout
+        ("lately", "u1"),  # 1: something had come shortly before that
+        ("nagle", "u1"),  # a bit a tick, the last tick's the lowest: 1 where Nagle's algorithm held back a write
     ]
 )
 """What is remembered of a socket from one tick to the next."""

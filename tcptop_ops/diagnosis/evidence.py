@@ -17,6 +17,8 @@ _LIMITED = {
     "cwnd": "limited by the congestion window",
     "app": "limited by the application: it has no more to send",
     "rwnd": "limited by the own receive window",
+    "nagle": "limited by Nagle's algorithm: small writes wait for acknowledgements (TCP_NODELAY sends them at once)",
+    "pacing": "limited by pacing",
 }
 
 
@@ -32,7 +34,15 @@ def of(rows: Rows, flows: Flows) -> list[str]:
             return [*last_words(row), *_what_was(cause, rows, flows)]
         return last_words(row) or cause.evidence(row)
     limit = verdict.LIMITS[int(row.rates["limit"])]
-    return [_LIMITED[limit]] if limit and row.socket("state") != State.LISTEN else []
+    return [_LIMITED[limit] + _rate(row, limit)] if limit and row.socket("state") != State.LISTEN else []
+
+
+def _rate(row: Row, limit: str) -> str:
+    """Return the rate of pacing and whose it is, empty for another limit."""
+    if limit != "pacing":
+        return ""
+    whose = "SO_MAX_PACING_RATE" if row.socket("pacing_capped") else text.printable(bytes(row.sockets["cc"]))
+    return f" to {text.si(row.socket('pacing_rate'))}B/s ({whose})"
 
 
 def _what_was(cause: Cause, rows: Rows, flows: Flows) -> list[str]:

@@ -13,12 +13,14 @@ from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.processes import process_keys
+from tcptop_ops.model.records import Records
 
 
 class Row:
     """One row as plain Python values. ``end``: how a closed one ended (endings.ENDS); "" where live or not known.
 
     ``listening``: a row of LISTENED, zeros for what does not listen. ``now_s``: CLOCK_MONOTONIC.
+    ``net``: a row of NETNS, None where its namespace was not read in this tick.
     ``loss_pct``: retransmitted segments per 100 data segments sent in W.
     """
 
@@ -39,6 +41,7 @@ class Row:
             else ""
         )
         self.listening: Any = listened_by(rows.sockets["cookie"], flows.listened)[0]
+        self.net = _net_of(rows.sockets, flows)
         self.now_s = flows.snapshot.now_ns / 1e9
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
 
@@ -86,6 +89,13 @@ class Row:
     def grown(self, name: str) -> int:
         """Return how much a counter of COUNTED grew within W."""
         return int(self.win[name])
+
+
+def _net_of(sockets: Records, flows: Flows) -> Any:
+    """Return the row of NETNS of the only socket's namespace; None where that was not read in this tick."""
+    known = flows.snapshot.namespace_counters
+    at = np.flatnonzero(known["netns"] == sockets["netns"][0])
+    return known[at[0]] if len(at) else None
 
 
 def us(value: float) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.case import MEMORY, Case, Floats
+from tcptop_ops.diagnosis.limiting import remember_nagle
+from tcptop_ops.diagnosis.path_mtu import first_segments, remember_segments
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import Origin, RetransClass, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
@@ -30,6 +32,7 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
     closed = np.flatnonzero(sockets["state"] == State.CLOSE_WAIT)
     memory["state_s"][closed] -= since_fin_s(sockets[closed])
     memory["ooo_in"] = np.where(events["origin"] == Origin.NEW, 0, sockets["ooo_in"])
+    first_segments(memory, sockets)
     return memory
 
 
@@ -60,7 +63,9 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     held = held[moved[held] | (sockets["recv_q"][held] < memory["recv_q"][held])]
     memory["read_s"][held] = now_s
     again, segs_in = sockets["retransmits"].copy(), sockets["segs_in"].copy()
-    heard = (memory["segs_in"] != segs_in) | (again < memory["heard"])
+    came = memory["segs_in"] != segs_in
+    remember_segments(memory, sockets, np.flatnonzero(came | (again > 0) | (memory["stalled"] > 0)), now_s)
+    heard = came | (again < memory["heard"])
     np.copyto(memory["heard"], again, where=heard)
     memory["segs_in"] = segs_in
     np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
@@ -68,6 +73,7 @@ def remember(memory: Records, sockets: Records, events: Records, now_s: float, s
     waiting = gather(sockets, waits)
     shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
     memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
+    remember_nagle(memory, sockets, waits)
 
 
 def notice_disorder(case: Case, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.both_ends import as_sender
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, percent
@@ -76,7 +77,21 @@ def stalled_share(case: Case) -> Floats:
     return np.minimum(as_floats(case.win["rto_wait_us"]) / 1e6 / np.maximum(case.win_s, 1.0), 1.0)
 
 
-def queueing_us(sockets: Records) -> Floats:
-    """Return the smoothed RTT less the minimum RTT, us; 0 where the minimum is not known."""
-    known = sockets["min_rtt_us"] != UNKNOWN_U32
-    return np.where(known, as_floats(sockets["srtt_us"]) - as_floats(sockets["min_rtt_us"]), 0.0)
+def least_rtt_us(sockets: Records, memory: Records) -> NDArray[np.uint32]:
+    """Return the least round trip of each connection as far as seen, us; UNKNOWN_U32 where none was measured.
+
+    ``memory``: MEMORY, aligned; zeros for a connection that was not seen before.
+    """
+    now, before = sockets["min_rtt_us"], memory["min_rtt_us"]
+    found: NDArray[np.uint32] = np.where(before > 0, np.minimum(now, before), now)
+    return found
+
+
+def queueing_us(sockets: Records, memory: Records) -> Floats:
+    """Return the smoothed RTT less the least RTT, us; 0 where the least is not known.
+
+    ``memory``: MEMORY, aligned. The kernel's own minimum is that of net.ipv4.tcp_min_rtt_wlen, 300 s: in a queue that
+    stands for longer it is none.
+    """
+    least = least_rtt_us(sockets, memory)
+    return np.where(least != UNKNOWN_U32, as_floats(sockets["srtt_us"]) - as_floats(least), 0.0)

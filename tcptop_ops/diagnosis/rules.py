@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import connecting, ending, listening, ports, receiving, sending
+from tcptop_ops.diagnosis import connecting, ending, listening, path_mtu, ports, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
 
 LINGERING_SCORE = 30.0
@@ -21,6 +21,7 @@ RULES: tuple[Cause, ...] = (
     connecting.SYN_UNANSWERED,
     sending.LOCAL_DROP,
     sending.PEER_NOT_READING,
+    path_mtu.MTU,
     sending.DEAD_PEER,
     sending.RTO_STALL,
     sending.REORDERING,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from tcptop_ops import text
@@ -10,6 +12,7 @@ from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, perc
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.connecting import kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
+from tcptop_ops.diagnosis.path_mtu import size_of, suspects_mtu
 from tcptop_ops.diagnosis.quantities import (
     had_arrived,
     loss_percent,
@@ -21,12 +24,17 @@ from tcptop_ops.diagnosis.quantities import (
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.records import Records
 
 BLOAT_US = 50_000
 """Queueing delay from which a flow may suffer from bufferbloat."""
 
-SETTLED = 100
-"""Segments delivered from which on the smoothed RTT has forgotten its first sample (a gain of 1/8, RFC 6298).
+OPTION_SACK = 2
+"""Bit of tcpi_options: TCPI_OPT_SACK (include/uapi/linux/tcp.h)."""
+
+SETTLED, SAMPLES, MANY_CAME = 100, 50, 2000
+"""Segments delivered, and acknowledgements received without data or segments received of any kind, from which on the
+smoothed RTT has forgotten its first sample: each sample leaves 7/8 of it (RFC 6298).
 
 That sample is no round trip where the connection came in by a SYN cookie (cookie_init_timestamp()), or where
 TCP_DEFER_ACCEPT let the server wait for the client's first data (tcp_check_req()).
@@ -100,11 +108,18 @@ def _tail_loss(case: Case) -> tuple[Mask, Floats]:
 
 
 def _bufferbloat(case: Case) -> tuple[Mask, Floats]:
-    sockets, extra = case.sockets, queueing_us(case.sockets)
+    sockets, extra = case.sockets, queueing_us(case.sockets, case.memory)
     busy = as_floats(case.win["busy_us"]) >= 0.5e6 * case.win_s
     queued = (extra >= BLOAT_US) & (sockets["unacked"] >= 10) & busy & (sockets["app_limited"] == 0)
-    settled = (case.ended == 0) & (sockets["delivered"] >= SETTLED)
+    settled = (case.ended == 0) & (sockets["delivered"] >= SETTLED) & _sampled(sockets)
     return queued & settled, np.minimum(10.0 + extra / 30_000, 60.0)
+
+
+def _sampled(sockets: Records) -> Mask:
+    """Return where many round trips were measured: an acknowledgement of many segments is one sample."""
+    came, with_data = sockets["segs_in"], sockets["data_segs_in"]
+    found: Mask = (came >= with_data + np.uint32(SAMPLES)) | (came >= MANY_CAME)
+    return found
 
 
 def _local_drop_evidence(row: Row) -> list[str]:
@@ -135,10 +150,15 @@ def _dead_peer_evidence(row: Row) -> list[str]:
         return [f"gave up: {times(row.event('rto_events'), 'timeout')}, {us(row.event('rto_wait_us'))} waited"]
     if not row.socket("unacked"):
         return [f"{times(row.socket('probes'), 'keepalive probe')} unanswered{next_in(row)}"]
-    return [
+    found = [
         f"sent {row.socket('retransmits') + 1} times, nothing came back{next_in(row)}",
         f"{times(row.socket('unacked'), 'segment')} in flight",
     ]
+    if row.event("soft_error"):
+        found.append(f"ICMP says: {os.strerror(row.event('soft_error')).lower()}")
+    if suspects_mtu(row):
+        found.append(f"none of {size_of(row)} B was ever acknowledged: the MTU may be at fault")
+    return found
 
 
 def _rto_stall_evidence(row: Row) -> list[str]:
@@ -152,13 +172,21 @@ def _rto_stall_evidence(row: Row) -> list[str]:
     return found
 
 
+def _without_sack(row: Row) -> list[str]:
+    """Say that loss and reordering can't be told apart, where selective acknowledgements were not agreed (RFC 2018)."""
+    known = row.socket("rto_us") and row.socket("state") not in (State.SYN_SENT, State.LISTEN)
+    lacks = known and not row.socket("options") & OPTION_SACK
+    return ["SACK was not agreed: loss and reordering can't be told apart"] if lacks else []
+
+
 def _needless_evidence(row: Row) -> list[str]:
     counts, again = from_row(row), row.grown("retrans_segs")
     if counts is None:
         found = [f"{row.grown('dsack_dups')} of {times(again, 'retransmit')} {within(row)} had arrived"]
     else:
         found = [_arrived(again, round(again - float(counts.lost)), row), "counted at both ends"]
-    return found + [f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen"))
+    found += [f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen"))
+    return found + _without_sack(row)
 
 
 def _arrived(again: int, needless: int, row: Row) -> str:
@@ -182,12 +210,12 @@ def _loss_evidence(row: Row) -> list[str]:
         found.append(f"{row.grown('dsack_dups')} had arrived")
     if row.grown("probe_segs"):
         found.append(f"{row.grown('probe_segs')} were tail-loss probes")
-    return found
+    return [*found, *_without_sack(row)]
 
 
 def _bufferbloat_evidence(row: Row) -> list[str]:
     return [
-        f"round trip {us(row.socket('srtt_us'))}, at its least {us(row.socket('min_rtt_us'))}",
+        f"round trip {us(row.socket('srtt_us'))}, at its least {us(int(row.rates['least_rtt_us']))}",
         f"{times(row.socket('unacked'), 'segment')} in flight, {text.printable(bytes(row.sockets['cc']))}",
     ]
 

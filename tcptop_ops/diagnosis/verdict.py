@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, stood
 from tcptop_ops.diagnosis.fading import FADED, HALVED_IN_S
+from tcptop_ops.diagnosis.limiting import often_held, paced
 from tcptop_ops.diagnosis.quantities import queueing_us
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, RULES
 from tcptop_ops.diagnosis.sending import BLOAT_US
@@ -14,7 +15,7 @@ from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import Records
 
-LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd")
+LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd", "nagle", "pacing")
 """What may limit a flow's throughput; rows hold indices into them (``limit``), 0 where nothing is known to."""
 
 
@@ -45,7 +46,7 @@ def _suspicious(case: Case) -> Mask:
     found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
     found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1) | (case.memory["syn_retrans"] > 0)
     far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
-    found[far] |= queueing_us(gather(sockets, far)) >= BLOAT_US
+    found[far] |= queueing_us(gather(sockets, far), gather(case.memory, far)) >= BLOAT_US
     found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
     sent = case.listened["cookies"] > 0
     if sent.any():  # SYN cookies are no drops of the listener
@@ -100,21 +101,25 @@ def fade(
     return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity), over
 
 
-def limits(sockets: Records, win: Records, win_s: Floats, rx_bytes_per_s: Floats) -> NDArray[np.uint8]:
+def limits(sockets: Records, memory: Records, rates: Records) -> NDArray[np.uint8]:
     """Return what limits the throughput of each flow, as indices into LIMITS; 0 for a flow at rest.
 
+    ``memory``: MEMORY; ``rates``: RATES, whose growth within W and rates are filled in; both aligned.
     Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
-    net/ipv4/tcp_output.c); the application, where it had nothing to send (tcp_rate_check_app_limited()) or the flow was
-    busy for less than half of W; else the congestion window. Of a receiver: our receive window, where more is
-    unread than it still offers.
+    net/ipv4/tcp_output.c); Nagle's algorithm or pacing, where they hold data back; the application, where it had
+    nothing to send (tcp_rate_check_app_limited()) or the flow was busy for less than half of W; else the congestion
+    window. Of a receiver: our receive window, where more is unread than it still offers.
     """
     found = np.zeros(len(sockets), np.uint8)
-    receives = np.flatnonzero(rx_bytes_per_s > 0)
+    win = rates["win"]
+    receives = np.flatnonzero(rates["rx_bytes_per_s"] > 0)
     found[receives[sockets["recv_q"][receives] > sockets["rcv_wnd"][receives]]] = 5
     sends = np.flatnonzero((win["busy_us"] > 0) & (win["data_segs_out"] > 0))
     sends = sends[sockets["state"][sends] != State.LISTEN]
     busy = as_floats(win["busy_us"][sends])
-    of_app = (busy < 0.5e6 * win_s[sends]) | (sockets["app_limited"][sends] != 0)
+    of_app = (busy < 0.5e6 * rates["win_s"][sends]) | (sockets["app_limited"][sends] != 0)
+    by_nagle = often_held(gather(memory, sends))
+    by_pacing = paced(gather(sockets, sends), rates["tx_bytes_per_s"][sends])
     by_peer, by_buffer = (2.0 * win[name][sends] >= busy for name in ("rwnd_limited_us", "sndbuf_limited_us"))
-    found[sends] = np.select([by_peer, by_buffer, of_app], [1, 2, 4], default=3)
+    found[sends] = np.select([by_peer, by_buffer, by_nagle, by_pacing, of_app], [1, 2, 6, 7, 4], default=3)
     return found

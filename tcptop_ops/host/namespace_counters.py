@@ -80,11 +80,12 @@ _SNMP: Names = {
 def worth_reading(sockets: Records, half_open: Records, closed: Records) -> set[int]:
     """Return the namespaces whose counters may tell something of these SOCKET rows.
 
-    Those of listeners, of attempts, of handshakes that wait, of what closed since the last tick, and of many
-    connections.
+    Those of listeners, of attempts, of handshakes that wait, of what closed since the last tick, of connections after
+    a second timeout, and of many connections.
     """
     state, netns = sockets["state"].copy(), sockets["netns"].copy()  # next to each other, they are read far faster
-    parts = [netns[(state == State.LISTEN) | (state == State.SYN_SENT)], half_open["netns"], closed["netns"]]
+    waits = (state == State.LISTEN) | (state == State.SYN_SENT) | (sockets["retransmits"] >= 2)
+    parts = [netns[waits], half_open["netns"], closed["netns"]]
     found = {number for part in parts for number in distinct(part).tolist()}
     if len(sockets) >= MANY:
         found |= {one for one in distinct(netns).tolist() if np.count_nonzero(netns == one) >= MANY}

@@ -128,6 +128,7 @@ EVENTS: Fields = (
     ("waiting", "u1"),  # 1: a timeout expired, and no RTT sample has shown an acknowledgement since
     ("resets", "u1"),  # bit mask of ResetSeen
     ("syn_retrans", "u1"),  # SYNs that were sent again; of an accepted connection 0
+    ("soft_error", "u1"),  # errno of an ICMP message, as of the last timeout since it was established (sk_err_soft)
 )
 """What only callbacks of sock_ops and tracepoints report: the value of the BPF map ``conns``, by socket cookie."""
 

@@ -40,6 +40,7 @@ LIMITS = (
     "port_high",  # its last port, which is included
     "somaxconn",  # net.core.somaxconn: the most that listen() grants
     "syn_backlog",  # net.ipv4.tcp_max_syn_backlog
+    "mtu_probing",  # net.ipv4.tcp_mtu_probing: 0 never, 1 after a stall of full segments, 2 always
     "tw_reuse",  # net.ipv4.tcp_tw_reuse: 0 never, 1 always, 2 on loopback
     "syncookies",  # net.ipv4.tcp_syncookies: 0 never, 1 where the backlog is full, 2 always
     "max_tw_buckets",  # net.ipv4.tcp_max_tw_buckets

@@ -41,7 +41,7 @@ _UNKNOWN = ("pmtu", "rcv_ssthresh", "rcvbuf", "rmem", "last_ack_received_us", "r
 """Of ADDED, those that are played as not known: ``records.unknown_of``."""
 
 ADDED: Mapping[str, tuple[str, ...]] = {
-    "events": ("syn_wait_us", "error", "resets", "syn_retrans"),
+    "events": ("syn_wait_us", "error", "resets", "syn_retrans", "soft_error"),
     "sockets": (*_UNKNOWN, "pacing_rate", "pacing_capped", "nonagle", "ecn_mode", "ecn_fail"),
 }
 """Fields that recordings of 0.1.0 and before lack, by their record: they are played with zeros, but for _UNKNOWN."""

@@ -24,6 +24,7 @@ from tcptop_ops.diagnosis.memory import (
     stall_us,
     waited_us,
 )
+from tcptop_ops.diagnosis.path_mtu import fill_rates
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
@@ -229,7 +230,8 @@ class Tracker:
         unsure = verdict.unsure(sockets, events, rates["fresh"])
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
-        rates["limit"] = verdict.limits(sockets, win, win_s, rates["rx_bytes_per_s"])
+        rates["limit"] = verdict.limits(sockets, memory, rates)
+        fill_rates(rates, sockets, memory)
         rates["stall_us"] = stall_us(waited, events, memory, now * 1e9)
         rates["state_s"] = now - memory["state_s"]
 
@@ -256,6 +258,7 @@ class Tracker:
         told = end_verdict.decide(case, ending, by_whom, found)
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
         rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
+        fill_rates(rates, sockets, memory)
         rates["stall_us"] = stall_us(waited_us(sockets, events), events, memory, ending["end_ns"])
         rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
