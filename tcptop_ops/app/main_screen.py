@@ -23,6 +23,7 @@ from tcptop_ops.app.selection import Narrowing, to_process, to_remote
 from tcptop_ops.app.sizes import LEAST_HEIGHT, LEAST_WIDTH, open_over
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.config import keymap
+from tcptop_ops.model.flows import Finding
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT
@@ -31,6 +32,7 @@ from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.panels.filter_bar import FilterBar, joined
 from tcptop_ops.widgets.panels.summary import HeaderStatus
 from tcptop_ops.widgets.screens.column_picker import Choice, ColumnPicker
+from tcptop_ops.widgets.screens.findings_menu import ALL, FindingsMenu
 from tcptop_ops.widgets.screens.group_menu import GroupMenu
 from tcptop_ops.widgets.screens.sort_menu import SortMenu
 from tcptop_ops.widgets.table.connection_table import ConnectionTable
@@ -84,6 +86,11 @@ class MainScreen(Screen[None]):
         if self.is_mounted and self.focused is None and not self.has_class("-small"):
             self.panels.focus_keys()
 
+    def on_resize(self) -> None:
+        """Give the findings as many lines as there is room for now."""
+        if self.panels.is_mounted:
+            self.show_status()
+
     # What is on the screen
 
     def receive(self, view: View) -> None:
@@ -108,6 +115,7 @@ class MainScreen(Screen[None]):
 
     def draw(self) -> None:
         """Draw what is to be shown."""
+        self.state = self.state.placed()
         view = self.state.shown
         if view is not None:
             self.panels.table.show(view)
@@ -277,14 +285,40 @@ class MainScreen(Screen[None]):
             self._filter(self.state.filtered_by(None))
 
     def action_finding(self) -> None:
-        """Show the flows of the gravest finding; again: of the next; after the last, go back to the filter before."""
-        if self.state.findings_told.next is not None:
-            self._filter(self.state.finding_entered())
-            self.panels.table.action_first()
+        """Show the rows of the only finding, or go back; of several: open the list, where a digit chooses."""
+        places = self.state.places.told
+
+        def chosen(number: int | None) -> None:
+            if number == ALL:
+                self.action_finding_left()
+            elif number is not None:
+                self._show_rows_of(places[number - 1].finding)
+
+        if len(places) > 1:
+            open_over(self.app, FindingsMenu(places, self.state.finding_key), chosen)
         elif self.state.is_finding_shown:
-            self._filter(self.state.finding_left())
+            self.action_finding_left()
+        elif places:
+            self._show_rows_of(places[0].finding)
         else:
             self.notice("nothing was found that several flows share")
+
+    def action_finding_nth(self, number: int) -> None:
+        """Show the rows of the finding with this number, from 1."""
+        places = self.state.places.told
+        if number <= len(places):
+            self._show_rows_of(places[number - 1].finding)
+
+    def action_finding_left(self) -> None:
+        """Go back to the filter from before the finding."""
+        if self.state.is_finding_shown:
+            self._filter(self.state.finding_left())
+
+    def _show_rows_of(self, finding: Finding) -> None:
+        """Show the rows of a finding, as it is told now or was told last."""
+        now = next((one for one in self.state.findings if one.key == finding.key), finding)
+        self._filter(self.state.finding_entered(now))
+        self.panels.table.action_first()
 
     def action_only_process(self) -> None:
         """Show the connections of the selected one's process."""

@@ -11,12 +11,14 @@ from textual.widget import Widget
 
 from tcptop_ops.app.accept_limit import AcceptLimit
 from tcptop_ops.app.selection import value_at
+from tcptop_ops.app.sizes import finding_lines
 from tcptop_ops.app.view_state import ViewState
 from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.tracking.history import Series
 from tcptop_ops.widgets.base.charts import ChartCharacters
 from tcptop_ops.widgets.base.key_bindings import in_force
 from tcptop_ops.widgets.panels.filter_bar import FilterBar
+from tcptop_ops.widgets.panels.findings import FindingsPanel
 from tcptop_ops.widgets.panels.key_bar import KeyBar
 from tcptop_ops.widgets.panels.selection import SelectionPanel
 from tcptop_ops.widgets.panels.summary import HeaderStatus, Summary
@@ -36,12 +38,13 @@ class Drawing:
 
 
 class Panels(Container):
-    """Summary, table, story, filter bar, keys. ``bars``: more lines above that of the keys."""
+    """Summary, findings, table, story, filter bar, keys. ``bars``: more lines above that of the keys."""
 
     def __init__(self, state: ViewState, status: HeaderStatus, drawing: Drawing, bars: Iterable[Widget] = ()) -> None:
         """Set up with an empty table."""
         super().__init__(id="main")
         self._summary = Summary(status, id="summary")
+        self._findings = FindingsPanel(id="findings")
         self.table = ConnectionTable(state.spec, id="table")
         self._story = SelectionPanel(drawing.pencil, id="story")
         self.filter_bar = FilterBar(id="filter")
@@ -52,6 +55,7 @@ class Panels(Container):
     def compose(self) -> ComposeResult:
         """Yield them, from the top to the bottom."""
         yield self._summary
+        yield self._findings
         yield self.table
         yield self._story
         yield self.filter_bar
@@ -75,17 +79,11 @@ class Panels(Container):
 
     def show_status(self, state: ViewState, status: HeaderStatus) -> None:
         """Draw the lines above the table."""
-        told = state.findings_told
-        status = replace(
-            status,
-            behind_s=state.behind_s,
-            following=state.is_following,
-            finding=told.current,
-            findings=told.count,
-            finding_shown=state.is_finding_shown,
-            finding_next=told.next is not None,
-        )
+        places = state.places.told
+        status = replace(status, behind_s=state.behind_s, following=state.is_following, findings=len(places))
+        self.screen.set_class(bool(places), "-findings")
         self._summary.show(None if state.shown is None else state.shown.flows, status)
+        self._findings.show(places, state.finding_key, finding_lines(self.app.size.height))
 
     def show_keys(self) -> None:
         """Draw the last line: the keys that are in force."""

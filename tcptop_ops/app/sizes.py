@@ -14,6 +14,13 @@ SHORT, LOW, TALL = 16, 20, 34
 """Heights below which the summary has one line, and the story one less; and from which the story has sparklines."""
 
 
+def finding_lines(height: int) -> int:
+    """Return the most lines that findings take of a screen of this height; the table keeps most of it."""
+    if height < SHORT:
+        return 0
+    return 1 if height < LOW else 3 if height < TALL else 5 if height < 50 else 8
+
+
 def is_too_small(size: Size) -> bool:
     """Return whether there is no room for a picture."""
     return size.width < LEAST_WIDTH or size.height < LEAST_HEIGHT

@@ -7,7 +7,7 @@ one at any time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tcptop_ops.diagnosis.findings.tell import Narrowed, findings
@@ -16,6 +16,7 @@ from tcptop_ops.tracking import baseline
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.column_sets import DEFAULT, DEFAULT_SORT, SINCE_MARK
+from tcptop_ops.views.finding_places import FindingPlaces
 from tcptop_ops.views.view import Spec, View, make, matching, worst
 
 if TYPE_CHECKING:
@@ -32,21 +33,11 @@ class MarkSet:
 
 @dataclass(frozen=True)
 class FindingShown:
-    """The filter of a finding, and the filter that was in force before the first one; None: there was none."""
+    """The filter of a finding, and the filter that was in force before; None: there was none."""
 
     filter: Filter
     before: Filter | None
-    key: str = ""  # ``Finding.key`` of this one
-    seen: frozenset[str] = frozenset()  # those of all that were shown one after the other, this one included
-
-
-@dataclass(frozen=True)
-class FindingsTold:
-    """What there is to say about the findings. None: there is none."""
-
-    count: int
-    current: Finding | None  # the one whose flows are shown; where none is: the gravest
-    next: Finding | None  # the one whose flows can be shown next: the gravest that was not yet
+    key: str = ""  # ``Finding.key``
 
 
 @dataclass(frozen=True)
@@ -54,9 +45,10 @@ class ViewState:
     """What is on the screen, and why.
 
     ``spec``: what to show, and in which order. ``newest``: the last tick; ``shown``: the view on the screen, which is
-    an older one while the picture is paused or the terminal is slow. Both are None before the first tick.
-    ``filter_before``: while the filter bar is open, the filter that Escape goes back to. ``watched``: the cookie of
-    the connection that the source looks closer at; ``selected``: that of the cursor; 0: none.
+    an older one while the picture is paused or the terminal is slow. Both are None before the first tick. ``places``:
+    the findings as they stand above the table. ``filter_before``: while the filter bar is open, the filter that Escape
+    goes back to. ``watched``: the cookie of the connection that the source looks closer at; ``selected``: that of the
+    cursor; 0: none.
     """
 
     spec: Spec
@@ -65,6 +57,7 @@ class ViewState:
     is_paused: bool = False
     is_following: bool = False
     mark_set: MarkSet | None = None
+    places: FindingPlaces = field(default_factory=FindingPlaces)
     filter_before: Filter | None = None
     finding_shown: FindingShown | None = None
     watched: int = 0
@@ -115,15 +108,9 @@ class ViewState:
         return self.finding_shown is not None and self.spec.filter is self.finding_shown.filter
 
     @property
-    def findings_told(self) -> FindingsTold:
-        """What there is to say about the findings."""
-        found = self.findings
-        if self.finding_shown is None or not self.is_finding_shown:
-            first = next(iter(found), None)
-            return FindingsTold(len(found), first, first)
-        key, seen = self.finding_shown.key, self.finding_shown.seen
-        current = next((one for one in found if one.key == key), None)
-        return FindingsTold(len(found), current, next((one for one in found if one.key not in seen), None))
+    def finding_key(self) -> str:
+        """The key of the finding whose rows are shown; "" if there is none."""
+        return self.finding_shown.key if self.finding_shown is not None and self.is_finding_shown else ""
 
     @property
     def worst_row(self) -> int | None:
@@ -272,17 +259,37 @@ class ViewState:
         """Return the state with the filter that was written, or with the one from before."""
         return self.filtered_by(self.spec.filter if keep else self.filter_before)
 
-    def finding_entered(self) -> ViewState:
-        """Return the state that shows the flows of the next finding. There must be one: ``findings_told.next``."""
+    def finding_entered(self, finding: Finding) -> ViewState:
+        """Return the state that shows the rows of this finding."""
         from tcptop_ops.filters import compiler  # its parser takes long to import: not before it is needed
 
-        found = self.findings_told.next
-        assert found is not None
-        wanted = compiler.compile(found.filter)
-        shown = FindingShown(wanted, self.spec.filter, found.key, frozenset([found.key]))
-        if self.finding_shown is not None and self.is_finding_shown:
-            shown = replace(shown, before=self.finding_shown.before, seen=self.finding_shown.seen | {found.key})
+        before = self._filter_of_findings
+        wanted = compiler.compile(finding.filter)
+        shown = FindingShown(wanted, before, finding.key)
         return replace(self, finding_shown=shown).filtered_by(wanted)
+
+    @property
+    def _filter_of_findings(self) -> Filter | None:
+        """The filter that rows of findings must match: the user's own."""
+        if self.finding_shown is not None and self.is_finding_shown:
+            return self.finding_shown.before
+        return self.spec.filter
+
+    def placed(self) -> ViewState:
+        """Return the state with the places of the findings that are told now.
+
+        The filter of the one whose rows are shown follows it, as its rows come and go.
+        """
+        if self.shown is None:
+            return self
+        found = self.findings
+        state = replace(
+            self, places=self.places.updated(found, self.shown.flows.snapshot.time, self._filter_of_findings)
+        )
+        current = next((one for one in found if one.key == self.finding_key != ""), None)
+        if current is None or self.spec.filter is None or current.filter == self.spec.filter.text:
+            return state
+        return state.finding_entered(current)
 
     def finding_left(self) -> ViewState:
         """Return the state with the filter from before the finding."""

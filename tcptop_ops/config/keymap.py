@@ -40,8 +40,9 @@ APP: tuple[KeyAction, ...] = (
     *(KeyAction(f"sort.{n}", f"{n}", f"sort_nth({n})", NTH) for n in range(1, 10)),
     KeyAction("sort.retransmits", "x", "sort_retransmits", "Retrans", bar=True, told="Sort by retransmits"),
     KeyAction(
-        "finding", "f", "finding", "Finding", bar=True, told="Show the flows of a finding, of the next, and go back"
+        "finding", "f", "finding", "Finding", bar=True, told="Rows of a finding; of several by their digit, as f 2"
     ),
+    KeyAction("finding.leave", "escape", "finding_left", "All rows again, after a finding"),
     KeyAction("detail", "enter", "app.detail", "Detail", bar=True, told="All about this connection"),
     KeyAction("pause", "space", "pause", "Pause", bar=True, told="Keep the picture; the world goes on"),
     KeyAction(

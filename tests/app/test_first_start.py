@@ -32,9 +32,10 @@ async def test_a_finding_is_worth_more_than_the_hint(tmp_path: Path) -> None:
     source = FakeSource([world(tick) for tick in range(3)])
     app = TcptopApp(polled(source, Tracker()), Spec(), delay_s=3600.0, settings=Settings(mark=tmp_path / "started"))
     async with app.run_test(size=(120, 30)) as pilot:
-        await until(pilot, lambda: "first time here?" in text_of(app)[2])
+        await until(pilot, lambda: "first time here?" in text_of(app)[1])
         await next_tick(pilot)
-        assert text_of(app)[2].startswith("! 6 of 6 flows to 10.2.0.")
+        assert "first time here?" not in "".join(text_of(app))
+        assert text_of(app)[2].startswith("1 NET  6 of 6 flows to 10.2.0.")
 
 
 async def test_without_a_place_to_remember_there_is_no_hint(tmp_path: Path) -> None:

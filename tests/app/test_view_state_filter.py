@@ -42,10 +42,14 @@ ONE = Finding("one loses", "process = lossy", 1, key="one")
 TWO = Finding("more", "port = 443", 3, key="two")
 
 
-def found(**spec: Any) -> ViewState:
+def found(*findings: Finding, **spec: Any) -> ViewState:
     """A tick in which something was found."""
-    flows = replace(TICKS[1], findings=(ONE, TWO))
-    return ViewState(Spec(**spec)).received(make(flows, Spec(**spec))).caught_up()
+    flows = replace(TICKS[1], findings=findings or (ONE, TWO))
+    return ViewState(Spec(**spec)).received(make(flows, Spec(**spec))).caught_up().placed()
+
+
+def told(state: ViewState) -> list[Finding]:
+    return [place.finding for place in state.places.told]
 
 
 @pytest.mark.parametrize("before", [None, "process = calm"])
@@ -56,45 +60,58 @@ def test_a_finding_shows_its_flows_and_goes_back(before: str | None) -> None:
     assert state.findings == (ONE, TWO)
     assert not state.is_finding_shown
     state = replace(state, spec=replace(state.spec, filter=first))
-    entered = state.finding_entered()
-    assert entered.is_finding_shown
+    entered = state.finding_entered(ONE)
+    assert (entered.is_finding_shown, entered.finding_key) == (True, "one")
     assert rows(entered) == [LOSSY]
     left = entered.finding_left()
     assert left.spec.filter is first
     assert left.finding_shown is None
-    assert not left.is_finding_shown
+    assert (left.is_finding_shown, left.finding_key) == (False, "")
 
 
 def test_another_filter_ends_a_finding_and_the_next_finding_goes_back_to_that() -> None:
     other = compiler.compile("process = calm")
-    state = found().finding_entered().filtered_by(other)
+    state = found().finding_entered(ONE).filtered_by(other)
     assert not state.is_finding_shown
     assert state.findings == (), "none of the rows of that filter"
-    again = replace(found(), spec=Spec(filter=other)).finding_entered()
-    assert again.finding_shown == FindingShown(compiler.compile("process = lossy"), other, "one", frozenset({"one"}))
+    again = replace(found(), spec=Spec(filter=other)).finding_entered(ONE)
+    assert again.finding_shown == FindingShown(compiler.compile("process = lossy"), other, "one")
     assert again.finding_left().spec.filter is other
 
 
-def test_each_finding_is_shown_after_the_other_and_then_none() -> None:
-    state = found().finding_entered()
-    assert (state.findings_told.current, state.findings_told.next) == (ONE, TWO)
-    state = state.finding_entered()
+def test_from_one_finding_to_another_and_back_to_all() -> None:
+    """All of them keep their places meanwhile."""
+    state = found().finding_entered(ONE).placed()
+    assert told(state) == [ONE, TWO]
+    state = state.finding_entered(TWO).placed()
     assert rows(state) != [LOSSY]
-    assert (state.findings_told.current, state.findings_told.next) == (TWO, None)
-    left = state.finding_left()
+    assert (state.finding_key, told(state)) == ("two", [ONE, TWO])
+    left = state.finding_left().placed()
     assert left.spec.filter is None
-    assert left.findings_told.next == ONE
+    assert told(left) == [ONE, TWO]
 
 
-def test_a_finding_that_is_gone_while_it_is_shown_is_not_told() -> None:
-    state = found().finding_entered()
+def test_a_finding_that_is_gone_while_it_is_shown_keeps_its_place_for_a_while() -> None:
+    state = found().finding_entered(ONE)
     assert state.shown is not None
-    gone = replace(state, shown=make(replace(state.shown.flows, findings=(TWO,)), state.spec))
-    assert (gone.findings_told.current, gone.findings_told.next) == (None, TWO)
+    gone = replace(state, shown=make(replace(state.shown.flows, findings=(TWO,)), state.spec)).placed()
+    assert gone.finding_key == "one"
+    assert [(place.finding, place.is_over) for place in gone.places.told] == [(ONE, True), (TWO, False)]
+
+
+def test_the_filter_of_a_finding_follows_its_rows() -> None:
+    state = found().finding_entered(ONE).placed()
+    assert state.shown is not None
+    wider = replace(ONE, filter="port = 443")
+    state = replace(state, shown=make(replace(state.shown.flows, findings=(wider, TWO)), state.spec)).placed()
+    assert state.spec.filter is not None
+    assert (state.spec.filter.text, state.finding_key) == ("port = 443", "one")
+    assert rows(state) != [LOSSY]
+    assert state.finding_left().spec.filter is None
 
 
 def test_a_filter_of_the_same_words_is_not_that_of_the_finding() -> None:
-    assert not found().finding_entered().filtered_by(compiler.compile("process = lossy")).is_finding_shown
+    assert not found().finding_entered(ONE).filtered_by(compiler.compile("process = lossy")).is_finding_shown
 
 
 def test_leaving_where_no_finding_is_shown_takes_the_filter_away() -> None:

@@ -1,4 +1,4 @@
-"""Draw the summary of the host above the table: sockets, retransmissions, throughput, findings and warnings."""
+"""Draw the summary of the host above the table: sockets, retransmissions, throughput and warnings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tcptop_ops import text
 from tcptop_ops.model.enums import SHORT_STATES
-from tcptop_ops.model.flows import Finding, Flows
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.usage import OwnCost
 from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, join, piece, width_of
 
@@ -15,6 +15,9 @@ BAR = Span(" | ", "dim")
 BAR_WIDTH = len(BAR.text)
 LEAST_NOTE = 20
 """Minimum room for a note, in characters; with less it is left out."""
+
+LAST = 100
+"""More than the rank of any piece."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,7 @@ class HeaderStatus:
     behind_s: float | None = None  # seconds that the display is behind; None: not paused
     failure: str = ""  # error message of a source that has failed
     notice: str = ""  # why the last key had no effect
-    finding: Finding | None = None  # the one to tell
-    findings: int = 0  # how many there are
-    finding_shown: bool = False  # whether the filter in force is that of a finding
-    finding_next: bool = False  # whether there is another one to show after that
+    findings: int = 0  # how many are told below the summary, where its third line would be
     replayed: str = ""  # description of the recording, shown in place of the delay
 
 
@@ -54,11 +54,16 @@ class Summary(LineWidget):
         self.redraw()
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """Return three lines, or one if the height is less; then a line about this program's own cost, if wanted."""
+        """Return three lines, or two where findings follow; one if the height is less. Then the own cost, if wanted.
+
+        Where findings follow, warnings and notes stand in the second line, beside the states or in their place.
+        """
         flows, status = self._flows, self._status
         own = [_own(flows, status, width)] if status.own_shown else []
-        if height < 3:
+        if height - len(own) < 2:
             return [_one_line(flows, status, width), *own]
+        if status.findings:
+            return [_who(flows, status, width), _health(flows, width, status), *own]
         return [_who(flows, status, width), _health(flows, width), _news(flows, status, width), *own]
 
 
@@ -150,7 +155,8 @@ def _retransmits(flows: Flows) -> list[Piece]:
     ]
 
 
-def _health(flows: Flows | None, width: int) -> Spans:
+def _health(flows: Flows | None, width: int, status: HeaderStatus | None = None) -> Spans:
+    """Return the states and the retransmits. ``status``: with what the third line tells, as there is none."""
     if flows is None:
         return ()
     states = sorted(flows.totals.by_state.items(), key=lambda item: (item[0] != "ESTAB", item[0] != "LISTEN", item[0]))
@@ -159,7 +165,16 @@ def _health(flows: Flows | None, width: int) -> Spans:
         for rank, (name, count) in enumerate(states)
     ]
     window = piece(f"{flows.window_s:g}s win", "dim", 1)
-    return _groups([counts, [*_retransmits(flows), window]], width)
+    usual = [counts, [*_retransmits(flows), window]]
+    if status is None:
+        return _groups(usual, width)
+    warnings = _warnings(flows, status)
+    if warnings:
+        usual = [[one._replace(rank=one.rank + LAST) for one in group] for group in usual]
+    told = [[one] for one in warnings] + usual + [[_throughput(flows)._replace(rank=2 * LAST)]]
+    room = width - sum(width_of(one.spans) + BAR_WIDTH for group in told for one in group)
+    notes = _notes(flows, room) if room >= LEAST_NOTE else []
+    return _groups([*told, notes], width)
 
 
 def _warnings(flows: Flows, status: HeaderStatus) -> list[Piece]:
@@ -173,20 +188,6 @@ def _warnings(flows: Flows, status: HeaderStatus) -> list[Piece]:
     if status.notice:
         found.insert(0, piece(text.printable(status.notice), "warn"))
     return found
-
-
-def _finding(status: HeaderStatus, room: int) -> list[Piece]:
-    """Return the finding, shortened to the room, the number of further ones, and the key that shows its flows."""
-    words = "show them"
-    if status.finding_shown:
-        words = "next" if status.finding_next else "go back"
-    if status.finding is None:
-        return [piece(f"the flows of a finding; [f] {words}", "dim")] if status.finding_shown else []
-    key = f"   [f] {words}"
-    more = f" (+{status.findings - 1})" if status.findings > 1 else ""
-    words = text.shorten(text.printable(status.finding.text), max(room - len("! " + more + key), 1))
-    action = "screen.finding"
-    return [Piece((Span("! ", "bad"), Span(words + more, "title"), Span(key, "dim", action)))]
 
 
 def _throughput(flows: Flows) -> Piece:
@@ -210,9 +211,7 @@ def _news(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
         return ()
     if status.failure:
         return _groups([_warnings(flows, status)], width)
-    warnings = _warnings(flows, status)
-    room = width - sum(width_of(one.spans) + BAR_WIDTH for one in warnings)
-    told = [*warnings, *(_finding(status, room) if room >= LEAST_NOTE else []), _throughput(flows)]
+    told = [*_warnings(flows, status), _throughput(flows)]
     room = width - sum(width_of(one.spans) + BAR_WIDTH for one in told)
     notes = _notes(flows, room) if room >= LEAST_NOTE else []
     return _groups([[one] for one in told] + [notes], width)
@@ -225,4 +224,9 @@ def _one_line(flows: Flows | None, status: HeaderStatus, width: int) -> Spans:
     retransmits = [one._replace(rank=1 + i) for i, one in enumerate(_retransmits(flows))]
     host = [piece(_source(flows, status), rank=4)]
     throughput = [_throughput(flows)._replace(rank=3)]
-    return _groups([_badges(flows, status) + warnings, [_sockets(flows)], retransmits, throughput, host], width)
+    found = []
+    if status.findings:
+        words = "! 1 finding" if status.findings == 1 else f"! {status.findings} findings"
+        found = [Piece((Span(words, "bad", "screen.finding"), Span(" [f]", "dim", "screen.finding")))]
+    told = [_badges(flows, status) + warnings, found, [_sockets(flows)], retransmits, throughput, host]
+    return _groups(told, width)
