@@ -19,9 +19,6 @@ from tcptop_ops.model.records import TOO_LONG, Records
 PATIENCE_S = 60.0
 """Time in CLOSE-WAIT, nothing read or sent, after which the process is taken to have forgotten to close its socket."""
 
-LONGEST_US = UNKNOWN_U32 - 1
-"""Where a time of SOCKET says this, it is 71 minutes or longer."""
-
 WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 """Severity of a reset: with data that was not acknowledged; without; that leaves a request, or bytes, unattended."""
 
@@ -39,15 +36,14 @@ def _not_closed(case: Case) -> tuple[Mask, Floats]:
     return case.is_in(State.CLOSE_WAIT) & (sockets["send_q"] == 0) & (idle_s >= PATIENCE_S), np.where(much, 50.0, 20.0)
 
 
-def _since_s(ago_us: NDArray[np.uint32]) -> Floats:
-    """Return a time of SOCKET in seconds; one that is not known, or of 71 minutes or longer, is infinite."""
-    return np.where(ago_us >= LONGEST_US, np.inf, ago_us / 1e6)
+def _since_s(ago_us: NDArray[np.uint64]) -> Floats:
+    """Return a time of SOCKET in seconds; one that is not known, or too long for its recording, is infinite."""
+    return np.where(ago_us >= TOO_LONG, np.inf, ago_us / 1e6)
 
 
 def _not_closed_evidence(row: Row) -> list[str]:
     since_s, unread, other = float(row.rates["state_s"]), row.socket("recv_q") - 1, row.partner
-    longer = " or longer" * (since_s * 1e6 >= LONGEST_US)
-    found = [f"in CLOSE-WAIT for {text.duration(since_s)}{longer}, nothing sent"]
+    found = [f"in CLOSE-WAIT for {text.duration(since_s)}, nothing sent"]
     if unread > 0:
         found.append(f"{text.si(unread)}B unread")
     if row.activity not in ("", "running", "sleeping"):

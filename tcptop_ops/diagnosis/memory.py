@@ -12,7 +12,7 @@ from tcptop_ops.diagnosis.limiting import remember_nagle
 from tcptop_ops.diagnosis.path_mtu import first_segments, remember_segments
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import Origin, RetransClass, State
-from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, Records
 
 SECOND_S = 0.9
 """Growth of the segments out of order counts once in so many seconds: about a tick of a second."""
@@ -44,7 +44,7 @@ def since_fin_s(sockets: Records) -> Floats:
     which may be older by hours, in tcp_data_queue().
     """
     ago_us = sockets["last_ack_received_us"]
-    return np.where(ago_us == UNKNOWN_U32, 0, ago_us) / 1e6
+    return np.where(ago_us >= TOO_LONG, 0, ago_us) / 1e6
 
 
 def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:

@@ -83,7 +83,7 @@ def _hashed_ends(sockets: Records, which: Indices | None = None) -> NDArray[np.u
 
 def _is_loopback(high: Numbers, low: Numbers) -> Mask:
     """Return which addresses are in 127.0.0.0/8, or ::1."""
-    found = high == 0
+    found: Mask = high == 0
     if found.any():
         found &= (low & _IPV4_BYTES == _IN_127) | (low == _ONE)
     return found
@@ -97,7 +97,7 @@ def partners_of(sockets: Records) -> Indices:
     """
     ends = _hashed_ends(sockets)
     ends[:, np.flatnonzero(sockets["state"] == State.SYN_SENT)] = 0
-    return _paired(*ends, sockets["netns"])
+    return _paired(ends[0], ends[1], sockets["netns"])
 
 
 def other_ends(asked: Records, among: Records) -> tuple[Indices, Indices]:

@@ -19,6 +19,7 @@ from tcptop_ops.views.column_text import (
     show_name,
     show_state,
 )
+from tcptop_ops.views.known_values import unless
 
 WHO: tuple[Column, ...] = (
     identity("cookie", "COOKIE", 8, "the kernel's number for this socket, never used twice", "sockets", "cookie"),
@@ -79,7 +80,7 @@ WHO: tuple[Column, ...] = (
         "PID",
         7,
         "process that holds the socket",
-        lambda r, _: read.unless(r.owners["pid"], 0),
+        lambda r, _: unless(r.owners["pid"], 0),
         show=show_exact,
     ),
     word("process", "PROCESS", 9, "name of that process; was NAME: nobody holds it now", read.process, show=show_name),
@@ -104,7 +105,7 @@ WHO: tuple[Column, ...] = (
         "HOLD",
         4,
         "processes that hold the socket",
-        lambda r, _: read.unless(r.owners["holders"], 0),
+        lambda r, _: unless(r.owners["holders"], 0),
         group=GREATEST,
     ),
     word("user", "USER", 8, "user that made the socket", read.user, show=show_name),

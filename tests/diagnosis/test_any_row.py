@@ -14,6 +14,7 @@ from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, UNKNOWN
 from tcptop_ops.diagnosis.verdict import LIMITS, fade, judge, limits
 from tcptop_ops.model import endings
 from tcptop_ops.model.counters import COUNTED
+from tcptop_ops.model.flows import RATES
 from tcptop_ops.model.records import EVENTS, SOCKET, Records
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import scramble, scrambled
@@ -50,7 +51,9 @@ def test_any_bytes_are_judged(seed: int) -> None:
     assert (severity[(cause == IDLE) | (cause == HEALTHY)] == 0).all()
     _, score, _ = fade(made, cause, severity, 1.0)
     assert ((score >= 0) & (score <= 100)).all()
-    assert (limits(sockets, win, made.win_s, np.ones(50)) < len(LIMITS)).all()
+    rates = np.zeros(50, RATES)
+    rates["win"], rates["win_s"], rates["rx_bytes_per_s"] = win, made.win_s, 1
+    assert (limits(sockets, memory, rates) < len(LIMITS)).all()
 
 
 @settings(max_examples=60, deadline=None)

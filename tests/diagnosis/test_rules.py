@@ -13,6 +13,7 @@ from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.diagnosis.verdict import LIMITS, judge, limits
 from tcptop_ops.model import endings
 from tcptop_ops.model.enums import Direction, ResetSeen, State, Timer
+from tcptop_ops.model.flows import RATES
 from tcptop_ops.model.namespace_counters import NET_OF
 from tcptop_ops.model.records import UNKNOWN_U32
 from tests.support.cases import SILENT, STUCK, case, verdict
@@ -271,7 +272,9 @@ LIMITED: list[tuple[str, dict[str, Any], float]] = [
 @pytest.mark.parametrize(("limit", "told", "rx"), LIMITED)
 def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float) -> None:
     made = case(**told)
-    found = limits(made.sockets, made.win, made.win_s, np.array([rx]))
+    rates = np.zeros(1, RATES)
+    rates["win"], rates["win_s"], rates["rx_bytes_per_s"] = made.win, made.win_s, rx
+    found = limits(made.sockets, made.memory, rates)
     assert LIMITS[int(found[0])] == limit
 
 
