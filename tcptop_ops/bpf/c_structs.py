@@ -8,6 +8,7 @@ from math import prod
 from tcptop_ops.model import fields
 from tcptop_ops.model.enums import (
     Direction,
+    EcnMode,
     Happening,
     IteratorPass,
     Origin,
@@ -84,6 +85,7 @@ ENUMS: dict[str, type[IntEnum]] = {
     "PASS": IteratorPass,
     "SEEN": SeenRow,
     "RESET": ResetSeen,
+    "ECN": EcnMode,
 }
 """By the prefix that their names have in C."""
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from tcptop_ops.bpf.btf import LACKING, Btf, WantedOffset, offsets
+from tcptop_ops.errors import Unsupported
 
 
 def _plain(struct: str, prefix: str, feeds: Mapping[str, str]) -> tuple[WantedOffset, ...]:
@@ -165,14 +167,14 @@ WANTED: tuple[WantedOffset, ...] = (
             "segs_out": "",
             "data_segs_in": "",
             "data_segs_out": "retrans_pct",
-            "delivered": "",
-            "delivered_ce": "",
+            "delivered": "ce_pct",
+            "delivered_ce": "ce_pct",
             "rate_delivered": "delivery_bytes_per_s",
             "rate_interval_us": "delivery_bytes_per_s",
-            "ecn_flags": "",
+            "ecn_flags": "ecn_mode",
             "rcv_ssthresh": "",
             "rcv_tstamp": "",
-            "received_ce": "",  # 6.18
+            "received_ce": "",  # 6.18; it tells by itself that it is not known
         },
     ),
     WantedOffset("TP_CHRONO_STAT", ("tcp_sock.chrono_stat",), feeds=_CHRONO),
@@ -180,6 +182,7 @@ WANTED: tuple[WantedOffset, ...] = (
     WantedOffset("TP_CHRONO_TYPE", ("tcp_sock.chrono_type",), bits=True, feeds=_CHRONO),
     WantedOffset("TP_SYN_DATA_ACKED", ("tcp_sock.syn_data_acked",), bits=True),
     WantedOffset("TP_NONAGLE", ("tcp_sock.nonagle",), bits=True),
+    WantedOffset("TP_ACCECN_FAIL_MODE", ("tcp_sock.accecn_fail_mode",), bits=True),  # 6.18
     WantedOffset("TP_IS_MPTCP", ("tcp_sock.is_mptcp",), bits=True),
     WantedOffset("TP_RACK_RTT", ("tcp_sock.rack.rtt_us",)),  # without it, RTT_CB tells the newest sample
     WantedOffset("TP_RX_OPT_BITS", ("tcp_sock.rx_opt.saw_tstamp",)),
@@ -307,6 +310,20 @@ def layout_of(btf: Btf) -> KernelLayout:
     return KernelLayout(
         offsets(btf, WANTED, WAYS), btf.names(CB_FLAGS), btf.names("ipv6_pinfo"), btf.names(ANY_CONTEXT)
     )
+
+
+@cache
+def packs_ecn() -> bool | None:
+    """Return whether the running kernel's struct tcp_info packs ``tcpi_ecn_mode`` into its last bytes, as 7.2 does.
+
+    None: not known, without BTF. Takes 10 ms, once.
+    """
+    try:
+        btf = Btf.of_kernel()
+    except Unsupported:
+        return None
+    at = btf.struct_named("tcp_info")
+    return None if at is None else "tcpi_ecn_mode" in btf.members_at(at)
 
 
 def of_kernel() -> KernelLayout:

@@ -10,14 +10,14 @@ import numpy as np
 from tcptop_ops import text
 from tcptop_ops.diagnosis.memory import waited_us
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, UNKNOWN
-from tcptop_ops.explain import timeline
+from tcptop_ops.explain import ecn_facts, timeline
 from tcptop_ops.model.addresses import is_mapped
 from tcptop_ops.model.arrays import Mask, bound_to
 from tcptop_ops.model.enums import Direction, RetransClass, State
 from tcptop_ops.model.flows import Flows, Rows
-from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.records import Records
 
-TIMESTAMPS, SACK, WSCALE, ECN, ECN_SEEN, SYN_DATA = 1, 2, 4, 8, 16, 32
+TIMESTAMPS, SACK, WSCALE, ECN, SYN_DATA = 1, 2, 4, 8, 32
 """TCPI_OPT_* of include/uapi/linux/tcp.h."""
 
 
@@ -27,22 +27,19 @@ PREFIX_V4, PREFIX_V6 = 24, 64
 NO_FAULT = (UNKNOWN, IDLE, HEALTHY)
 
 
-def options(rows: Rows) -> list[tuple[str, str]]:
+def options(rows: Rows, flows: Flows) -> list[tuple[str, str]]:
     """Return the negotiated TCP options of a row: name, and its value in words; none where no peer has answered."""
     if _never_stood(rows):
         return []
     socket = rows.sockets[0]
     has = int(socket["options"])
     scale = f"ours {socket['wscale'] >> 4}, the peer's {socket['wscale'] & 15}" if has & WSCALE else "no"
-    ecn = "no" if not has & ECN else "yes, ECN-capable packets came" if has & ECN_SEEN else "yes"
-    if has & ECN and socket["delivered_ce"] not in (0, UNKNOWN_U32):
-        ecn = f"yes, {socket['delivered_ce']} of {socket['delivered']} segments marked"
     return [
         ("MSS", f"{socket['mss']} out, {socket['rcv_mss']} in" if socket["rcv_mss"] else f"{socket['mss']} out"),
         ("window scale", scale),
         ("SACK", _yes(has & SACK)),
         ("timestamps", _yes(has & TIMESTAMPS)),
-        ("ECN", ecn),
+        ("ECN", ecn_facts.ecn(rows, flows)),
         ("fast open", "data in the SYN was taken" if has & SYN_DATA else "no"),
         ("MPTCP", "a subflow" if socket["mptcp"] else "no"),
     ]

@@ -42,6 +42,9 @@ KERNEL_FIELDS = {
     "dsack_dups": "tcpi_dsack_dups",
     "reord_seen": "tcpi_reord_seen",
     "ooo_in": "tcpi_rcv_ooopack",
+    "ecn_mode": "tcpi_ecn_mode (since 7.2), else tcpi_options",
+    "ce_pct": "tcpi_delivered_ce and tcpi_delivered",
+    "ce_in_pct": "tcpi_received_ce (since 6.18) and tcpi_data_segs_in",
     "cwnd": "tcpi_snd_cwnd",
     "ssthresh": "tcpi_snd_ssthresh",
     "mss": "tcpi_snd_mss",
@@ -88,6 +91,12 @@ MORE = {
     "dsack_dups": "A duplicate that the peer tells of (RFC 2883): what was sent again had arrived.",
     "reord_seen": "A segment was acknowledged after a later one, without having been sent again.",
     "ooo_in": "What a receiver sees of loss: the peer's retransmits are not counted on this side.",
+    "ecn_mode": "ecn: RFC 3168, which reports one mark a round trip. accecn: accurate ECN (RFC 9768), which counts all"
+    " of them. pending: the handshake asks for it. The detail tells what of accurate ECN has failed.",
+    "ce_pct": "Of the connection's life. With RFC 3168 a receiver repeats a mark until the sender has slowed down: what"
+    " arrived meanwhile counts as marked, so that the receiver's own share, ce_in_pct, is the exact one.",
+    "ce_in_pct": "Of the connection's life: a router's queue was so long that it marked the segment rather than drop it"
+    " (RFC 3168). That ECN-capable segments come says nothing of marks.",
     "cwnd": "How many segments may be in flight, as congestion control sees it.",
     "snd_wnd": "Smaller than a segment: the peer's process does not read.",
     "rcv_wnd": "Smaller than a segment: our own process does not read.",

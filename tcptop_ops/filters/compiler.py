@@ -24,6 +24,7 @@ from tcptop_ops.model.filter import Filter, Test
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
+from tcptop_ops.views.ecn_readers import MODES
 
 Compare = Callable[[Any, Any], Any]
 
@@ -56,6 +57,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "origin": ("new", "adopted", "listed"),
     "end": ENDS[1:],
     "blame": ("network", "peer", "app", "host"),
+    "ecn_mode": MODES,
     "timer": ("retransmit", "keepalive", "time-wait", "persist", "probe", "reorder", "delack"),
 }
 """Columns that hold one of a few names, and those names."""

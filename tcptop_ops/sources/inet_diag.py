@@ -8,12 +8,13 @@ this kernel has.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.enums import EcnMode, State, Timer
 from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNKNOWN_U64, UNLIMITED_RATE, Records, unknown_of
 from tcptop_ops.sources import netlink
 
@@ -64,16 +65,15 @@ INFO = np.dtype(
             ("u8", "bytes_sent bytes_retrans"),
             ("u4", "dsack_dups reord_seen ooo_in snd_wnd rcv_wnd rehash"),
             ("u2", "total_rto total_rto_recoveries"),
-            ("u4", "total_rto_ms"),
+            ("u4", "total_rto_ms received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes"),
+            ("u4", "received_e1_bytes received_e0_bytes received_ce_bytes accecn"),
         )
         for name in names.split()
     ]
 )
-"""The first 248 bytes of struct tcp_info, all that Linux 6.7 has, with the names of SOCKET where the value is the same.
+"""The 280 bytes of struct tcp_info that Linux 6.18 to 7.2 have, with the names of SOCKET where the value is the same.
 
-Rates are bytes a second. What later kernels append is not read: it has 280 bytes on 6.18 and on 7.2, which packs the
-last four in another way (``ecn_mode:2, accecn_opt_seen:2, accecn_fail_mode:4`` in place of two u16) and tells about
-accurate ECN.
+Rates are bytes a second. 6.7 has 248 of them. ``accecn`` is packed in one of two ways: see ``_fill_ecn``.
 """
 
 SKMEMINFO = np.dtype([("rmem", "u4"), ("rcvbuf", "u4"), ("", "V24"), ("drops", "u4")])
@@ -102,6 +102,10 @@ _KEPT = (np.tri(17, 16, -1) * 255).astype("u1").view("u8")  # row n keeps the fi
 _MAPPED = np.frombuffer(b"\0\0\xff\xff", "u4")[0]
 
 
+def _not_known() -> None:
+    return None
+
+
 @dataclass
 class Dump:
     """The sockets of a network namespace, as one pass listed them.
@@ -116,6 +120,7 @@ class Dump:
     info_bytes: int = INFO.itemsize  # of the shortest struct tcp_info
     cgroups: bool = False  # whether the kernel reported the cgroup of any socket
     interrupted: bool = False  # NLM_F_DUMP_INTR: they changed meanwhile, so that some may be missing
+    packs_ecn: Callable[[], bool | None] = _not_known  # whether ``accecn`` has the mode; asked where it matters
 
 
 class DumpBuffer:
@@ -213,7 +218,9 @@ def take(part: netlink.Messages, buffer: netlink.Bytes, rows: DumpBuffer, found:
     place, length = netlink.attributes(buffer, begin, part.end, KINDS)
     sockets = rows.add(len(told))
     _fill_identity(sockets, told)
-    _fill_info(sockets, netlink.at(buffer, INFO, place[0]), length[0])
+    info = netlink.at(buffer, INFO, place[0])
+    _fill_info(sockets, info, length[0])
+    _fill_ecn(sockets, info, length[0], found.packs_ecn)
     _fill_extras(sockets, buffer, place, length)
     found.info_bytes = min(found.info_bytes, int(np.where(length[0] < 0, INFO.itemsize, length[0]).min()))
     found.cgroups |= bool((length[4] >= 8).any())
@@ -246,7 +253,8 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
         np.multiply(info[source], _US_OF_MS, out=sockets[name], dtype="u8")
     unset = np.flatnonzero(np.isin(info["state"], _NEVER_SET))  # lsndtime and lrcvtime are 0: as if since the boot
     sockets["last_sent_us"][unset] = sockets["last_received_us"][unset] = UNKNOWN_U64
-    sockets["last_rtt_us"] = sockets["received_ce"] = UNKNOWN_U32
+    sockets["last_ack_received_us"][info["state"] == State.LISTEN] = UNKNOWN_U64
+    sockets["last_rtt_us"] = UNKNOWN_U32
     rate, most = info["pacing_rate"], info["max_pacing_rate"]
     sockets["pacing_capped"] = (rate >= most) & (rate != UNLIMITED_RATE)
     _fill_rate(sockets, info)
@@ -258,6 +266,38 @@ def _fill_info(sockets: Records, info: Records, length: netlink.Ints) -> None:
     listening = sockets["state"] == State.LISTEN
     sockets["sacked"][listening] = 0  # tcp_get_info() puts the accept queue's limit there, which is in send_q
     sockets["min_rtt_us"][listening] = UNKNOWN_U32
+
+
+_ASKED = 8  # TCPI_OPT_ECN
+_PACKED_MODES = np.array([EcnMode.NONE, EcnMode.CLASSIC, EcnMode.ACCURATE, EcnMode.PENDING], "u1")
+# Shifts of ecn_mode:2 and accecn_fail_mode:4 of 7.2, with accecn_opt_seen:2 between them; of u16 accecn_fail_mode of
+# 6.18, behind which is u16 accecn_opt_seen.
+_MODE_SHIFT, _FAIL_SHIFT, _FIRST_HALF = (0, 4, 0) if sys.byteorder == "little" else (30, 24, 16)
+
+
+def _fill_ecn(sockets: Records, info: Records, length: netlink.Ints, packs_ecn: Callable[[], bool | None]) -> None:
+    """Fill in what was agreed about ECN, and what of accurate ECN has failed (RFC 9768).
+
+    TCPI_OPT_ECN is set for either kind, and while a SYN asks for it. Which kind it is tells ``tcpi_ecn_mode`` (7.2);
+    6.18 can't be told to use the accurate one, and a kernel between them shows it by the option that it has seen. Where
+    it is not known how the last bytes are packed, the kind is not known.
+    """
+    asks = sockets["options"] & _ASKED != 0
+    modes = np.where(asks, EcnMode.CLASSIC, EcnMode.NONE).astype("u1")
+    may_be_accurate = np.flatnonzero(asks & (length >= INFO.itemsize))
+    if len(may_be_accurate):
+        told, is_packed = info["accecn"][may_be_accurate], packs_ecn()
+        if is_packed:
+            modes[may_be_accurate] = _PACKED_MODES[told >> _MODE_SHIFT & 3]
+            sockets["ecn_fail"][may_be_accurate] = told >> _FAIL_SHIFT & 15
+        elif is_packed is None:
+            modes[may_be_accurate] = EcnMode.UNKNOWN
+        else:
+            modes[may_be_accurate[told != 0]] = EcnMode.ACCURATE
+            sockets["ecn_fail"][may_be_accurate] = told >> _FIRST_HALF & 15
+    modes[asks & (sockets["state"] == State.SYN_SENT)] = EcnMode.PENDING
+    modes[(sockets["state"] == State.LISTEN) | (length < info_end("options"))] = EcnMode.UNKNOWN
+    sockets["ecn_mode"] = modes
 
 
 def _fill_rate(sockets: Records, info: Records) -> None:
@@ -279,11 +319,14 @@ def _erase_missing(sockets: Records, length: netlink.Ints) -> None:
 
     A field of 32 bits or a time becomes the greatest of its kind, one of 8 or 64 bits 0, and so does the delivery rate.
     """
-    if int(length.min()) >= INFO.itemsize:
+    shortest = int(length.min())
+    if shortest >= INFO.itemsize:
         return
     sources = _STAMPS | {"rate_delivered": "delivery_rate", "rate_interval_us": "delivery_rate"}
     sources |= {name: name for name in [*_COPIED, *_BITS]}
     for name, source in sources.items():
+        if info_end(source) <= shortest:
+            continue
         told = name in _STAMPS or (SOCKET[name].itemsize == 4 and source != "delivery_rate")
         unknown = unknown_of(SOCKET[name]) if told else 0
         sockets[name][length < info_end(source)] = unknown

@@ -47,6 +47,7 @@ _FED = {
     "snd_wnd": ("snd_wnd",),
     "rcv_wnd": ("rcv_wnd",),
     "total_rto": ("rto_events", "rto_win"),
+    "delivered_ce": ("ce_pct",),
 }
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from tcptop_ops.bpf import kernel_offsets
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.host.namespaces import HelperAccess, NamespaceAccess
 from tcptop_ops.model.enums import State
@@ -111,7 +112,7 @@ class SockDiag:
         start = len(rows)
         for _ in range(3):
             rows.cut(start)
-            found = Dump(rows.all(start))
+            found = Dump(rows.all(start), packs_ecn=kernel_offsets.packs_ecn)
             for part in self._parts(request(states, inet_diag.EXTENSIONS), found):
                 inet_diag.take(part, self._buffer, rows, found)
             found.sockets = rows.all(start)

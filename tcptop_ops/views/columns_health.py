@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tcptop_ops import text
 from tcptop_ops.views import column_readers as read
-from tcptop_ops.views.column import GREATEST, LEAST, MEAN, SUM, WORST, Column
+from tcptop_ops.views import ecn_readers
+from tcptop_ops.views.column import GREATEST, LEAST, MEAN, SUM, WORST, Column, GroupRule
 from tcptop_ops.views.column_builders import (
     RETRANS_SHARE,
     number,
@@ -176,4 +177,25 @@ HEALTH: tuple[Column, ...] = (
     ),
     number("reord_seen", "REORD", 5, "times that reordering was noticed", read.connected("reord_seen"), group=SUM),
     number("ooo_in", "OOO", 5, "segments received out of order", read.connected("ooo_in"), group=SUM),
+    word("ecn_mode", "ECN", 7, "explicit congestion notification: none, ecn, accecn, pending", ecn_readers.mode),
+    number(
+        "ce_pct",
+        "CE%",
+        5,
+        "share of the segments that arrived which the peer reports as marked by a router (CE)",
+        ecn_readers.ce_pct,
+        show=text.percent,
+        plain=rounded,
+        group=GroupRule("share", part=ecn_readers.delivered_ce, whole=ecn_readers.delivered, most=100),
+    ),
+    number(
+        "ce_in_pct",
+        "CEIN%",
+        5,
+        "share of the data segments received which a router had marked (CE)",
+        ecn_readers.ce_in_pct,
+        show=text.percent,
+        plain=rounded,
+        group=GroupRule("share", part=ecn_readers.received_ce, whole=ecn_readers.received, most=100),
+    ),
 )

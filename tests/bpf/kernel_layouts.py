@@ -33,11 +33,14 @@ _SOCK = dict.fromkeys(
         "sk_ack_backlog",
         "sk_max_ack_backlog",
         "sk_protocol",
+        "sk_rcvbuf",
+        "sk_pacing_rate",
+        "sk_max_pacing_rate",
     ),
     None,
 )
 _ICSK = dict.fromkeys(
-    ("icsk_pending", "icsk_rto", "icsk_retransmits", "icsk_probes_out", "icsk_backoff"),
+    ("icsk_pending", "icsk_rto", "icsk_retransmits", "icsk_probes_out", "icsk_backoff", "icsk_pmtu_cookie"),
     None,
 )
 _TCP = dict.fromkeys(
@@ -48,7 +51,7 @@ _TCP = dict.fromkeys(
         *("snd_ssthresh", "mss_cache", "snd_wnd", "rcv_wnd", "app_limited", "bytes_sent", "bytes_acked"),
         *("bytes_received", "segs_in", "segs_out", "data_segs_in", "data_segs_out", "delivered", "delivered_ce"),
         *("rate_delivered", "rate_interval_us", "ecn_flags", "is_mptcp", "bpf_sock_ops_cb_flags"),
-        "rto_stamp",
+        *("rto_stamp", "rcv_ssthresh", "rcv_tstamp", "received_ce"),
     ),
     None,
 )
@@ -76,6 +79,7 @@ V6_18: Kernel = {
     "sock": {
         "__sk_common": "sock_common",
         **_SOCK,
+        "sk_backlog": {"rmem_alloc": None, "len": None},
         "sk_timer": "timer_list",
         "sk_error_queue": {"*union": {"next": "*sk_buff", "prev": "*sk_buff"}, "qlen": None},
         "sk_socket": "*socket",
@@ -104,6 +108,8 @@ V6_18: Kernel = {
         **_TCP,
         "chrono_type": 2,
         "syn_data_acked": 1,
+        "nonagle": 4,
+        "accecn_fail_mode": 4,
         "rack": "tcp_rack",
         "rx_opt": "tcp_options_received",
     },
@@ -126,9 +132,11 @@ def _changed(kernel: Kernel, without: Mapping[str, tuple[str, ...]], added: Kern
     return made
 
 
+_SINCE_6_18 = ("received_ce", "accecn_fail_mode")
+
 V6_1 = _changed(
     V6_18,
-    {"sock": ("sk_timer", "sk_ino"), "tcp_sock": ("total_rto", "total_rto_time", "rto_stamp"), "tcp_rack": ()},
+    {"sock": ("sk_timer", "sk_ino"), "tcp_sock": ("total_rto", "total_rto_time", "rto_stamp", *_SINCE_6_18)},
     {
         "sock": {"*timers": {"*union": {"sk_timer": "timer_list", "mptcp_retransmit_timer": "timer_list"}}},
         "inet_connection_sock": {"icsk_timeout": None},
@@ -136,7 +144,9 @@ V6_1 = _changed(
 )
 V6_1["tcp_sock"]["rack"] = {"mstamp": None, "rtt_us": None}
 
-V6_12_111 = _changed(V6_18, {"sock": ("sk_ino",)}, {"inet_connection_sock": {"icsk_timeout": None}})
+V6_12_111 = _changed(
+    V6_18, {"sock": ("sk_ino",), "tcp_sock": _SINCE_6_18}, {"inet_connection_sock": {"icsk_timeout": None}}
+)
 V6_12_118 = _changed(V6_12_111, {}, {"inet_connection_sock": {"icsk_keepalive_timer": "timer_list"}})
 
 V7_2 = _changed(

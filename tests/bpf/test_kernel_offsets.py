@@ -19,10 +19,11 @@ from tcptop_ops.views.columns import COLUMNS
 from tests.bpf.kernel_layouts import KERNELS, V6_18, V7_2, Kernel, btf, place
 
 BY_MACRO = {want.macro: want for want in kernel_offsets.WANTED}
+_SINCE_6_18 = {"TP_RECEIVED_CE", "TP_ACCECN_FAIL_MODE"}
 NOT_THERE = {
-    "6.1": {"SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_RTO_STAMP"},
-    "6.12.111": {"SK_INO"},
-    "6.12.118": {"SK_INO"},
+    "6.1": {*_SINCE_6_18, "SK_INO", "TP_TOTAL_RTO", "TP_TOTAL_RTO_TIME", "TP_RTO_STAMP"},
+    "6.12.111": {*_SINCE_6_18, "SK_INO"},
+    "6.12.118": {*_SINCE_6_18, "SK_INO"},
     "6.18": set(),
     "7.2": set(),
 }

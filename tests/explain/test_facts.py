@@ -8,9 +8,9 @@ import numpy as np
 
 from tcptop_ops.explain import connection_facts, listener_facts, operator_facts
 from tcptop_ops.explain.connection_facts import RelatedFlows, Stalls
-from tcptop_ops.model.enums import Direction, Happening, Origin, OwnerKind, State
+from tcptop_ops.model.enums import Direction, EcnMode, Happening, Origin, OwnerKind, State
 from tcptop_ops.model.flows import Flows, Rows
-from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, UNKNOWN_U32, Records
+from tcptop_ops.model.records import COUNTERS, HAPPENING, SEEN, Records
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import BOOT_NS, finals, flow, records, snapshot
 
@@ -29,29 +29,22 @@ def row(flows: Flows, cookie: int = 1) -> Rows:
 
 
 def negotiated(**fields: Any) -> dict[str, str]:
-    return dict(connection_facts.options(row(ticked([flow(1, **fields)]))))
+    flows = ticked([flow(1, **fields)])
+    return dict(connection_facts.options(row(flows), flows))
 
 
 def test_options_that_were_negotiated() -> None:
     everything = connection_facts.TIMESTAMPS | connection_facts.SACK | connection_facts.WSCALE | connection_facts.ECN
-    assert negotiated(options=everything, wscale=7 | 10 << 4, rcv_mss=536) == {
+    assert negotiated(options=everything, ecn_mode=EcnMode.CLASSIC, wscale=7 | 10 << 4, rcv_mss=536) == {
         "MSS": "1448 out, 536 in",
         "window scale": "ours 10, the peer's 7",
         "SACK": "yes",
         "timestamps": "yes",
-        "ECN": "yes",
+        "ECN": "yes, RFC 3168",
         "fast open": "no",
         "MPTCP": "no",
     }
     assert set(negotiated(options=0, mss=524).values()) == {"524 out", "no"}
-    assert (
-        negotiated(options=connection_facts.ECN, delivered=100, delivered_ce=3)["ECN"]
-        == "yes, 3 of 100 segments marked"
-    )
-    assert (
-        negotiated(options=connection_facts.ECN | connection_facts.ECN_SEEN)["ECN"] == "yes, ECN-capable packets came"
-    )
-    assert negotiated(options=connection_facts.ECN, delivered_ce=UNKNOWN_U32)["ECN"] == "yes"
     assert negotiated(options=connection_facts.SYN_DATA)["fast open"] == "data in the SYN was taken"
     assert negotiated(mptcp=1)["MPTCP"] == "a subflow"
 

@@ -250,7 +250,7 @@ def _kin(row: RowText, width: int) -> list[Spans]:
 
 
 def _options(row: RowText, width: int) -> list[Spans]:
-    words = connection_facts.options(row.rows)
+    words = connection_facts.options(row.rows, row.flows)
     pieces = [piece(f"{name}: {value}", "dim" if value == "no" else "plain") for name, value in words]
     rows = flow(pieces, width, len(pieces))
     lines = [line for line in rows if line]
