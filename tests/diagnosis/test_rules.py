@@ -15,7 +15,7 @@ from tcptop_ops.model import endings
 from tcptop_ops.model.enums import Direction, ResetSeen, State, Timer
 from tcptop_ops.model.flows import RATES
 from tcptop_ops.model.namespace_counters import NET_OF
-from tcptop_ops.model.records import UNKNOWN_U32
+from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
 from tests.support.cases import SILENT, STUCK, case, verdict
 
 LISTEN = {"state": State.LISTEN, "data_segs_out": 0, "data_segs_in": 0}
@@ -181,8 +181,8 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("not-closed", 20, FORGOTTEN),
     ("idle", 0, FORGOTTEN | {"was_state_s": 940.1}),
     ("idle", 0, FORGOTTEN | {"last_sent_us": 59_999_999}),
-    ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U32 - 1}),
-    ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U32}),
+    ("not-closed", 20, FORGOTTEN | {"last_sent_us": TOO_LONG}),
+    ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U64}),
     ("idle", 0, FORGOTTEN | {"send_q": 1}),  # it has sent, or waits to
     ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_read_s": 1000.0}),  # a close_notify of TLS
     ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_read_s": 940.0}),

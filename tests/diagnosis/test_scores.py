@@ -12,7 +12,7 @@ from tcptop_ops.diagnosis import ending
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.model.records import UNKNOWN_U32
+from tcptop_ops.model.records import UNKNOWN_U64
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.cases import MET, STUCK
 from tests.support.fakes import BOOT_NS, finals, flow, snapshot
@@ -88,8 +88,8 @@ def test_an_old_leak_is_told_when_it_is_first_seen() -> None:
     old = HELD | {"last_ack_received_us": 120_000_000, "last_received_us": 3_000_000_000}
     assert run(old) == [("not-closed", 20)]
     assert run(old | {"last_ack_received_us": 59_000_000}) == [("idle", 0)]  # a pool's, closed by the peer just now
-    assert run(old | {"last_ack_received_us": UNKNOWN_U32}) == [("idle", 0)]  # recordings of before lack it
-    assert run(old | {"last_ack_received_us": UNKNOWN_U32 - 1}) == [("not-closed", 20)]  # 71 minutes or longer
+    assert run(old | {"last_ack_received_us": UNKNOWN_U64}) == [("idle", 0)]  # recordings of before lack it
+    assert run(old | {"last_ack_received_us": 10_800_000_000}) == [("not-closed", 20)]  # three hours
     met = {"origin": Origin.LISTED}
     assert [name for name, _ in run(old | met, old | met)] == ["unknown", "not-closed"]
 
