@@ -89,7 +89,8 @@ class Verdict:
         ]
         told += [f"NOT SEEN: {name}" for name in self.missing()]
         told += [
-            f"SCORED: {len(story.rows)} rows in {story.row_ticks} row-ticks since tick {story.first}: {in_short(story.worst)}"
+            f"SCORED: {len(story.rows)} rows in {story.row_ticks} row-ticks since tick {story.first}:"
+            f" {in_short(story.worst)}"
             for story in self.stories.values()
         ]
         told += [f"FOUND in {number} ticks: {text}" for number, text in self.findings.values()]

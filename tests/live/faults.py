@@ -1,6 +1,7 @@
-"""Faults staged on the real kernel, a lab of its own for each, beside fifty healthy flows; what is said of them.
+"""Faults staged on the real kernel, at links of their own, beside fifty healthy flows; and twins that are no faults.
 
-``python -m tests.live.faults`` (as root) stages all of them and prints the confusion matrix in Markdown.
+``python -m tests.live.faults`` (as root) stages all of them, prints how many were named, and the confusion matrix in
+Markdown (``quality``).
 """
 
 from __future__ import annotations
@@ -8,22 +9,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 from tcptop_ops.diagnosis import ending, rules
-from tcptop_ops.model.flows import Flows
-from tcptop_ops.outputs.json_lines import connections
-from tcptop_ops.views import view
 from tests.live import faults_connecting, faults_ending, faults_listening
 from tests.live.stage import Fault, Stage, at_clients
 from tests.support.lab import Lab
-
-TICKS = 5
-"""Within so many a fault must be named, a second each."""
 
 PATIENCE_S = 2.0
 """Instead of a minute, for not-closed."""
@@ -211,62 +204,21 @@ LISTENERS = ("accept-queue", "syn-queue", faults_listening.NONE)
 """Causes whose rows are listeners; of twins NONE of ``faults_listening``, while those of connections are idle."""
 
 
-@dataclass
-class Told:
-    """What was said in the ticks of one fault: (row, tick)s counted by cause."""
-
-    expected: str
-    named_in: int | None = None  # the tick in which each of its rows was named
-    subject: Counter[str] = field(default_factory=Counter)
-    beside: Counter[str] = field(default_factory=Counter)  # the fault's other rows: other ends, other attempts
-    healthy: Counter[str] = field(default_factory=Counter)
-    blamed: list[str] = field(default_factory=list)  # healthy rows that scored, and why
-    open_healthy: list[int] = field(default_factory=list)  # connections open, each tick
-    evidence: str = ""
-    worst: float = 0.0  # score of its rows
-
-    def take(self, flows: Flows, fault: Fault, crowd: list[str]) -> bool:
-        """Of one more tick. Whether each row of the fault is named by its cause, and scores."""
-        rows = connections(view.make(flows, view.Spec()))
-        mine = [row for row in rows if is_subject(row, fault)]
-        beside = [row for row in rows if {row["laddr"], row["raddr"]} & fault.addresses and row not in mine]
-        healthy = [row for row in rows if row["laddr"] in crowd]
-        self.subject.update(row["cause"] for row in mine)
-        self.beside.update(row["cause"] for row in beside)
-        self.healthy.update(row["cause"] for row in healthy)
-        self.blamed += [in_short(row) for row in healthy if row["score"]]
-        self.open_healthy.append(sum(row["state"] == "ESTAB" for row in healthy))
-        self.evidence = mine[0]["evidence"] if mine else ""
-        self.worst = max([self.worst, *(row["score"] or 0.0 for row in mine)])
-        return len(mine) >= len(fault.where) and all(r["cause"] == fault.cause and r["score"] for r in mine)
-
-
-def in_short(row: dict[str, Any]) -> str:
-    """Which row it is, and what is said of it."""
-    return " ".join(str(row[name]) for name in ("local", "peer", "cause", "score", "evidence"))
-
-
-def is_subject(row: dict[str, Any], fault: Fault) -> bool:
-    """Whether the fault is this row's. A listener and what it accepted have one port."""
-    listens = row["state"] == "LISTEN"
-    return (row["laddr"], row["lport"]) in fault.where and listens == (fault.cause in LISTENERS)
-
-
-def observe(stage: Stage, name: str, *, all_ticks: bool = False) -> Told:
-    """Stage a fault and look on: until it is named (or for all ticks), at most TICKS."""
-    fault = (FAULTS | TWINS)[name](stage)
-    told = Told(fault.cause)
-    for number in range(1, TICKS + 1):
-        named = told.take(stage.tick(), fault, stage.crowd)
-        if named and told.named_in is None:
-            told.named_in = number
-            if not all_ticks:
-                break
-    return told
+BESIDE = {
+    "accept-queue": {"syn-unanswered"},  # those who wait at that door
+    "syn-queue": {"syn-unanswered"},
+    "syn-unanswered": {"syn-unanswered"},  # the later attempts
+    "peer-not-reading": {"not-reading"},
+    "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
+    "loss": {"inbound-loss"},
+    "inbound-loss": {"loss", "rto-stall"},
+    "reordering": {"inbound-loss"},  # a receiver can't tell what is late from what is lost
+}
+"""What the other rows that a fault touches may be called: both ends are on this host."""
 
 
 @contextlib.contextmanager
-def staged(**options: bool) -> Iterator[Stage]:
+def staged(**options: Any) -> Iterator[Stage]:
     """A stage, with less patience than the program has."""
     with (
         Lab() as lab,
@@ -276,34 +228,7 @@ def staged(**options: bool) -> Iterator[Stage]:
         yield stage
 
 
-def matrix(all_told: dict[str, Told]) -> str:
-    """The confusion matrix: a row a fault, a column a cause, ticks in which its flows were so named."""
-    healthy: Counter[str] = sum((told.healthy for told in all_told.values()), Counter())
-    lines = {name: told.subject for name, told in all_told.items()}
-    lines["other ends of these"] = sum((told.beside for told in all_told.values()), Counter())
-    lines["healthy flows"] = healthy
-    columns = [cause.name for cause in rules.CAUSES if any(line[cause.name] for line in lines.values())]
-    table = [["staged", "named in tick", *columns]]
-    for name, line in lines.items():
-        when = str(all_told[name].named_in or "never") if name in FAULTS else ""
-        table.append([name, when, *(str(line[column] or "") for column in columns)])
-    rows = ["| " + " | ".join(cells) + " |" for cells in table]
-    return "\n".join([rows[0], "|" + " --- |" * len(table[0]), *rows[1:]])
-
-
-def main(names: list[str]) -> None:
-    all_told: dict[str, Told] = {}
-    with staged() as stage:
-        for name in names or (*FAULTS, *TWINS):
-            keep = stage.lab.started
-            all_told[name] = told = observe(stage, name, all_ticks=True)
-            stage.lab.end_since(keep)
-            print(f"{name}: {told.named_in} {dict(told.subject)} beside {dict(told.beside)}", file=sys.stderr)
-            print(f"    {told.evidence}; healthy open {told.open_healthy}", file=sys.stderr)
-            for row in told.blamed:
-                print("    BLAMED", row, file=sys.stderr)
-    print(matrix(all_told))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from tests.live import quality  # which looks at what is above
+
+    sys.exit(quality.main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,16 @@ class Fault:
 class Stage:
     """A lab, a watch that ticks by the clock, and the fifty healthy flows."""
 
-    def __init__(self, lab: Lab, *, crowd: bool = True) -> None:
+    def __init__(self, lab: Lab, *, crowd: bool = True, **options: Any) -> None:
+        """``options``: of the monitor (``Watch``)."""
         self.lab = lab
         self.cgroup = lab.cgroup("watched")
         self.hosts = 0
         self.crowd: list[str] = []
         if crowd:
             self._start_crowd()
-        self.watch = Watch(self.cgroup)
+        self.watch = Watch(self.cgroup, **options)
+        self.on_tick: Callable[[], None] | None = None
         self._doors: list[Doors] = []
         self._stop = threading.Event()
         self._ticks = schedule.ticks(self.watch.source, self.watch.tracker, 1.0, self._stop)
@@ -66,6 +69,8 @@ class Stage:
     def tick(self) -> Flows:
         """The next, a second after the last one or later."""
         self.watch.flows = next(self._ticks)
+        if self.on_tick:
+            self.on_tick()
         return self.watch.flows
 
     def causes(self) -> Counter[str]:

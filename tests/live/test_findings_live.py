@@ -10,11 +10,13 @@ import pytest
 
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.flows import Finding
+from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.text import endpoint
 from tcptop_ops.views import view
 from tests.live import faults
 from tests.live.faults import HARMLESS
-from tests.live.stage import Fault, Stage
+from tests.live.quality import Crowd
+from tests.live.stage import Stage
 from tests.live.watch import program
 from tests.support.lab import Link, Traffic
 from tests.support.netns import run
@@ -197,9 +199,9 @@ def test_a_leak_is_one_finding_for_its_process(stage: Stage, link: Link) -> None
 
 def test_nothing_is_said_of_healthy_flows() -> None:
     with faults.staged() as stage:
-        told = faults.Told("")
+        crowd = Crowd()
         for _ in range(QUIET_S):
             flows = stage.tick()
-            told.take(flows, Fault("", [], set()), stage.crowd)
+            crowd.take(connections(view.make(flows, view.Spec())), stage.crowd)
             assert flows.findings == ()
-    assert told.blamed == []
+    assert crowd.blamed == []
