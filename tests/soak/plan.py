@@ -39,8 +39,11 @@ class Plan:
 
     @property
     def warm_up_s(self) -> float:
-        """Five minutes of twenty or more, else a quarter; but longer than a bad closed row stays."""
-        return min(300.0, max(self.minutes * 15, BAD_CLOSED_S + 10))
+        """Five minutes of twenty or more, half of a minute or two, else a quarter.
+
+        A bad closed row stays for a minute, but of these there are too few to be seen in what a process takes.
+        """
+        return min(300.0, max(self.minutes * 15, min(self.minutes * 30, BAD_CLOSED_S)))
 
 
-TWO_MINUTES = Plan(minutes=2, open=2_000, rate=500, sample_s=1)
+ONE_MINUTE = Plan(minutes=1, open=2_000, rate=500, sample_s=1)
