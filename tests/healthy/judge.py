@@ -41,6 +41,7 @@ class Verdict:
         default_factory=dict
     )  # in how many ticks, and the last; by what varies
     notes: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)  # of the monitor, or of the traffic
 
     def take(self, tick: dict[str, Any]) -> None:
         """Count one more line of ``--json``."""
@@ -70,8 +71,8 @@ class Verdict:
 
     @property
     def well(self) -> bool:
-        """Whether nothing was said, of rows of which each kind had some."""
-        return not self.stories and not self.findings and not self.missing()
+        """Whether nothing was said, each kind had a row, and all went as it should."""
+        return not (self.stories or self.findings or self.failures or self.missing())
 
     def missing(self) -> list[str]:
         """Return the kinds without a row."""
@@ -87,13 +88,15 @@ class Verdict:
             "rows of each kind: "
             + ", ".join(f"{name} {len(self.connections.get(name, ()))}" for name in NAMES.values()),
         ]
-        told += [f"NOT SEEN: {name}" for name in self.missing()]
+        if missing := self.missing():
+            told.append(f"NOT SEEN: {', '.join(missing)}")
         told += [
             f"SCORED: {len(story.rows)} rows in {story.row_ticks} row-ticks since tick {story.first}:"
             f" {in_short(story.worst)}"
             for story in self.stories.values()
         ]
         told += [f"FOUND in {number} ticks: {text}" for number, text in self.findings.values()]
+        told += [f"FAILED: {text}" for text in self.failures]
         told += [f"noted in {number} ticks: {text}" for text, number in self.notes.items()]
         return told
 
