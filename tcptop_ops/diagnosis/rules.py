@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import connecting, ending, listening, path_mtu, ports, receiving, sending
+from tcptop_ops.diagnosis import connecting, ending, host_causes, listening, path_mtu, ports, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
 
 LINGERING_SCORE = 30.0
@@ -52,8 +52,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(name="healthy", means="none of the rules matches", told_by=""),
 )
-OF_NAMESPACES: tuple[Cause, ...] = (ports.PORTS_USED_UP,)
-"""What a finding tells of a network namespace: no row has it."""
+OF_NAMESPACES: tuple[Cause, ...] = (ports.PORTS_USED_UP, *host_causes.OF_HOST)
+"""What a finding tells of a network namespace, or of the host: no row has it."""
 
 """All verdicts; rows hold indices into them (``cause``)."""
 

@@ -20,6 +20,7 @@ from tcptop_ops.diagnosis.findings.families import (
     is_attempts,
 )
 from tcptop_ops.diagnosis.findings.groups import Kind
+from tcptop_ops.diagnosis.findings.host import of_host
 from tcptop_ops.diagnosis.findings.listeners import stuck_listeners
 from tcptop_ops.diagnosis.findings.search import Found, Search
 from tcptop_ops.diagnosis.findings.world import moving, standing
@@ -64,7 +65,8 @@ def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, .
     The cost grows with the number of bad rows; the others are looked at only where bad rows are to be compared.
     """
     bad = flows.bad if flows.bad is not None else bad_rows(flows)
-    without_rows = used_up(flows, None if narrowed is None else narrowed.wanted, bad.told_since)
+    about = (flows, None if narrowed is None else narrowed.wanted, bad.told_since)
+    without_rows = (*of_host(*about), *used_up(*about))
     if not len(bad.row):
         return without_rows
     table = Table(flows, bad.row)
