@@ -170,7 +170,7 @@ class Paths:
 
     def __init__(self, mount: str) -> None:
         """Take ``mount``: the top directory that paths begin at."""
-        self._mount = mount
+        self.mount = mount
         self.names: dict[int, str] = {}
         self._gone: set[int] = set()
 
@@ -178,9 +178,9 @@ class Paths:
         """Paths below the mount ("/" is the root) for these ids too; one that is gone has none."""
         unknown = ids - self.names.keys() - self._gone - {0}
         if unknown:
-            for directory, _, _ in os.walk(self._mount):
+            for directory, _, _ in os.walk(self.mount):
                 try:
-                    self.names[os.stat(directory).st_ino] = directory[len(self._mount) :] or "/"
+                    self.names[os.stat(directory).st_ino] = directory[len(self.mount) :] or "/"
                 except OSError:
                     continue  # removed meanwhile
             self._gone = (self._gone | unknown) & ids - self.names.keys()

@@ -48,9 +48,12 @@ _STATE, _THREADS, _START, _STACK = 0, 17, 19, 25
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def stat_of(pid: int) -> tuple[bytes, list[bytes]]:
-    """Return the name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
+def stat_of(pid: int, thread: str = "") -> tuple[bytes, list[bytes]]:
+    """Return the name of a process, and the fields of /proc/PID/stat behind it: state is the first. Raises OSError.
+
+    ``thread``: the number of one of its threads, whose name and fields are wanted.
+    """
+    with open(f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat", "rb") as file:
         before, _, after = file.read().rpartition(b")")
     return before.partition(b"(")[2], after.split()
 

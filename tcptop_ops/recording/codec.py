@@ -31,10 +31,10 @@ PLAIN = (
 )
 """Fields of a snapshot that are JSON as they are, or nearly."""
 
-NAMES = ("users", "cgroups", "devices", "namespace_names", "commands")
+NAMES = ("users", "cgroups", "devices", "namespace_names", "commands", "activities")
 """Fields that are told where they are not those of the snapshot before."""
 
-LATER = frozenset({"namespace_names", "commands"})
+LATER = frozenset({"namespace_names", "commands", "activities"})
 """Those of them that older recordings lack."""
 
 RUNNING = ("last_sent_us", "last_received_us", "timer_us", "last_ack_received_us")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tcptop_ops.bpf import cgroup
 from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.activities import Activities
 from tcptop_ops.host.host_counters import HostCounters
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
@@ -131,6 +132,7 @@ class SockDiagSource:
         self._users, self._commands = Users(), Commands()
         self._namespace_names = NamespaceNames()
         self._paths = _cgroup_paths()
+        self._activities = Activities(None if self._paths is None else self._paths.mount)
         self._rows = (DumpBuffer(), DumpBuffer())  # of the last poll, and of the one before, which is free again
         self._before: _Poll | None = None
 
@@ -174,6 +176,7 @@ class SockDiagSource:
             devices=self._diag.devices(found.sockets),
             namespace_names=self._namespace_names.read(),
             commands=self._commands.learn(found.owners, closed_owners),
+            activities=self._activities.read(found.sockets, found.owners),
             poll_s=time.perf_counter() - start,
         )
 

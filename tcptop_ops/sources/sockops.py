@@ -19,6 +19,7 @@ from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.host.activities import Activities
 from tcptop_ops.host.descriptors import DescriptorSweep
 from tcptop_ops.host.host_counters import HostCounters
 from tcptop_ops.host.namespace_counters import NamespaceCounters
@@ -73,6 +74,7 @@ class SockOpsSource:
         self._users, self._commands = Users(), Commands()
         self._namespace_names = NamespaceNames()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
+        self._activities = Activities(self._attached.cgroup_root)
         self._descriptors = RecordBuffer(OWNER)
         self._rows = ConnectionMap(fds["conns"])
         self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"])
@@ -172,6 +174,7 @@ class SockOpsSource:
             devices=self._present.devices(sockets),
             namespace_names=self._namespace_names.read(),
             commands=self._commands.learn(owners, closed_owners),
+            activities=self._activities.read(sockets, owners),
             watched=self._watched,
             story=self._stories.read(self._watched) if self._watched else np.zeros(0, HAPPENING),
             seen=self._seen.read(),

@@ -14,6 +14,7 @@ from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, keys, shower
 from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.processes import process_keys
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.view import View, row_at, top_sources
 from tcptop_ops.widgets.base.line_widget import LEVEL_ROLES, Piece, Span, piece
@@ -63,6 +64,11 @@ class RowText:
         """Return a column's raw value; null is NaN, b"" or 0."""
         return find(name).read(self.rows, self.flows).tolist()[0]
 
+    @property
+    def activity(self) -> str:
+        """What its process does, where that was looked at (``Snapshot.activities``); else empty."""
+        return self.flows.snapshot.activities.get(int(process_keys(self.rows.owners)[0]), "")
+
     def top_sources(self) -> list[str]:
         """Return who has half-open connections to this listener, as ``address xcount``; empty for other rows."""
         return [f"{text.address(packed)} x{count}" for packed, count in top_sources(self.flows, self.rows)]
@@ -111,6 +117,8 @@ def who(row: RowText, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
     """Return process, endpoints, state or end, and further facts. ``roomy``: include the local endpoint."""
     pid = row.shown("pid")
     pieces = [piece(row.shown("process") + ("" if pid in (text.DASH, text.UNKNOWN) else f" {pid}"), "title", 1)]
+    if row.activity and not row.closed:
+        pieces.append(piece(f"({row.activity})", "dim", 3))
     if row.listens:
         return [*pieces, piece(row.end("local", names)), piece(row.state, rank=1)]
     here = (Span(row.end("local", names)),) if roomy else ()
