@@ -66,8 +66,8 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> Verdict:
 
         status = watch(lab, cgroup, options(args, cgroup, sites), round(args.minutes * 60 / args.delay), see)
         if status:
-            verdict.failures.append(f"the monitor ended with status {status}")
-        verdict.failures += complaints(clients)
+            verdict.failures[f"the monitor ended with status {status}"] += 1
+        verdict.failures.update(complaints(clients))
     return verdict
 
 

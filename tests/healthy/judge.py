@@ -41,7 +41,7 @@ class Verdict:
         default_factory=dict
     )  # in how many ticks, and the last; by what varies
     notes: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)  # of the monitor, or of the traffic
+    failures: Counter[str] = field(default_factory=Counter)  # of the monitor, or of the traffic
 
     def take(self, tick: dict[str, Any]) -> None:
         """Count one more line of ``--json``."""
@@ -96,7 +96,7 @@ class Verdict:
             for story in self.stories.values()
         ]
         told += [f"FOUND in {number} ticks: {text}" for number, text in self.findings.values()]
-        told += [f"FAILED: {text}" for text in self.failures]
+        told += [f"FAILED {number} times: {text}" for text, number in self.failures.items()]
         told += [f"noted in {number} ticks: {text}" for text, number in self.notes.items()]
         return told
 

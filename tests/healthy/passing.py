@@ -18,7 +18,7 @@ def asks_and_closes(place: Place) -> None:
     with place.dial() as connection:
         connection.sendall(b"?")
         read_exactly(connection, 300)
-    time.sleep(0.2)
+    time.sleep(0.6)
 
 
 def answers(connection: socket.socket) -> None:
@@ -32,7 +32,7 @@ def asks_and_reads_to_the_end(place: Place) -> None:
     with place.dial() as connection:
         connection.sendall(b"?")
         drain(connection)
-    time.sleep(0.2)
+    time.sleep(0.6)
 
 
 def answers_and_closes(connection: socket.socket) -> None:
@@ -46,7 +46,7 @@ def closes_together(place: Place) -> None:
     with place.dial() as connection:
         connection.sendall(b"?")
         read_exactly(connection, 20_000)
-    time.sleep(0.2)
+    time.sleep(0.6)
 
 
 def resets_when_done(place: Place) -> None:
@@ -55,7 +55,7 @@ def resets_when_done(place: Place) -> None:
         connection.sendall(b"?")
         read_exactly(connection, 300)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 def resets_after_upload(place: Place) -> None:
@@ -64,20 +64,20 @@ def resets_after_upload(place: Place) -> None:
         connection.sendall(CHUNK[:50_000])
         acknowledged(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 def checks(place: Place) -> None:
     """Connect and close: a health check."""
     place.dial().close()
-    time.sleep(0.5)
+    time.sleep(1.0)
 
 
 def checks_by_reset(place: Place) -> None:
     """The same, by a reset, as load balancers do."""
     with place.dial() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
-    time.sleep(0.5)
+    time.sleep(1.0)
 
 
 def says_farewell(place: Place) -> None:
@@ -86,7 +86,7 @@ def says_farewell(place: Place) -> None:
         connection.sendall(b"?")
         read_exactly(connection, 300)
         connection.sendall(FAREWELL)
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 def answers_farewells(connection: socket.socket) -> None:
@@ -104,7 +104,7 @@ def leaves_a_farewell_unread(place: Place) -> None:
         read_exactly(connection, 300)
         time.sleep(0.05)
         connection.sendall(FAREWELL)
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 def ends_by_farewell(connection: socket.socket) -> None:
@@ -150,7 +150,7 @@ def bursts(place: Place) -> None:
     for connection in made:
         read_exactly(connection, 300)
         connection.close()
-    time.sleep(2)
+    time.sleep(4)
 
 
 def accepts_in_turns(door: socket.socket, attend: object) -> None:

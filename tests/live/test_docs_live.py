@@ -13,6 +13,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from tcptop_ops.cli.arguments import read
 from tcptop_ops.errors import Failed
 from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.recording.reader import RecordingReader
+from tests.live.ahead import Ahead
 from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
 from tests.support.documents import PAGES, commands
 from tests.support.leftovers import wait_until
@@ -56,11 +59,6 @@ class Place:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/metrics"
-
-
-@pytest.fixture
-def place(busy: Path, anybodys: Path) -> Place:
-    return Place(busy, anybodys / "trouble.tcptop", free_port())
 
 
 def ticks_of(path: Path) -> int:
@@ -110,8 +108,8 @@ def quit_with_q(monitor: Started) -> None:
     assert monitor.process.wait(PATIENCE_S) == 0, monitor.text()[-2000:]
 
 
-@pytest.mark.parametrize("typed", TYPED)
-def test_a_command_does_what_it_says(typed: str, place: Place) -> None:
+def type_it(typed: str, place: Place) -> None:
+    """Run a command, and see that it does what it should."""
     words = place.words(typed)
     given = read(words)
     if given.replay:
@@ -127,6 +125,22 @@ def test_a_command_does_what_it_says(typed: str, place: Place) -> None:
         on_the_screen(words, place, given)
     if given.record and not given.record_if:
         assert ticks_of(place.file) > 1, "what was there is kept at the end"
+
+
+@pytest.fixture(scope="module")
+def ahead(busy: Path, request: pytest.FixtureRequest) -> Iterator[Ahead[None]]:
+    def work(typed: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="tct-") as made:
+            Path(made).chmod(0o777)  # the program gives up root
+            type_it(typed, Place(busy, Path(made) / "trouble.tcptop", free_port()))
+
+    with closing(Ahead(request, "typed", work)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_command_does_what_it_says(typed: str, ahead: Ahead[None]) -> None:
+    ahead.of(typed)
 
 
 def test_each_kind_is_told() -> None:

@@ -267,11 +267,12 @@ BEFORE = [
 ]
 
 
-@pytest.mark.parametrize(("by", "place", "options"), BEFORE)
+@pytest.mark.halved
+@pytest.mark.parametrize(("first", "place", "options"), BEFORE)
 def test_one_that_was_there_before_us(
-    lab: Lab, link: Link, places: dict[str, Path], by: str, place: str, options: tuple[str, ...]
+    lab: Lab, link: Link, places: dict[str, Path], first: str, place: str, options: tuple[str, ...]
 ) -> None:
-    with tuner(lab, places[place], by, RTT | WRITE, "--option", *options) as other:
+    with tuner(lab, places[place], first, RTT | WRITE, "--option", *options) as other:
         without, calls_without = effect_and_calls(lab, link, places["below"], other)
         with Watch(places["same"]) as watch:
             assert watch.source.attached.callbacks == "events"
@@ -315,6 +316,7 @@ AFTER = [
 ]
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize(("by", "place"), AFTER)
 def test_one_that_came_after_us(lab: Lab, link: Link, places: dict[str, Path], by: str, place: str) -> None:
     with Watch(places["same"]) as watch, tuner(lab, places[place], by, RTT | WRITE, "--option") as other:
@@ -349,6 +351,7 @@ def test_we_make_way_for_a_legacy_attach_above_ours(lab: Lab, link: Link, places
         assert other.calls()["TCP_CONNECT_CB"] == 1
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize("late", ["--late", ""])
 @pytest.mark.parametrize("overwrite", ["--overwrite", ""])
 def test_the_flags_that_it_set_stay(lab: Lab, link: Link, places: dict[str, Path], late: str, overwrite: str) -> None:

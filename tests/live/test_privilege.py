@@ -34,6 +34,7 @@ def capabilities(pid: int, thread: int | None = None) -> dict[str, int]:
     return {name: int(value, 16) for name, value in status(pid, thread).items() if name.startswith("Cap")}
 
 
+@pytest.mark.halved
 @pytest.mark.parametrize(("environment", "uid"), [(CALLER, "12345"), ({}, NOBODY)], ids=["sudo", "root"])
 @pytest.mark.parametrize("source", ["sockops", "sockdiag"])
 @pytest.mark.parametrize("front", [(), ("--json", "-d", "0.3", "-f", "port = 1")], ids=["screen", "json"])

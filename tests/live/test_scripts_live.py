@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.live.ahead import Ahead
 from tests.live.started import ITERATES, ROOT
 from tests.support.json_schema import validate
 
@@ -67,16 +68,32 @@ SILENT = {"> flows.csv", "closed_s < 1", ".findings[]", "rto > 3"}
 """Examples that may print nothing here: what they tell does not happen, or goes to a file."""
 
 
+@pytest.fixture(scope="module")
+def ahead(
+    busy: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ahead[tuple[subprocess.CompletedProcess[str], Path]]]:
+    """Examples that were run, and where."""
+    places = {example: tmp_path_factory.mktemp("example") for example in EXAMPLES}
+
+    def work(example: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+        return run_example(example, busy, places[example]), places[example]
+
+    with closing(Ahead(request, "example", work)) as made:
+        yield made
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: " ".join(example.split())[:60])
-def test_an_example_does_what_it_says(example: str, busy: Path, tmp_path: Path) -> None:
-    done = run_example(example, busy, tmp_path)
+def test_an_example_does_what_it_says(
+    example: str, ahead: Ahead[tuple[subprocess.CompletedProcess[str], Path]]
+) -> None:
+    done, place = ahead.of(example)
     assert done.returncode == 0, done.stderr
     if not any(part in example for part in SILENT):
         assert done.stdout.strip(), done.stderr
     if "--fail-if" not in example:
         assert done.stderr == ""
     if "flows.csv" in example:
-        rows = list(csv.DictReader(io.StringIO((tmp_path / "flows.csv").read_text())))
+        rows = list(csv.DictReader(io.StringIO((place / "flows.csv").read_text())))
         assert {"time", "process", "raddr", "srtt_us", "retrans_win", "tx_bytes_per_s"} == set(rows[0])
 
 

@@ -9,6 +9,7 @@ late lets those behind it overtake: what netem would do, where the kernel has no
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -90,6 +91,8 @@ class Path:
 
 
 def main() -> None:
+    with contextlib.suppress(OSError):  # a path whose processor is busy elsewhere has another delay
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("ends", nargs=4, metavar="NS-PATH|DEVICE")
     parser.add_argument("--delay-ms", type=float, default=2.0)

@@ -260,9 +260,9 @@ class Lab:
         Traffic(self.popen(None, [sys.executable, "-I", str(FORWARDER), *where, *words])).expect("ready")
         for end, peer in (ends, ends[::-1]):
             ready = f"""
+                link set {end.device} up
                 address add {end.ipv4} peer {peer.ipv4} dev {end.device}
                 address add {end.ipv6} peer {peer.ipv6} dev {end.device} nodad
-                link set {end.device} up
             """
             run(["ip", "-n", end.ns, "-batch", "-"], text=ready)
         return Link(*ends, Loss(ends[1].ns, ends[1].device))

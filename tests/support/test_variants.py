@@ -91,3 +91,9 @@ def test_what_tests_have_in_common_is_tried_by_turns() -> None:
     pairs = {tuple(item.callspec.params.values()) for item in kept if item.nodeid[3] in "wxyz"}
     assert pairs == set(itertools.product(*GROUND.values()))
     assert len(kept) == 4
+
+
+def test_a_list_of_its_own_is_tried_in_each_test() -> None:
+    """Though another test has its values, too."""
+    items = [*made("a::x", by=("link", "multi", "none")), *made("a::y", by=("link", "multi"))]
+    assert chosen("few", items) == items

@@ -7,7 +7,7 @@ first): many combinations of few values.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -47,8 +47,8 @@ def half_of(items: list[pytest.Item]) -> list[pytest.Item]:
 def few_of(items: list[pytest.Item]) -> list[pytest.Item]:
     """Keep of the marked tests so few variants that each test, and in each file each value of each parameter, is tried.
 
-    A value that several tests of a file have in common (a family, a source) may be tried in one of them alone, and is
-    in as many as come to its turn; one that a single test has is tried there.
+    Where tests of a file have a parameter with the same values (a family, a source), each value may be tried in one of
+    them alone, and is in as many as come to its turn. What a single test has is tried there.
     """
     files: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -71,15 +71,26 @@ def _fewest(items: list[pytest.Item]) -> list[pytest.Item]:
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
         tests.setdefault(_test_of(item), []).append(item)
-    missing = {value for item in items for value in _values(item)}
+    goals = {id(item): goal for variants in tests.values() for item, goal in _goals(variants)}
+    missing = set().union(*goals.values())
     tried: Counter[object] = Counter()
     chosen: list[pytest.Item] = []
 
+    def worth(item: pytest.Item) -> tuple[int, int, int]:
+        """Rank a variant, the best first: new values, then rarely tried ones, then rarely tried pairs of them."""
+        values = _values(item)
+        pairs = combinations(values, 2)
+        return (
+            -len(missing & goals[id(item)]),
+            sum(tried[value] for value in values),
+            sum(tried[pair] for pair in pairs),
+        )
+
     def choose(among: Iterable[pytest.Item]) -> None:
-        best = min(among, key=lambda item: _worth(item, missing, tried))
+        best = min(among, key=worth)
         chosen.append(best)
+        missing.difference_update(goals[id(best)])
         values = _values(best)
-        missing.difference_update(values)
         tried.update(values)
         tried.update(combinations(values, 2))
 
@@ -90,14 +101,17 @@ def _fewest(items: list[pytest.Item]) -> list[pytest.Item]:
     return chosen
 
 
-def _worth(item: pytest.Item, missing: set[Value], tried: Counter[object]) -> tuple[int, int, int]:
-    """Rank a variant, the best first: new values, then rarely tried ones, then rarely tried pairs of them."""
-    values = _values(item)
-    return (
-        -len(missing.intersection(values)),
-        sum(tried[value] for value in values),
-        sum(tried[pair] for pair in combinations(values, 2)),
-    )
+def _goals(variants: list[pytest.Item]) -> Iterator[tuple[pytest.Item, set[object]]]:
+    """Yield each variant of a test with its values, each beside all that its parameter has in this test.
+
+    So two tests have a value in common where their parameters have the same ones, and else each has its own.
+    """
+    choice: dict[str, set[str]] = {}
+    for item in variants:
+        for name, value in _values(item):
+            choice.setdefault(name, set()).add(value)
+    for item in variants:
+        yield item, {(name, value, frozenset(choice[name])) for name, value in _values(item)}
 
 
 def _varies(item: pytest.Item) -> bool:
