@@ -20,11 +20,14 @@ from tcptop_ops.diagnosis.evidence_row import Row
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
 
-SKEW_S = 0.005
+SKEW_S = 0.01
 """Time between the polls of the two ends, seconds, as far as is allowed for."""
 
+RESTS_US = 100_000
+"""Time since the sender last sent from which on both ends were polled when all had come that will."""
+
 SAME_AGE_S = 0.05
-"""Most by which the windows of the two ends may differ in length, seconds: longer, and they began at other moments."""
+"""Most by which the windows of the two ends may differ in length, seconds: one of them was first seen a tick later."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Counts:
     retransmits_ever: Any
     in_flight: Any  # segments that are not acknowledged
     win_s: Any  # length of W, seconds
+    apart_s: Any  # by how much the windows of the two ends differ in length, seconds
+    rests: Any  # whether the sender has sent nothing since before the two were polled
 
     @property
     def missing(self) -> Any:
@@ -48,23 +53,31 @@ class Counts:
     @property
     def missing_ever(self) -> Any:
         """The same since the connection began."""
-        difference = np.asarray(self.sent_ever - self.received_ever, np.float64)
+        difference = np.asarray(self.sent_ever, np.float64) - self.received_ever
         return (difference + 2.0**31) % 2.0**32 - 2.0**31
 
     @property
     def doubt(self) -> Any:
-        """How many of them may not be lost, or how many more may be."""
-        return self.in_flight + SKEW_S * self.sent / np.maximum(self.win_s, SKEW_S)
+        """How many of ``missing`` may not be lost, or how many more may be."""
+        return self.doubt_ever + self._sent_in(SKEW_S + self.apart_s)
 
     @property
-    def lost(self) -> Any:
-        """Retransmitted segments that had been lost on the path within W, as good as is known."""
-        return np.clip(self.missing, 0.0, self.retransmits)
+    def doubt_ever(self) -> Any:
+        """The same of ``missing_ever``, for which only the last polls matter."""
+        return self.in_flight + np.where(self.rests, 0.0, self._sent_in(SKEW_S))
+
+    def _sent_in(self, seconds: Any) -> Any:
+        return seconds * self.sent / np.maximum(self.win_s, SKEW_S)
 
     @property
     def surely_lost(self) -> Any:
-        """The least that they can be."""
-        return np.clip(self.missing - self.doubt, 0.0, self.retransmits)
+        """The least number of retransmitted segments that had been lost on the path within W.
+
+        At least as many as of all retransmits since the connection began can't have arrived.
+        """
+        had_arrived = np.maximum(self.retransmits_ever - self.missing_ever + self.doubt_ever, 0.0)
+        least = np.maximum(self.missing - self.doubt, self.retransmits - had_arrived)
+        return np.clip(least, 0.0, np.minimum(self.retransmits, np.maximum(self.missing_ever, 0.0)))
 
     @property
     def surely_arrived(self) -> Any:
@@ -75,6 +88,16 @@ class Counts:
         """
         ever = np.maximum(self.retransmits_ever - self.missing_ever, 0.0)
         return np.clip(self.retransmits - np.maximum(self.missing + self.doubt, 0.0), 0.0, ever)
+
+    @property
+    def lost(self) -> Any:
+        """Retransmitted segments that had been lost on the path within W, as good as is known."""
+        return np.clip(self.missing, self.surely_lost, self.retransmits - self.surely_arrived)
+
+    @property
+    def unsure(self) -> Any:
+        """By how many segments ``lost`` may be wrong."""
+        return self.retransmits - self.surely_arrived - self.surely_lost
 
 
 def as_sender(case: Case) -> tuple[Mask, Counts]:
@@ -89,6 +112,8 @@ def as_sender(case: Case) -> tuple[Mask, Counts]:
         retransmits_ever=as_floats(sockets["retrans_segs"]),
         in_flight=as_floats(sockets["unacked"]),
         win_s=case.win_s,
+        apart_s=np.abs(case.win_s - case.other_win_s),
+        rests=sockets["last_sent_us"] >= RESTS_US,
     )
     return _comparable(case), counts
 
@@ -104,6 +129,8 @@ def as_receiver(case: Case) -> tuple[Mask, Counts]:
         retransmits_ever=as_floats(case.other("retrans_segs")),
         in_flight=as_floats(case.other("unacked")),
         win_s=case.win_s,
+        apart_s=np.abs(case.win_s - case.other_win_s),
+        rests=case.other("last_sent_us") >= RESTS_US,
     )
     return _comparable(case), counts
 
@@ -120,7 +147,7 @@ def from_row(row: Row) -> Counts | None:
 
 def how_many(counts: Counts) -> str:
     """Say how many segments were lost, and whether that is exact."""
-    return f"{'about ' * bool(counts.doubt >= 1)}{text.count(round(float(counts.lost)))}"
+    return f"{'about ' * bool(counts.unsure >= 1)}{text.count(round(float(counts.lost)))}"
 
 
 def acks_missing(row: Row) -> tuple[int, int]:
@@ -146,9 +173,10 @@ def _of(sender: Row, receiver: Row) -> Counts | None:
         retransmits_ever=sender.socket("retrans_segs"),
         in_flight=float(sender.socket("unacked")),
         win_s=sender.win_s,
+        apart_s=abs(sender.win_s - receiver.win_s),
+        rests=sender.socket("last_sent_us") >= RESTS_US,
     )
-    same = abs(sender.win_s - receiver.win_s) <= SAME_AGE_S
-    return counts if same and counts.doubt <= max(1.0, counts.retransmits / 4) else None
+    return counts if counts.apart_s <= SAME_AGE_S and counts.unsure <= max(1.0, counts.retransmits / 4) else None
 
 
 def _comparable(case: Case) -> Mask:

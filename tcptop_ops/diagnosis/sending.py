@@ -169,7 +169,7 @@ def _rto_stall_evidence(row: Row) -> list[str]:
     ]
     if row.socket("backoff"):
         found.append(f"back-off {row.socket('backoff')}")
-    return found
+    return found + what_had_arrived(row)
 
 
 def _without_sack(row: Row) -> list[str]:
@@ -180,21 +180,25 @@ def _without_sack(row: Row) -> list[str]:
 
 
 def _needless_evidence(row: Row) -> list[str]:
-    counts, again = from_row(row), row.grown("retrans_segs")
-    if counts is None:
-        found = [f"{row.grown('dsack_dups')} of {times(again, 'retransmit')} {within(row)} had arrived"]
-    else:
-        found = [_arrived(again, round(again - float(counts.lost)), row), "counted at both ends"]
+    again = times(row.grown("retrans_segs"), "retransmit")
+    found = what_had_arrived(row) or [f"{row.grown('dsack_dups')} of {again} {within(row)} had arrived"]
     found += [f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen"))
     return found + _without_sack(row)
 
 
-def _arrived(again: int, needless: int, row: Row) -> str:
-    """Say how many of the segments retransmitted had arrived, and whether the other end's ACKs were lost."""
+def what_had_arrived(row: Row) -> list[str]:
+    """Say how many retransmitted segments had arrived, and whether the other end's ACKs were lost.
+
+    Only where both ends have counted that it was half of them or more; else the list is empty.
+    """
+    counts, again = from_row(row), row.grown("retrans_segs")
+    needless = 0 if counts is None else round(again - float(counts.lost))
+    if not needless or 2 * needless < again:
+        return []
     which = f"{'all' if needless >= again else f'{needless} of'} {times(again, 'retransmitted segment')}"
     missing, sent = acks_missing(row)
     why = f": {text.count(missing)} of {text.count(sent)} ACKs were lost" if missing >= max(3, needless / 2) else ""
-    return f"{which} {within(row)} had arrived{why}"
+    return [f"{which} {within(row)} had arrived{why}", "counted at both ends"]
 
 
 def _loss_evidence(row: Row) -> list[str]:

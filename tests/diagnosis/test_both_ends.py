@@ -96,10 +96,11 @@ def test_a_listener_and_a_row_alone_are_compared_with_none() -> None:
 
 
 def test_where_a_poll_may_be_late_a_second_of_a_fast_flow_tells_little() -> None:
-    counts = Counts(50_000.0, 49_800.0, 250.0, 50_000, 49_800, 250, 0.0, 1.0)
+    counts = Counts(50_000.0, 49_800.0, 250.0, 150_000, 149_000, 1250, 0.0, 1.0, 0.0, False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tcptop_ops.diagnosis.both_ends.SKEW_S", 0.005)
-        assert (counts.doubt, counts.lost, counts.surely_lost, counts.surely_arrived) == (250, 200, 0, 0)
+        assert (counts.doubt, counts.lost, counts.surely_lost, counts.surely_arrived) == (500, 200, 0, 0)
+        assert counts.unsure == 250
 
 
 def said(cause: str, near: dict[str, Any], far: dict[str, Any], of: int = 0) -> str:
