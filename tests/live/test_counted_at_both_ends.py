@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,21 +67,20 @@ def everything(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Watch]:
 
 def test_what_was_lost_what_had_arrived_and_what_came_out_of_order(lab: Lab, everything: Watch) -> None:
     links = [lab.link(f"a{n}", f"b{n}", offload=n == 3) for n in range(4)]
-    crossing = lab.slow_path("a9", "b9", delay_ms=5, late_every=10, late_ms="0.5 2")
+    crossing = lab.slow_path("a9", "b9", delay_ms=5, late_every=10, late_ms="4 8")
     back = lab.loss(links[2].a)
     lossy, lossy6 = paced(lab, links[0], "ipv4"), paced(lab, links[1], "ipv6")
     well, crossed = paced(lab, links[3], "ipv4"), paced(lab, crossing, "ipv4")
-    deaf = Transfer(lab, links[2], "ipv4", "messages", 25 * SECONDS, pause=0.02)
+    deaf = Transfer(lab, links[2], "ipv4", "messages", 0)
     for transfer in (lossy, lossy6, well, crossed, deaf):
-        wait_until(lambda sender=transfer: sender.is_seen(everything), what="namespaces that are new")
+        wait_until(partial(transfer.is_seen, everything), what="namespaces that are new")
     lossy.link.loss.every(20)
     lossy6.link.loss.every(50)
     back.plain_acks()
     for transfer in (lossy, lossy6, well, crossed):
         transfer.client.tell(f"send {PACE * SECONDS}")
-    deaf.client.expect("sent", timeout=30)
     for transfer in (lossy, lossy6, well, crossed):
-        wait_until(lambda sender=transfer: sender.is_done(everything), 30, what="all acknowledged")
+        wait_until(partial(transfer.is_done, everything), 30, what="all acknowledged")
     for transfer in (lossy, lossy6):
         near, far = transfer.ends(everything)
         lost = transfer.link.loss.dropped()
@@ -88,9 +88,11 @@ def test_what_was_lost_what_had_arrived_and_what_came_out_of_order(lab: Lab, eve
         assert re.match(rf"{lost} of \d+ segments did not reach taker {transfer.server.pid} \(", near["evidence"]), lost
         assert far["cause"] == "inbound-loss", far
         assert re.match(rf"{lost} of \d+ segments that giver {transfer.client.pid} sent did not", far["evidence"]), lost
+    wait_until(lambda: deaf.ends(everything)[0]["retrans_win"] >= 30, 30, what="retransmits")
     near, far = deaf.ends(everything)
     assert near["cause"] == "spurious", near["evidence"]
-    assert re.match(r"all \d+ retransmitted segments in \d+ s had arrived: \d+ of \d+ ACKs were lost", near["evidence"])
+    words = r"(all|\d+ of) \d+ retransmitted segments in \d+ s had arrived: \d+ of \d+ ACKs were lost"
+    assert re.match(words, near["evidence"]), near["evidence"]
     assert (far["score"], far["cause"] in HARMLESS) == (0, True), far["evidence"]
     for row in [*well.ends(everything), crossed.ends(everything)[1]]:
         assert (row["score"], row["cause"] in HARMLESS) == (0, True), (row["cause"], row["evidence"])
