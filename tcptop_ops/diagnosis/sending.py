@@ -214,7 +214,7 @@ def _loss_evidence(row: Row) -> list[str]:
         found.append(f"{row.grown('dsack_dups')} had arrived")
     if row.grown("probe_segs"):
         found.append(f"{row.grown('probe_segs')} were tail-loss probes")
-    return [*found, *_without_sack(row)]
+    return found if counts is not None else [*found, *_without_sack(row)]
 
 
 def _bufferbloat_evidence(row: Row) -> list[str]:

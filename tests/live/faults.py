@@ -169,6 +169,14 @@ def not_closed(stage: Stage) -> Fault:
     return Fault("not-closed", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
 
 
+def disorder(stage: Stage) -> Fault:
+    """Every tenth segment is late by too little to be retransmitted: the receiver of a path that only reorders."""
+    link = stage.slow_path(delay_ms=20, late_every=10, late_ms="1 4")
+    server = stage.server(link)
+    stage.connected(link, server.port, "send-endless", 1, pace=2_000_000)
+    return Fault("healthy", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
+
+
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
     **faults_listening.FAULTS,
     **faults_connecting.FAULTS,
@@ -197,6 +205,7 @@ TWINS: dict[str, Callable[[Stage], Fault]] = {
     **faults_listening.TWINS,
     **faults_connecting.TWINS,
     **faults_ending.TWINS,
+    "out of order, nothing lost": disorder,
 }
 """What looks like a fault and is none: its rows must never be called bad."""
 

@@ -84,16 +84,37 @@ def half_closed_download(stage: Stage) -> Fault:
     return at_clients(NONE, link, clients)
 
 
+def slow_download(stage: Stage) -> Fault:
+    """The same, a segment or two a second, which takes far longer than the patience with who forgets to close."""
+    link = stage.link()
+    server = stage.server(link, "serve-source", 1_000_000, pace=3000)
+    stage.connected(link, server.port, "half-close-and-receive")
+    return Fault(NONE, [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
+
+
+def not_closed_unread(stage: Stage) -> Fault:
+    """A server that neither reads the rest of what its clients sent, nor closes what they have closed."""
+    link = stage.link()
+    server = stage.server(link, "serve-sink", 1)
+    for client in stage.connected(link, server.port, "connect-only"):
+        for line in ("send 1000", "close"):
+            client.tell(line)
+            client.expect("done")
+    return Fault("not-closed", [(link.b.ipv4, server.port)], {link.a.ipv4, link.b.ipv4})
+
+
 FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "reset, by the peer": by_the_peer,
     "reset, by a rule in a transfer": by_a_rule,
     "reset, half-closed": half_closed,
     "peer-not-reading, given up": given_up_at_a_shut_window,
     "dead-peer, given up by keepalive": given_up_by_keepalive,
+    "not-closed, data unread": not_closed_unread,
 }
 
 TWINS: dict[str, Callable[[Stage], Fault]] = {
     "closes by reset, all read": lingering,
     "half-closed downloads": half_closed_download,
+    "half-closed downloads, slow": slow_download,
 }
 """What looks alike and is no fault: its rows must never be named, nor score."""
