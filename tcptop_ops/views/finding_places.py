@@ -67,12 +67,20 @@ class FindingPlaces:
         return FindingPlaces(tuple(told[:MOST]), basis, now, unsorted_since)
 
     def _kept(self, findings: Sequence[Finding], now: float) -> list[Place]:
-        """Return those that have a place already, as they are told now or as they were told last."""
+        """Return those that have a place already, as they are told now or as they were told last.
+
+        Where a new one comes as another goes, with the same blame, it takes that place: the incident is told otherwise.
+        """
         by_key = {one.key: one for one in findings}
+        known = {place.finding.key for place in self.told}
+        new = [one for one in findings if one.key not in known]
         kept = []
         for place in self.told:
             if (one := by_key.get(place.finding.key)) is not None:
                 kept.append(Place(one))
+            elif not place.is_over and (heir := next((one for one in new if one.blame == place.finding.blame), None)):
+                new.remove(heir)
+                kept.append(Place(heir))
             else:
                 since = now if place.over_since is None else place.over_since
                 if now - since < OVER_S:

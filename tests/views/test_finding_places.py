@@ -62,3 +62,10 @@ def test_what_is_over_gives_way_where_there_is_no_room() -> None:
     assert [(number, place.finding.key) for number, place in numbered(places.told, 3)] == [(1, "a"), (3, "c"), (4, "d")]
     assert [number for number, _ in numbered(places.told, 2)] == [1, 3]
     assert numbered(places.told, 0) == []
+
+
+def test_one_that_is_told_otherwise_stays_where_it_was() -> None:
+    assert ticks("abc", "axc") == ["abc", "axc"]
+    network, peer = (Finding("", "", 1, blame, key=blame) for blame in ("network", "peer"))
+    places = FindingPlaces().updated([network], 1.0, None).updated([peer], 2.0, None)
+    assert [(one.finding.blame, one.is_over) for one in places.told] == [("network", True), ("peer", False)]

@@ -9,7 +9,8 @@ import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE, RECENT_S, Table
-from tcptop_ops.diagnosis.findings.groups import Group, Kind, Prefix
+from tcptop_ops.diagnosis.findings.groups import Group, Kind, Prefix, network_of
+from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.arrays import Mask
 
 MOST_PIDS = 32
@@ -23,6 +24,10 @@ class Expression:
     text: str
     shows: Mask
 
+    def __or__(self, other: Expression) -> Expression:
+        """Return the expression for the rows that either shows."""
+        return Expression(f"({self.text} or {other.text})", self.shows | other.shows)
+
     def __and__(self, other: Expression) -> Expression:
         """Return the expression for the rows that both show."""
         return Expression(f"{self.text} and {other.text}", self.shows & other.shows)
@@ -35,6 +40,9 @@ def of_group(group: Group, rows: Table, table: Table) -> Expression:
         return of_name(rows, table) & of_place(rows, table)
     if kind is Kind.PLACE:
         return of_place(rows, table)
+    if kind is Kind.PROCESS_TO_NET:
+        net = network_of(rows)
+        return of_name(rows, table) & Expression(f"raddr = {written(net)}", net.holds(table))
     if kind is Kind.LISTENER:
         shows = table.came_in & (table.lport == rows.lport[0])
         return in_namespace(rows, table, Expression(f"direction = in and lport = {rows.lport[0]}", shows))
@@ -45,6 +53,28 @@ def of_group(group: Group, rows: Table, table: Table) -> Expression:
     if group.prefix is not None:
         return Expression(f"raddr = {written(group.prefix)}", group.prefix.holds(table))
     return Expression(f"netns = {rows.netns[0]}", table.netns == rows.netns[0])
+
+
+def of_other_ends(group: Group, rows: Table, seconds: Table, table: Table) -> Expression:
+    """Return the expression for the other ends of a group's connections on this host.
+
+    ``rows`` are the ends that make up the group, ``seconds`` the others. It may show more rows than these, never fewer.
+    """
+    prefix = network_of(rows) if group.kind is Kind.PROCESS_TO_NET else group.prefix
+    if prefix is not None:
+        return Expression(f"laddr = {written(prefix)}", prefix.covers(*table.local))
+    if group.kind in (Kind.PROCESS_TO_PLACE, Kind.PLACE):
+        (high, low), port = rows.remote, rows.rport[0]
+        shows = (table.local[0] == high[0]) & (table.local[1] == low[0]) & (table.lport == port)
+        return Expression(f"laddr = {address(high, low)} and lport = {port}", shows)
+    if group.kind is Kind.LISTENER:
+        return Expression(f"rport = {rows.lport[0]}", table.rport == rows.lport[0])
+    pids = np.unique(seconds.pid)
+    if len(pids) <= MOST_PIDS and pids[0]:
+        return Expression(any_of([f"pid = {pid}" for pid in pids.tolist()]), np.isin(table.pid, pids))
+    causes = np.unique(seconds.cause)
+    told = any_of([f"cause = {CAUSES[number].name}" for number in causes.tolist()])
+    return Expression(told, np.isin(table.cause, causes))
 
 
 def of_place(rows: Table, table: Table) -> Expression:

@@ -21,13 +21,14 @@ class Kind(IntEnum):
     PROCESS_TO_PLACE = 0  # name of the process, remote address and port
     PLACE = 1  # remote address and port
     LISTENER = 2  # namespace and local port of connections that came in
-    PID = 3
-    NAME = 4  # name of the process, which may have been started again
-    PREFIX = 5  # of the remote address, a whole address included
-    NAMESPACE = 6
+    PROCESS_TO_NET = 3  # name of the process and remote network, of several places in that
+    PID = 4
+    NAME = 5  # name of the process, which may have been started again
+    PREFIX = 6  # of the remote address, a whole address included
+    NAMESPACE = 7
 
 
-NARROW = (Kind.PROCESS_TO_PLACE, Kind.PLACE, Kind.LISTENER)
+NARROW = (Kind.PROCESS_TO_PLACE, Kind.PLACE, Kind.LISTENER, Kind.PROCESS_TO_NET)
 """Groups whose rows have so much in common that each of them is one incident."""
 
 
@@ -42,9 +43,13 @@ class Prefix:
 
     def holds(self, table: Table) -> Mask:
         """Return which rows have a remote address in it."""
-        masks, (high, low) = halves_of_mask(self.length), table.remote
-        within = (high & masks[0] == self.high) & (low & masks[1] == self.low)
-        found: Mask = within & table.has_remote & (table.is_v4 == self.is_v4)
+        found: Mask = self.covers(*table.remote) & table.has_remote & (table.is_v4 == self.is_v4)
+        return found
+
+    def covers(self, high: Numbers, low: Numbers) -> Mask:
+        """Return which of these addresses, given as upper and lower halves, have this prefix."""
+        masks = halves_of_mask(self.length)
+        found: Mask = (high & masks[0] == self.high) & (low & masks[1] == self.low)
         return found
 
     @property
@@ -89,6 +94,11 @@ def _of_listener(table: Table) -> Numbers:
     return found
 
 
+def _of_process_to_net(table: Table) -> Numbers:
+    process, net = table.hashed_name, np.where(table.place != 0, networks(table), np.uint64(0))
+    return np.where((process != 0) & (net != 0), hashed(process, net), np.uint64(0))
+
+
 def _of_pid(table: Table) -> Numbers:
     return table.pid
 
@@ -109,6 +119,7 @@ _KEYS = {
     Kind.PROCESS_TO_PLACE: _of_process_to_place,
     Kind.PLACE: _of_place,
     Kind.LISTENER: _of_listener,
+    Kind.PROCESS_TO_NET: _of_process_to_net,
     Kind.PID: _of_pid,
     Kind.NAME: _of_name,
     Kind.PREFIX: _of_address,
@@ -127,6 +138,15 @@ def networks(table: Table) -> Numbers:
     high = np.where(table.is_v4, high & v4[0], high & v6[0])
     low = np.where(table.is_v4, low & v4[1], low & v6[1])
     return np.where(table.has_remote, hashed(high, low), np.uint64(0))
+
+
+def network_of(rows: Table) -> Prefix:
+    """Return the remote address of these rows, which share a network, or that network if they have several."""
+    (high, low), is_v4 = rows.remote, bool(rows.is_v4[0])
+    is_one = bool(((high == high[0]) & (low == low[0])).all())
+    length = 128 if is_one else NET_V4 if is_v4 else NET_V6
+    masks = halves_of_mask(length)
+    return Prefix(length, high[0] & masks[0], low[0] & masks[1], is_v4)
 
 
 def halves_of_mask(length: int) -> tuple[np.uint64, np.uint64]:

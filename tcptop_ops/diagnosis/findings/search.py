@@ -42,6 +42,7 @@ PATH_ORDER = (
     Kind.PLACE,
     Kind.PROCESS_TO_PLACE,
     Kind.LISTENER,
+    Kind.PROCESS_TO_NET,
     Kind.PREFIX,
     Kind.PID,
     Kind.NAME,
@@ -115,7 +116,8 @@ class Search:
         if self._family.of_process:
             yield from self._same(Kind.PID)
             return
-        narrow = [found for kind in NARROW for found in self._same(kind)]
+        kinds = [kind for kind in NARROW if kind is not Kind.PROCESS_TO_NET or not self._family.contrast]
+        narrow = [found for kind in kinds for found in self._same(kind)]
         yield from narrow
         # A group that has half of all rows leaves none for a wider one: see _is_spread. That spares a look at all rows.
         most = max((found.bad for found in narrow), default=0)
@@ -180,6 +182,8 @@ class Search:
 
     def _judged(self, group: Group, bad: int, inside: int) -> Found | None:
         """Return the group if it is worth telling."""
+        if group.kind is Kind.PROCESS_TO_NET and not self._has_places(group):
+            return None
         if group.kind not in NARROW and not self._family.of_process and not self._is_spread(group, bad):
             return None
         if not self._needs_contrast(group.kind):
@@ -192,6 +196,11 @@ class Search:
         if bad_others * inside >= OUTSIDE * bad * number:
             return None
         return Found(group, bad, inside, self._world, others)
+
+    def _has_places(self, group: Group) -> bool:
+        """Return whether several places of a group would be told by themselves: they are one incident then."""
+        counts = counted(keys(Kind.PLACE, self._table.take(group.which)))[1]
+        return int((counts >= self._family.least).sum()) > 1
 
     def _is_spread(self, group: Group, bad: int) -> bool:
         """Return whether no few narrower groups hold half of a group's bad rows: those would be told instead."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tcptop_ops.diagnosis.findings import expressions, words
 from tcptop_ops.diagnosis.findings.bad_rows import Table, bad_rows
+from tcptop_ops.diagnosis.findings.ends import Ends, ends_of
 from tcptop_ops.diagnosis.findings.expressions import Expression
 from tcptop_ops.diagnosis.findings.families import (
     FAMILIES,
@@ -56,6 +57,7 @@ class _Incident:
     which: Mask  # its rows
     expression: Expression
     blame: str  # network, peer, app or host
+    gravity: float  # the scores of its rows, of both ends of a connection that of the first
     clients: Clients | None = None
 
 
@@ -72,10 +74,8 @@ def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, .
     table = Table(flows, bad.row)
     wanted = np.ones(len(table), np.bool_) if narrowed is None else narrowed.wanted[bad.row]
     incidents = list(_incidents(flows, table, wanted, narrowed))
-    gravities = [float(table.score[one.which].sum()) for one in incidents]
     # In steps of a half, so that two of about the same gravity do not change places from tick to tick.
-    order = sorted(range(len(incidents)), key=lambda at: (-round(2 * math.log2(gravities[at])), incidents[at].key))
-    chosen = [incidents[at] for at in order[:MOST]]
+    chosen = sorted(incidents, key=lambda one: (-round(2 * math.log2(one.gravity)), one.key))[:MOST]
     return (*without_rows, *(_finding(table, bad, one, incidents, wanted, narrowed) for one in chosen))
 
 
@@ -89,35 +89,44 @@ def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | No
         waiting = table.take(stuck.clients)
         told = words.told_listener(one, waiting)
         clients = Clients(stuck.heard_at, waiting.life)
-        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), clients)
+        gravity = float(table.score[which].sum())
+        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), gravity, clients)
     if flows.bad is not None and flows.bad.explained is not None:
         left &= ~flows.bad.explained  # their listener has recovered
     families = families_of(table)
+    ends = ends_of(flows, table, families, left)
+    left &= ~ends.is_second
     for number in np.unique(families[left]).tolist():
         family = FAMILIES[number]
         if family is not LISTENING:
-            yield from _of_family(flows, table, family, families == number, left, narrowed)
+            yield from _of_family(flows, table, family, families == number, left, ends, narrowed)
 
 
 def _of_family(
-    flows: Flows, table: Table, family: Family, is_member: Mask, left: Mask, narrowed: Narrowed | None
+    flows: Flows, table: Table, family: Family, is_member: Mask, left: Mask, ends: Ends, narrowed: Narrowed | None
 ) -> Iterator[_Incident]:
     rows = np.flatnonzero(is_member & left)
     if len(rows) < family.least:
         return
+    is_member = is_member & ~ends.is_second
     compared = moving if family.contrast or is_attempts(family) else standing
     wanted = None if narrowed is None else narrowed.wanted
-    search = Search(table.take(rows), family, partial(compared, flows, table.take(is_member), wanted))
+    world = partial(compared, flows, table.take(is_member), table.take(ends.is_second), wanted)
+    search = Search(table.take(rows), family, world)
     for found in search.groups():
         which = np.zeros(len(table), np.bool_)
         which[rows[found.group.which]] = True
-        one = table.take(which)
+        one, seconds = table.take(which), ends.seconds_of(which)
+        expression = expressions.of_group(found.group, one, table)
+        if seconds.any():
+            expression |= expressions.of_other_ends(found.group, one, table.take(seconds), table)
         yield _Incident(
             words.told(found, family, one),
             _key(family, found, one),
-            which,
-            expressions.of_group(found.group, one, table),
+            which | seconds,
+            expression,
             _blame(one),
+            float(one.score.sum()),
         )
 
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis.findings.bad_rows import RECENT_S, Table
+from tcptop_ops.diagnosis.findings.ends import connections_of
 from tcptop_ops.diagnosis.findings.expressions import address, written
 from tcptop_ops.diagnosis.findings.families import PATH, Family, is_attempts
-from tcptop_ops.diagnosis.findings.groups import Kind
+from tcptop_ops.diagnosis.findings.groups import Kind, network_of
 from tcptop_ops.diagnosis.findings.search import Found
 from tcptop_ops.diagnosis.listening import are_over
 from tcptop_ops.diagnosis.rules import CAUSES
@@ -72,9 +73,22 @@ def _where(found: Found, rows: Table) -> str:
         return place(rows)
     if found.group.prefix is not None:
         return written(found.group.prefix)
-    number = len(np.unique(np.stack([*rows.remote, rows.rport]), axis=1).T)
+    if found.kind is Kind.PROCESS_TO_NET:
+        return f"{_places_in_net(rows)}:"
+    number = _number_of_places(rows)
     inside = f" of {_namespace(rows)}" if found.kind is Kind.NAMESPACE else ""
     return f"{number} places{inside}:"
+
+
+def _number_of_places(rows: Table) -> int:
+    return len(np.unique(np.stack([*rows.remote, rows.rport]), axis=1).T)
+
+
+def _places_in_net(rows: Table) -> str:
+    """Return, for instance, ``2 ports of 10.0.0.5``, or ``3 places in 10.0.0.0/24``."""
+    net = network_of(rows)
+    number = _number_of_places(rows)
+    return f"{number} ports of {written(net)}" if net.is_address else f"{number} places in {written(net)}"
 
 
 def place(rows: Table) -> str:
@@ -114,8 +128,12 @@ def _group(found: Found, rows: Table) -> str:
         return f"of {_who(rows)} to {place(rows)}"
     if kind is Kind.PLACE:
         return f"to {place(rows)}"
+    if kind is Kind.PROCESS_TO_NET:
+        return f"of {_who(rows)} to {_places_in_net(rows)}"
     if kind is Kind.LISTENER:
-        return f"to the listener on port {rows.lport[0]}"
+        names = [name for name in distinct(rows.name).tolist() if name]
+        whose = f"of {_who(rows)}, " if names else "on "
+        return f"to the listener {whose}port {rows.lport[0]}"
     if kind in (Kind.PID, Kind.NAME):
         return f"of {process(rows)}"
     return f"to {written(found.group.prefix)}" if found.group.prefix is not None else f"in {_namespace(rows)}"
@@ -152,7 +170,8 @@ def _path(found: Found, rows: Table) -> str:
     others = found.world.table.take(found.others)
     bad = int((found.world.bad & found.others).sum())
     told = _share(_win(others)) if is_loss else f"{bad} of them"
-    return f"{found.bad} of {found.inside} flows {whose} {what}; other {len(others)}: {told}"
+    number = connections_of(rows.flows, others.row)
+    return f"{found.bad} of {found.inside} flows {whose} {what}; other {number}: {told}"
 
 
 def _predicate(cause: int) -> str:

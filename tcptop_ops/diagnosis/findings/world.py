@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from tcptop_ops.diagnosis.findings.bad_rows import Numbers, Table
+from tcptop_ops.diagnosis.findings.ends import other_ends
 from tcptop_ops.diagnosis.findings.families import BAD_FLOWS, INSIDE
 from tcptop_ops.diagnosis.findings.groups import Group, Kind, count, counted, keys, networks
 from tcptop_ops.model.arrays import Mask
@@ -64,19 +65,23 @@ class World:
         return outside
 
 
-def moving(flows: Flows, bad: Table, wanted: Mask | None) -> World:
-    """Return the connections that sent or received data within W, with the bad rows.
+def moving(flows: Flows, bad: Table, seconds: Table, wanted: Mask | None) -> World:
+    """Return the connections that sent or received data within W, with the bad rows, without their ``seconds``.
 
     An attempt that was abandoned without a fault, such as the slower of two in Happy Eyeballs (RFC 8305), is left out.
     """
     return _world(
-        flows, bad, wanted, lambda rows: (rows.rates["win"]["data_segs_out"] | rows.rates["win"]["data_segs_in"]) > 0
+        flows,
+        bad,
+        seconds,
+        wanted,
+        lambda rows: (rows.rates["win"]["data_segs_out"] | rows.rates["win"]["data_segs_in"]) > 0,
     )
 
 
-def standing(flows: Flows, bad: Table, wanted: Mask | None) -> World:
-    """Return the connections that were established, with the bad rows."""
-    return _world(flows, bad, wanted, _stood)
+def standing(flows: Flows, bad: Table, seconds: Table, wanted: Mask | None) -> World:
+    """Return the connections that were established, with the bad rows, without their ``seconds``."""
+    return _world(flows, bad, seconds, wanted, _stood)
 
 
 def _stood(rows: Rows) -> Mask:
@@ -85,12 +90,16 @@ def _stood(rows: Rows) -> Mask:
     return found
 
 
-def _world(flows: Flows, bad: Table, wanted: Mask | None, which: Callable[[Rows], Mask]) -> World:
-    """Return the connections that are bad, or that ``which`` tells of the live and of the closed rows."""
+def _world(flows: Flows, bad: Table, seconds: Table, wanted: Mask | None, which: Callable[[Rows], Mask]) -> World:
+    """Return the connections that are bad, or that ``which`` tells of the live and of the closed rows.
+
+    The other ends of bad ones are left out: what happens to them says nothing of others.
+    """
     chosen = [
         _connects(rows) & which(rows) if len(rows) else np.zeros(0, np.bool_) for rows in (flows.live, flows.closed)
     ]
     is_in, is_bad = np.concatenate(chosen), np.zeros(len(flows), np.bool_)
+    is_in[other_ends(flows, bad.row)] = is_in[seconds.row] = False
     is_in[bad.row] = is_bad[bad.row] = True
     rows = np.flatnonzero(is_in)
     return World(Table(flows, rows), is_bad[rows], np.ones(len(rows), np.bool_) if wanted is None else wanted[rows])

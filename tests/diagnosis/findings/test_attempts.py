@@ -83,12 +83,30 @@ def test_places_too_small_to_be_told_are_told_together() -> None:
 
 @pytest.mark.parametrize(("places", "findings"), [(2, 2), (4, 4), (6, 1)])
 def test_few_places_are_told_one_by_one_and_many_as_one(places: int, findings: int) -> None:
-    """Of one process, at one host, in a namespace where nothing else happens."""
-    rows = [one for n in range(places) for one in gave_up(5, ("10.0.0.5", 80 + n), netns=5, **CURL)]
+    """Of one process, in networks that have nothing in common, in a namespace where nothing else happens."""
+    rows = [one for n in range(places) for one in gave_up(5, (f"{n + 20}.0.0.5", 80), netns=5, **CURL)]
     found = texts(rows + [row(peer=(f"192.0.2.{n}", 80), netns=6) for n in range(9)])
     assert len(found) == findings
     if findings == 1:
         assert found == ["curl -> 6 places: 30 failed in 3 s: no answer"]
+
+
+def test_places_of_one_network_are_one_incident_of_the_process() -> None:
+    rows = [one for n in range(3) for one in gave_up(5, ("10.0.0.5", 80 + n), netns=5, **CURL)]
+    well = [row(peer=("10.0.0.5", 22), **CURL)] * 9
+    [one] = found(rows + well)
+    assert one.text == "curl -> 3 ports of 10.0.0.5: 15 failed in 3 s: no answer"
+    assert one.filter == "process = curl and raddr = 10.0.0.5 and score >= 10"
+    [one] = found(rows + gave_up(4, ("10.0.0.77", 80), **CURL) + well)
+    assert one.text == "curl -> 4 places in 10.0.0.0/24: 19 failed in 3 s: no answer"
+    assert one.filter == "process = curl and raddr = 10.0.0.0/24 and score >= 10"
+    six = [one for n in range(3) for one in gave_up(5, (f"2001:db8:7::{n}", 80), **CURL)]
+    assert texts(six) == ["curl -> 3 places in 2001:db8:7::/64: 15 failed in 3 s: no answer"]
+
+
+def test_one_place_beside_which_another_failed_once_is_told_by_itself() -> None:
+    rows = gave_up(9, ("10.0.0.5", 80), **CURL) + gave_up(2, ("10.0.0.6", 80), **CURL)
+    assert texts(rows) == ["curl -> 10.0.0.5:80 9 failed in 3 s: no answer"]
 
 
 def test_a_process_none_of_whose_attempts_succeeds() -> None:
