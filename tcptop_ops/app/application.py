@@ -135,7 +135,12 @@ class TcptopApp(TerminalApp):
         self.main.panels.show_keys()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Give the keys back when there is room again. Textual calls that of ``TerminalApp`` too."""
+        """Give the keys back when there is room again, and the findings their lines.
+
+        Textual calls that of ``TerminalApp`` too.
+        """
+        if self.main.panels.is_mounted:
+            self.main.show_status()
         self.call_after_refresh(self.main.focus_again)
 
     def on_unmount(self) -> None:

@@ -86,11 +86,6 @@ class MainScreen(Screen[None]):
         if self.is_mounted and self.focused is None and not self.has_class("-small"):
             self.panels.focus_keys()
 
-    def on_resize(self) -> None:
-        """Give the findings as many lines as there is room for now."""
-        if self.panels.is_mounted:
-            self.show_status()
-
     # What is on the screen
 
     def receive(self, view: View) -> None:
@@ -295,7 +290,8 @@ class MainScreen(Screen[None]):
                 self._show_rows_of(places[number - 1].finding)
 
         if len(places) > 1:
-            open_over(self.app, FindingsMenu(places, self.state.finding_key), chosen)
+            menu = FindingsMenu(places, self.state.finding_key, self.panels.findings.tag_styles())
+            open_over(self.app, menu, chosen)
         elif self.state.is_finding_shown:
             self.action_finding_left()
         elif places:

@@ -44,7 +44,7 @@ class Panels(Container):
         """Set up with an empty table."""
         super().__init__(id="main")
         self._summary = Summary(status, id="summary")
-        self._findings = FindingsPanel(id="findings")
+        self.findings = FindingsPanel(id="findings")
         self.table = ConnectionTable(state.spec, id="table")
         self._story = SelectionPanel(drawing.pencil, id="story")
         self.filter_bar = FilterBar(id="filter")
@@ -55,7 +55,7 @@ class Panels(Container):
     def compose(self) -> ComposeResult:
         """Yield them, from the top to the bottom."""
         yield self._summary
-        yield self._findings
+        yield self.findings
         yield self.table
         yield self._story
         yield self.filter_bar
@@ -83,7 +83,7 @@ class Panels(Container):
         status = replace(status, behind_s=state.behind_s, following=state.is_following, findings=len(places))
         self.screen.set_class(bool(places), "-findings")
         self._summary.show(None if state.shown is None else state.shown.flows, status)
-        self._findings.show(places, state.finding_key, finding_lines(self.app.size.height))
+        self.findings.show(places, state.finding_key, finding_lines(self.app.size.height))
 
     def show_keys(self) -> None:
         """Draw the last line: the keys that are in force."""

@@ -283,9 +283,8 @@ class ViewState:
         if self.shown is None:
             return self
         found = self.findings
-        state = replace(
-            self, places=self.places.updated(found, self.shown.flows.snapshot.time, self._filter_of_findings)
-        )
+        now, basis = self.shown.flows.snapshot.time, self._filter_of_findings
+        state = replace(self, places=self.places.updated(found, now, basis, is_held=self.is_finding_shown))
         current = next((one for one in found if one.key == self.finding_key != ""), None)
         if current is None or self.spec.filter is None or current.filter == self.spec.filter.text:
             return state

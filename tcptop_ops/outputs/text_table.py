@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tcptop_ops import text
-from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.flows import Finding, Flows
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import GROUP
@@ -22,8 +22,9 @@ BETWEEN = "  "
 def table(view: View, width: int | None) -> str:
     """Return one tick as a plain table of at most ``width`` characters a line (None: as wide as the columns).
 
-    A group is a line, with its name and how many connections it has before all other columns. The columns that do not
-    fit are left out, from the right: half a number would be another number. A word may be cut at the edge.
+    Above the columns stands a line for each finding. A group is a line, with its name and how many connections it has
+    before all other columns. The columns that do not fit are left out, from the right: half a number would be another
+    number. A word may be cut at the edge.
     """
     columns = view.spec.columns
     cells = [_cells(view, column) for column in columns]
@@ -33,7 +34,11 @@ def table(view: View, width: int | None) -> str:
         columns, cells = (GROUP, find("connections"), *columns), [names, counts, *cells]
     widths = [max(map(len, [column.title.split(" ")[0], *body])) for column, body in zip(columns, cells, strict=True)]
     columns = columns[: _fitting(columns, widths, width)]
-    lines = [heading(view.flows), _line([c.title.split(" ")[0] for c in columns], columns, widths)]
+    lines = [
+        heading(view.flows),
+        *map(finding, view.findings),
+        _line([c.title.split(" ")[0] for c in columns], columns, widths),
+    ]
     lines += [_line(list(row), columns, widths) for row in zip(*cells[: len(columns)], strict=True)]
     return "".join(line.rstrip()[:width] + "\n" for line in lines) + "\n"
 
@@ -66,6 +71,12 @@ def group_titles(view: View) -> list[str]:
 def _line(cells: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:
     shown = zip(cells[: len(columns)], columns, widths[: len(columns)], strict=True)
     return BETWEEN.join(cell.rjust(width) if column.right else cell.ljust(width) for cell, column, width in shown)
+
+
+def finding(one: Finding) -> str:
+    """Return a finding as a line: who is to blame, what is wrong, and how many rows it has."""
+    rows = "1 row" if one.rows == 1 else f"{one.rows} rows"
+    return f"! {one.blame or text.UNKNOWN}: {text.printable(one.text)} ({rows})"
 
 
 def heading(flows: Flows) -> str:

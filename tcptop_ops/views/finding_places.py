@@ -10,7 +10,7 @@ from tcptop_ops.model.flows import Finding
 OVER_S = 10.0
 """How long a finding that is no longer told keeps its place, seconds: it may come back."""
 
-SORTED_AGAIN_S = 5.0
+SORTED_AGAIN_S = 20.0
 """How long the gravest must be another one until the order follows, seconds."""
 
 MOST = 9
@@ -43,10 +43,11 @@ class FindingPlaces:
     at: float = 0.0
     unsorted_since: float | None = None
 
-    def updated(self, findings: Sequence[Finding], now: float, basis: object) -> FindingPlaces:
+    def updated(self, findings: Sequence[Finding], now: float, basis: object, is_held: bool = False) -> FindingPlaces:
         """Return the places of the next tick. ``findings``: the gravest first, each with a key of its own.
 
-        With another ``basis``, and in a recording that went back, all are placed anew.
+        ``is_held``: the order stays, whatever is the gravest. With another ``basis``, and in a recording that went
+        back, all are placed anew.
         """
         if basis is not self.basis or now < self.at:
             return FindingPlaces(tuple(map(Place, findings[:MOST])), basis, now)
@@ -59,7 +60,7 @@ class FindingPlaces:
                 behind = (n for n, place in enumerate(told) if not place.is_over and place.finding.key not in graver)
                 told.insert(next(behind, len(told)), Place(one))
         unsorted_since = None
-        if [place.finding.key for place in told if not place.is_over] != order:
+        if not is_held and [place.finding.key for place in told if not place.is_over] != order:
             unsorted_since = now if self.unsorted_since is None else self.unsorted_since
             if now - unsorted_since >= SORTED_AGAIN_S:
                 told = [*map(Place, findings), *(place for place in told if place.is_over)]

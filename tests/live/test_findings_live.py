@@ -186,6 +186,44 @@ def test_both_ends_of_a_full_accept_queue_are_one_finding(stage: Stage, link: Li
     assert 4 <= found.rows <= 6
 
 
+def test_three_incidents_on_one_path_and_both_ends_of_each_watched(stage: Stage) -> None:
+    """Loss, a port that does not answer and a full listener at one address; a healthy path beside. One ends first."""
+    link, calm = stage.link(), stage.link()
+    server, healthy = stage.server(link, comm="storage"), stage.server(calm)
+    stage.connected(calm, healthy.port, "send-endless", 5, pace=1_000_000)
+    link.loss.replace(f"tcp dport {server.port} numgen inc mod 17 0")
+    stage.connected(link, server.port, "send-endless", 6, pace=1_000_000, comm="backup")
+    stage.lab.black_hole(link.b.ns, 443)
+    waiting = stage.clients(link, 443, "connect-only", 4, comm="wget")
+    java = stage.server(link, "listen-only", backlog=1, comm="java")
+    knocking(stage, link, link.b.ipv4, java.port, 7, "curl")
+    at = re.escape(link.b.ipv4)
+    lossy = rf"6 of 6 flows to {at}:{server.port} .*; other 5: 0"
+    queue = rf"the accept queue of java, {at}:{java.port}, is full: .*attempts of curl on this host wait"
+    found = told(stage, lossy, rf"wget -> {at}:443 4 failed in \d+ s: no answer", queue)
+    assert sorted(one.blame for one in found) == ["app", "network", "network"]
+    since = {one.key: one.since for one in found}
+    for one in waiting:
+        one.end()
+    for _ in range(TICKS):
+        flows = stage.tick()
+        assert {one.key for one in flows.findings} <= since.keys()
+        assert all(one.since == since[one.key] for one in flows.findings)
+
+
+def test_a_peer_that_does_not_read_and_resets_are_told_once_for_both_ends(stage: Stage, link: Link) -> None:
+    """Beside them one more fault of the same client processes, which is its own."""
+    reader = stage.server(link, "serve-sink", 1, comm="sleepy")
+    stage.connected(link, reader.port, "send-endless", 4, comm="writer")
+    knocking(stage, link, link.b.ipv4, 9, 4, "writer")
+    found = told(
+        stage,
+        rf"4 connections to the listener of sleepy, port {reader.port} are not read by their process",
+        rf"writer -> {re.escape(link.b.ipv4)}:9 4 failed in \d+ s: refused",
+    )
+    assert sorted((one.blame, one.rows) for one in found) == [("app", 8), ("peer", 4)]
+
+
 def test_a_leak_is_one_finding_for_its_process(stage: Stage, link: Link) -> None:
     """Whatever the peers: here two addresses."""
     server = stage.server(link, comm="leaky")

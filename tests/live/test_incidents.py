@@ -1,4 +1,4 @@
-"""Three incidents at 80x24, from the first look to the cause in three keys at most.
+"""Incidents at 80x24: each is a finding with its blame, and at most two keys lead to its rows; alone and three at once.
 
 With TCPTOP_PICTURES=DIRECTORY each leaves its picture there.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -57,12 +58,12 @@ def rows(lines: list[str]) -> list[str]:
 
 
 def test_a_lossy_path_to_one_subnet(lab: Lab, cgroup: Path, name: str) -> None:
-    """The finding stands in line 3; one key shows its flows."""
+    """The finding stands in line 3, with its blame; one key shows its flows."""
     bulk(lab, cgroup, "good", 0)
     bad = bulk(lab, cgroup, "bad", 4)
     with terminal(name, "--cgroup", str(cgroup)) as shown:
         lines = shown.wait_for(lambda lines: lines[2].startswith("! "), "a finding")
-        assert re.match(r"! \d+ of \d+ flows to 10\.", lines[2])
+        assert re.match(r"! NET  \d+ of \d+ flows to 10\.", lines[2])
         assert "[f]" in lines[2]
         worst = rows(lines)[0]
         assert re.search(r"(rto-stall|loss|inbound-loss)", worst)
@@ -114,3 +115,48 @@ def test_a_client_that_hangs_in_syn_sent(lab: Lab, cgroup: Path, name: str) -> N
         shown.wait_for(lambda lines: any("filtered, down" in line for line in lines), "the detail, which explains")
         kept(shown, "incident-syn-sent", "one key: a client that hangs in SYN-SENT")
         assert client.process.poll() is None
+
+
+WITHIN_S = 10.0
+"""From the last incident on, each is on the screen."""
+
+
+def test_three_at_once(lab: Lab, cgroup: Path, name: str) -> None:
+    """In namespaces of their own, beside a healthy path: a lossy one, a full listener, and refusals."""
+    bulk(lab, cgroup, "good", 0)
+    with terminal(name, "--cgroup", str(cgroup)) as shown:
+        shown.wait_for(lambda lines: any("storage" in line for line in lines), "the healthy flows")
+        assert not shown.lines()[2].startswith(("!", "1"))
+        bad = bulk(lab, cgroup, "bad", 6)
+        queue, closed = lab.link("caller", "callee"), lab.link("prober", "nobody")
+        server = lab.server(queue.b.ns, "listen-only", address=queue.b.ipv4, cgroup=cgroup, backlog=1, comm="java")
+        for _ in range(7):
+            lab.client(queue.a.ns, "connect-only", address=queue.b.ipv4, port=server.port, cgroup=cgroup, comm="curl")
+        for _ in range(4):
+            lab.client(closed.a.ns, "connect-only", address=closed.b.ipv4, port=9, cgroup=cgroup, comm="probe")
+        began = time.monotonic()
+        where = {"NET ": f"to {bad}:", "APP ": f"java, {queue.b.ipv4}:{server.port}", "PEER": f"-> {closed.b.ipv4}:9 "}
+
+        def told(lines: list[str]) -> dict[str, str]:
+            """Each incident's tag, with the digit before it."""
+            return {line[2:6]: line[0] for line in lines[2:5] if where.get(line[2:6], "nowhere") in line}
+
+        lines = shown.wait_for(lambda lines: len(told(lines)) == 3, "three findings")
+        assert time.monotonic() - began < WITHIN_S
+        assert len(rows(lines)) >= 12, "the table keeps half of the screen"
+        kept(shown, "incidents-three", "three incidents at once: each a finding, with who is to blame")
+        for tag, of in (("NET ", (bad,)), ("APP ", (queue.b.ipv4,)), ("PEER", (closed.b.ipv4,))):
+            shown.press("f", told(shown.lines())[tag])
+            lines = shown.wait_for(
+                lambda lines: (
+                    any(f">{tag}" in line for line in lines[2:5])  # noqa: B023
+                    and bool(rows(lines))
+                    and all(any(at.rpartition(".")[0] in row for at in of) for row in rows(lines))
+                ),  # noqa: B023
+                f"the rows of {tag}",
+            )
+            assert told([line.replace(">", " ", 1) for line in lines]).keys() == set(where), (
+                "the others keep their lines"
+            )
+        shown.press("Escape")
+        shown.wait_for(lambda lines: any("storage" in row or "backup" in row for row in rows(lines)), "all rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tcptop_ops.diagnosis.findings.memory import FindingsMemory
 from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.enums import State
-from tcptop_ops.model.flows import Flows
+from tcptop_ops.model.flows import Finding, Flows
 from tcptop_ops.model.host_description import HostDescription
 from tcptop_ops.model.records import COUNTERS
 from tcptop_ops.outputs.json_lines import callbacks, connections, json_line, json_object
@@ -233,3 +234,10 @@ def test_findings() -> None:
             "since": found["time"],
         }
     ]
+
+
+def test_the_table_tells_findings_with_their_blame_above_the_columns() -> None:
+    told = (Finding("6 of 6 flows to 10.2.0.0/29 lose", "port = 443", 6, "network"), Finding("\x1b[2J", "", 1))
+    lines = table(view_of(replace(two_ticks(flow(1)), findings=told), "process,peer"), None).splitlines()
+    assert lines[1:3] == ["! network: 6 of 6 flows to 10.2.0.0/29 lose (6 rows)", "! ?: \\x1b[2J (1 row)"]
+    assert lines[3] == "PROCESS  PEER"

@@ -33,7 +33,7 @@ def test_two_that_change_places_from_tick_to_tick_do_not_on_the_screen() -> None
 
 
 def test_one_that_stays_the_gravest_comes_to_the_top() -> None:
-    seen = ticks("ab", *["ba"] * 7)
+    seen = ticks("ab", *["ba"] * 30)
     assert seen.index("ba") == SORTED_AGAIN_S + 1
 
 
@@ -69,3 +69,10 @@ def test_one_that_is_told_otherwise_stays_where_it_was() -> None:
     network, peer = (Finding("", "", 1, blame, key=blame) for blame in ("network", "peer"))
     places = FindingPlaces().updated([network], 1.0, None).updated([peer], 2.0, None)
     assert [(one.finding.blame, one.is_over) for one in places.told] == [("network", True), ("peer", False)]
+
+
+def test_while_its_rows_are_looked_at_the_order_stays() -> None:
+    places = FindingPlaces().updated(told("ab"), 1.0, None)
+    for now in range(2, 60):
+        places = places.updated(told("ba"), float(now), None, is_held=True)
+    assert keys(places) == "ab"

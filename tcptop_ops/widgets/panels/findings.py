@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.style import Style
+
 from tcptop_ops import text
 from tcptop_ops.views.finding_places import Place, numbered
 from tcptop_ops.widgets.base.line_widget import LineWidget, Span, Spans, width_of
@@ -65,6 +67,10 @@ class FindingsPanel(LineWidget):
             self.styles.height = count
         self.display = count > 0
         self.redraw()
+
+    def tag_styles(self) -> dict[str, Style]:
+        """Return the style of the tag of each blame."""
+        return {blame: self.get_component_rich_style(f"lines--{blame}") for blame in TAGS}
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
         """Return a line for each finding; the last one tells the keys, and how many there is no room for."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,9 +18,9 @@ from tcptop_ops import text
 from tcptop_ops.model.flows import Finding
 from tcptop_ops.views.finding_places import MOST, Place
 from tcptop_ops.widgets.base.modal import Dialog, Menu
-from tcptop_ops.widgets.panels.findings import TAGS
+from tcptop_ops.widgets.panels.findings import TAG_WIDTH, TAGS
 
-WORDS_WIDTH = 62
+WORDS_WIDTH = 66
 """Characters of a line of a finding's text."""
 
 BLAMED = {
@@ -45,15 +46,19 @@ class FindingsMenu(Dialog[int | None]):
         *(Binding(f"{n}", f"choose({n})", "Show its rows", id=f"findings.{n}") for n in range(1, MOST + 1)),
     ]
 
-    def __init__(self, places: Sequence[Place], shown: str) -> None:
-        """Take the findings; ``shown``: the key of the one whose rows are in the table, "" if there is none."""
+    def __init__(self, places: Sequence[Place], shown: str, tags: Mapping[str, Style]) -> None:
+        """Take the findings; ``shown``: the key of the one whose rows are in the table, "" if there is none.
+
+        ``tags``: the style of the tag of each blame.
+        """
         super().__init__()
+        self._tags = tags
         self._places = places
         self._shown = shown
 
     def compose(self) -> ComposeResult:
         """Yield the list."""
-        options = (Option(_told(number, place)) for number, place in enumerate(self._places, 1))
+        options = (Option(_told(number, place, self._tags)) for number, place in enumerate(self._places, 1))
         menu = Menu(*options, id="findings-menu", markup=False)
         menu.border_title = "findings, the gravest first"
         menu.border_subtitle = f"1-{len(self._places)} or Enter: its rows, f: all rows, Esc closes"
@@ -82,11 +87,12 @@ class FindingsMenu(Dialog[int | None]):
         self.dismiss(event.option_index + 1)
 
 
-def _told(number: int, place: Place) -> Text:
+def _told(number: int, place: Place, tags: Mapping[str, Style]) -> Text:
     finding = place.finding
     lines = textwrap.wrap(text.printable(finding.text), WORDS_WIDTH) or [""]
-    told = Text(f"{number} ", "bold")
-    told.append(TAGS.get(finding.blame, "?").ljust(4), "bold reverse")
+    told = Text()
+    told.append(f"{number} ", "bold")
+    told.append(TAGS.get(finding.blame, "?").ljust(TAG_WIDTH), tags.get(finding.blame, "reverse"))
     told.append(f" {lines[0]}\n")
     for line in lines[1:]:
         told.append(f"       {line}\n")
