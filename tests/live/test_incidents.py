@@ -9,6 +9,7 @@ import os
 import re
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def bulk(lab: Lab, cgroup: Path, name: str, loss_percent: float) -> str:
 def rows(lines: list[str]) -> list[str]:
     """The lines of the table; none while it is not drawn."""
     top = next((i for i, line in enumerate(lines) if "CAUSE" in line), len(lines))
-    bottom = next((i for i, line in enumerate(lines) if i > top and line.startswith("---")), 0)
+    bottom = next((i for i, line in enumerate(lines) if i > top and line.startswith(("---", "filter:"))), 0)
     return [line for line in lines[top + 1 : bottom] if line.strip()]
 
 
@@ -121,6 +122,12 @@ WITHIN_S = 10.0
 """From the last incident on, each is on the screen."""
 
 
+def shows_alone(tag: str, subnet: str, lines: list[str]) -> bool:
+    """Whether the finding with this tag is the chosen one, and all rows are of this subnet."""
+    chosen = any(line[1:6] == f">{tag}" for line in lines[2:5])
+    return chosen and bool(rows(lines)) and all(subnet in row for row in rows(lines))
+
+
 def test_three_at_once(lab: Lab, cgroup: Path, name: str) -> None:
     """In namespaces of their own, beside a healthy path: a lossy one, a full listener, and refusals."""
     bulk(lab, cgroup, "good", 0)
@@ -145,18 +152,9 @@ def test_three_at_once(lab: Lab, cgroup: Path, name: str) -> None:
         assert time.monotonic() - began < WITHIN_S
         assert len(rows(lines)) >= 12, "the table keeps half of the screen"
         kept(shown, "incidents-three", "three incidents at once: each a finding, with who is to blame")
-        for tag, of in (("NET ", (bad,)), ("APP ", (queue.b.ipv4,)), ("PEER", (closed.b.ipv4,))):
+        for tag, address in (("NET ", bad), ("APP ", queue.b.ipv4), ("PEER", closed.b.ipv4)):
             shown.press("f", told(shown.lines())[tag])
-            lines = shown.wait_for(
-                lambda lines: (
-                    any(f">{tag}" in line for line in lines[2:5])  # noqa: B023
-                    and bool(rows(lines))
-                    and all(any(at.rpartition(".")[0] in row for at in of) for row in rows(lines))
-                ),  # noqa: B023
-                f"the rows of {tag}",
-            )
-            assert told([line.replace(">", " ", 1) for line in lines]).keys() == set(where), (
-                "the others keep their lines"
-            )
+            lines = shown.wait_for(partial(shows_alone, tag, address.rpartition(".")[0] + "."), f"the rows of {tag}")
+            assert told(lines).keys() == set(where), "the others keep their lines"
         shown.press("Escape")
         shown.wait_for(lambda lines: any("storage" in row or "backup" in row for row in rows(lines)), "all rows")

@@ -73,7 +73,12 @@ class FindingsPanel(LineWidget):
         return {blame: self.get_component_rich_style(f"lines--{blame}") for blame in TAGS}
 
     def make_lines(self, width: int, height: int) -> list[Spans]:
-        """Return a line for each finding; the last one tells the keys, and how many there is no room for."""
+        """Return a line for each finding; the last one tells the keys, and how many there is no room for.
+
+        Before it was laid out there is no width, and no line.
+        """
+        if not width:
+            return []
         shown = numbered(self._places, self._room)
         return [
             self._line(number, place, width, self._keys(len(shown)) if at == len(shown) - 1 else "")
