@@ -224,6 +224,10 @@ class TcptopApp(TerminalApp):
         """Do the same at a double click."""
         self._overlays.detail()
 
+    def action_other_end(self) -> None:
+        """Go from one end of a connection to the other, where both are on this host."""
+        self._overlays.other_end()
+
     def action_operators(self) -> None:
         """Open what the kernel calls."""
         self._overlays.operators()

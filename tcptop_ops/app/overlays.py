@@ -15,7 +15,7 @@ from tcptop_ops.app.panels import Drawing
 from tcptop_ops.app.sizes import open_over
 from tcptop_ops.dns.name_book import NameBook, NameKey
 from tcptop_ops.errors import TcptopError
-from tcptop_ops.explain import commands
+from tcptop_ops.explain import commands, connection_facts
 from tcptop_ops.host.namespaces import own_namespace
 from tcptop_ops.polling.worker import Worker
 from tcptop_ops.views.view import View
@@ -82,6 +82,26 @@ class Overlays:
         """Open the help. ``closed_s``: how long closed connections stay listed."""
         open_over(self._app, HelpScreen(in_force(self._app.screen), self._main.panels.table.columns, closed_s))
 
+    def other_end(self) -> None:
+        """Go to the other end of the connection, or to the listener that it waits for: its row, or its page.
+
+        The page shows that end from now on; the cursor moves where the row is in the list, else its page is opened.
+        """
+        row = self._row()
+        if row is None:
+            return
+        end = connection_facts.other_end(row.rows, row.flows)
+        screen, view = self._app.screen, self._main.state.shown
+        if end is None:
+            self._main.notice(connection_facts.WITHOUT_OTHER_END)
+        elif isinstance(screen, DetailScreen):
+            self._watch(end.cookie)
+            screen.turn_to(end.cookie, row.flows)
+        elif view is not None and (place := view.position_of(end.cookie)) is not None:
+            self._main.panels.table.select(place)
+        else:
+            self._open_detail(end.cookie)
+
     def detail(self) -> None:
         """Open the page of the selected connection, which is looked at closer meanwhile; or unfold a group."""
         state = self._main.state
@@ -91,8 +111,13 @@ class Overlays:
         if cookie < 0:
             self._main.fold(cookie, cookie not in state.spec.unfolded)
             return
+        self._open_detail(cookie)
+
+    def _open_detail(self, cookie: int) -> None:
+        state, with_ = self._main.state, self._drawing
+        if state.shown is None:
+            return
         self._watch(cookie)
-        with_ = self._drawing
         page = DetailScreen(
             state.shown.flows, cookie, with_.series, with_.limit.of, with_.pencil, state.spec.thresholds
         )

@@ -25,7 +25,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN = range(1, 12)
+NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN, ROUTE = range(
+    1, 13
+)
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
@@ -241,9 +243,14 @@ class Namespaces:
 # --- what is done inside one, or for all
 
 
-def open_diag() -> socket.socket:
-    """Return a socket of sock_diag, which goes on speaking for the namespace that it was opened in."""
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+def open_diag(protocol: int = NETLINK_SOCK_DIAG) -> socket.socket:
+    """Return a netlink socket, by default of sock_diag, which speaks for the namespace that it was opened in."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+
+
+def open_route() -> socket.socket:
+    """Return a socket of rtnetlink, alike."""
+    return open_diag(socket.NETLINK_ROUTE)
 
 
 def create_iterator(link: int) -> int:
@@ -356,7 +363,7 @@ class Helper:
             others = json.dumps(self._attached.others(bool(argument))).encode()
             return (others, []) if what == NEIGHBOURS else self._attached.attach_again()
         iterates = self._attached is not None and self._attached.link >= 0
-        answered = {DIAG: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close, ITERATE: iterates}
+        answered = {DIAG: True, ROUTE: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close, ITERATE: iterates}
         if not answered.get(what):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
@@ -368,7 +375,8 @@ class Helper:
             return proc_walk.limits(), proc_walk.open_counters() if argument else []
         if what == CLOSE:
             destroy(argument, sockid[:48])
-        return b"", [open_diag().detach()] if what == DIAG else []
+        asked = {DIAG: open_diag, ROUTE: open_route}.get(what)
+        return b"", [asked().detach()] if asked else []
 
 
 def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:

@@ -44,6 +44,7 @@ APP: tuple[KeyAction, ...] = (
     ),
     KeyAction("finding.leave", "escape", "finding_left", "All rows again, after a finding"),
     KeyAction("detail", "enter", "app.detail", "Detail", bar=True, told="All about this connection"),
+    KeyAction("other_end", "b", "app.other_end", "Other end", told="Go to the other end, or the listener it waits for"),
     KeyAction("pause", "space", "pause", "Pause", bar=True, told="Keep the picture; the world goes on"),
     KeyAction(
         "group", "g,f5", "group_menu", "Group", bar=True, told="Group by process, remote, port, service or state"

@@ -38,6 +38,7 @@ MEMORY = np.dtype(
         ("cause", "u1"),  # index into CAUSES, at the last tick
         ("syn_retrans", "u1"),  # SYNs that were sent again, as far as seen in SYN-SENT
         ("matched_s", "f8"),  # when the rule of that cause last matched: s, CLOCK_MONOTONIC
+        ("listener", "u8"),  # RATES.listener, at the last tick
         ("zero_window_us", "u8"),  # time so far in which data waited for the peer to open its window
         ("acked", "u4"),  # at the last tick: bytes_acked, its lower half
         ("delivered", "u4"),  # delivered - sacked
@@ -128,6 +129,11 @@ class Case:
         """Return where the other end of a row is on this host, too."""
         found: Mask = self.partner >= 0
         return found
+
+    @property
+    def listener(self) -> NDArray[np.intp]:
+        """Index into ``everyone`` of the listener in whose queue an attempt waits, -1 where none is known."""
+        return np.full(len(self), -1, np.intp) if self.pairs is None else self.pairs.listener
 
     def other(self, name: str) -> NDArray[Any]:
         """Return a field of SOCKET of each row's other end, 0 where there is none."""

@@ -88,12 +88,21 @@ def kept_back(case: Case) -> Mask:
     return found
 
 
+def _tries(case: Case) -> Floats:
+    return as_floats(np.maximum(case.sockets["retransmits"], case.sockets["retrans_segs"]))
+
+
+def severity_unanswered(case: Case) -> Floats:
+    """Return how severe it is that an attempt was not answered, the more so the oftener it was retransmitted."""
+    return np.minimum(UNANSWERED_SCORE + 10.0 * _tries(case), 100.0)
+
+
 def _syn_unanswered(case: Case) -> tuple[Mask, Floats]:
-    tries = as_floats(np.maximum(case.sockets["retransmits"], case.sockets["retrans_segs"]))
+    tries = _tries(case)
     waiting = case.is_in(State.SYN_SENT) & (case.sockets["retransmits"] >= 1)
     gave_up = (case.ended == ends.TIMED_OUT) & never_stood(case)
     gave_up |= (case.ended == ends.ABANDONED) & (tries >= 1)
-    return (waiting | gave_up) & ~kept_back(case), np.minimum(UNANSWERED_SCORE + 10.0 * tries, 100.0)
+    return (waiting | gave_up) & ~kept_back(case), severity_unanswered(case)
 
 
 def _syn_lost(case: Case) -> tuple[Mask, Floats]:
@@ -191,12 +200,12 @@ SYN_UNANSWERED = Cause(
     name="syn-unanswered",
     phase="connecting",
     blame="network",
-    means="nobody answers: filtered, down, or the peer's accept queue is full",
+    means="nobody answers: filtered, down, or the accept queue of a peer elsewhere is full",
     told_by="a connection attempt that was sent again, also once its application has given it up; or the last of "
     "several that were given up without one success to that destination, and not because another address won",
     severity="50 + 10 a try",
     threshold="1 try again; or 3 attempts given up in a row",
-    remedy="a client can't tell these apart: look from the other side",
+    remedy="a client can't tell these apart: look from the other side (of a listener on this host the cause is told)",
     source="tcp_retransmit_timer(), tcp_syn_linear_timeouts; RFC 6298 (5.7)",
     of_many="get no answer",
     related=(

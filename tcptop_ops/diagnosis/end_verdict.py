@@ -53,7 +53,7 @@ _SHUT_WINDOW = {DEFAULT: "peer-not-reading", "local-drop": AS_WAS}
 _NO_WAY = {DEFAULT: "dead-peer", "local-drop": AS_WAS, "mtu": AS_WAS}
 
 TABLE: dict[tuple[Phase, Error], dict[str, str]] = {
-    **{(Phase.CONNECTING, error): {DEFAULT: AS_FOUND} for error in Error},
+    **{(Phase.CONNECTING, error): {DEFAULT: AS_FOUND, "accept-queue": AS_WAS, "syn-queue": AS_WAS} for error in Error},
     **{(Phase.LISTENING, error): {DEFAULT: AS_WAS} for error in Error},
     **{
         (phase, error): line

@@ -48,17 +48,23 @@ class Row:
     @cached_property
     def partner(self) -> Row | None:
         """The row of the other end, where that is on this host too and lives; None where not, or for a past row."""
-        flows, at = self._flows, None if self.closed or self.past else self._place()
+        flows, at = self._flows, None if self.closed or self.past else self._place(self.socket("cookie"))
         if flows.pairs is None or at is None or flows.pairs.partner[at] < 0:
             return None
         other = int(flows.pairs.partner[at])
         return Row(flows.live.take(np.arange(other, other + 1)), flows)
 
-    def _place(self) -> int | None:
-        """Return the row's index among the live ones, None if it is not there."""
-        live, order, cookie = self._flows.live.sockets["cookie"], self._flows.by_cookie, self.sockets["cookie"]
-        at = int(np.searchsorted(live, cookie, sorter=order))
-        return int(order[at]) if at < len(order) and live[order[at]] == cookie else None
+    @cached_property
+    def listener(self) -> Row | None:
+        """The row of the listener in whose queue it waits, or waited to its end; None where there is none any more."""
+        at = self._place(int(self.rates["listener"])) if self.rates["listener"] else None
+        return None if at is None else Row(self._flows.live.take(np.arange(at, at + 1)), self._flows)
+
+    def _place(self, cookie: int) -> int | None:
+        """Return the index of a row among the live ones, None if it is not there."""
+        live, order = self._flows.live.sockets["cookie"], self._flows.by_cookie
+        at = int(np.searchsorted(live, np.uint64(cookie), sorter=order))
+        return int(order[at]) if at < len(order) and int(live[order[at]]) == cookie else None
 
     @property
     def process(self) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis.case import Case, Floats
+from tcptop_ops.diagnosis.case import Case, Floats, as_floats
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.evidence_row import Row, times, within
-from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.enums import State
+from tcptop_ops.diagnosis.connecting import severity_unanswered
+from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, within
+from tcptop_ops.model.arrays import Mask, gather
+from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.records import Records
 
 FULL_S = 3.0
@@ -16,6 +19,9 @@ FULL_S = 3.0
 
 SEVERAL = 3
 """Drops from which on they weigh fully: one costs a client a second, and may be chance."""
+
+COUNTED_LATE_S = 0.1
+"""How much sooner than its SYN was sent a drop may seem to have been: timers count in jiffies."""
 
 OVER_S = 5.0
 """How long ago the last drop must be for the evidence to say that it is over, seconds."""
@@ -30,6 +36,42 @@ def are_over(sockets: Records, listened: Records, now_s: float) -> Mask:
     full = (sockets["recv_q"] > sockets["send_q"]) | (listened["half_open"] > sockets["send_q"])
     found: Mask = (last > 0) & (now_s - last >= OVER_S) & ~full
     return found
+
+
+def _waiting(case: Case) -> tuple[NDArray[np.intp], Records, Records, Floats]:
+    """Return the attempts that were retransmitted and whose listener is on this host.
+
+    Their indices; the SOCKET rows of their listeners, and LISTENED rows; and since when, CLOCK_MONOTONIC in seconds,
+    something must have been dropped there that was their last SYN.
+    """
+    which = np.flatnonzero(case.is_in(State.SYN_SENT) & (case.listener >= 0))
+    which = which[case.sockets["retransmits"][which] >= 1]
+    ours = gather(case.sockets, which)
+    if case.everyone is None:
+        return which[:0], ours[:0], listened_by(ours["cookie"][:0], case.listened), np.zeros(0)
+    doors = gather(case.everyone.sockets, case.listener[which])
+    ago_us = np.where(ours["timer"] == Timer.RETRANSMIT, as_floats(ours["rto_us"]) - ours["timer_us"], 0.0)
+    return which, doors, listened_by(doors["cookie"], case.listened), case.now_s - ago_us / 1e6 - COUNTED_LATE_S
+
+
+def _clients(case: Case, queue: str) -> Mask:
+    """Return the attempts that wait for a listener of this host, since it dropped their last SYN.
+
+    ``queue``: what of LISTENED counts that. A full accept queue drops every SYN.
+    """
+    which, doors, told, since_s = _waiting(case)
+    dropped = told[queue + "_s"] >= np.maximum(since_s, 1e-9)
+    if queue == "overflows":
+        dropped |= doors["recv_q"] > doors["send_q"]
+    found = np.zeros(len(case), np.bool_)
+    found[which[dropped]] = True
+    return found
+
+
+def _with_clients(case: Case, queue: str, matches: Mask, severity: Floats) -> tuple[Mask, Floats]:
+    """Return what a rule says of listeners, and of the attempts that wait for them."""
+    clients = _clients(case, queue)
+    return matches | clients, np.where(clients, severity_unanswered(case), severity)
 
 
 def _known(case: Case) -> Mask:
@@ -57,7 +99,7 @@ def _accept_queue(case: Case) -> tuple[Mask, Floats]:
     stuck = full & (~_known(case) | (case.in_state_s >= FULL_S))
     guessed = _guessed(case)
     severity = np.select([guessed | (overflows >= SEVERAL), overflows > 0], [95.0, 70.0], 60.0)
-    return guessed | stuck | listens & (overflows > 0), severity
+    return _with_clients(case, "overflows", guessed | stuck | listens & (overflows > 0), severity)
 
 
 def _syn_queue(case: Case) -> tuple[Mask, Floats]:
@@ -65,7 +107,8 @@ def _syn_queue(case: Case) -> tuple[Mask, Floats]:
     over = told["half_open"] > case.sockets["send_q"]
     guessed = listens & ~_known(case) & over & (case.win["drops"] >= SEVERAL)
     severity = np.select([guessed | (told["syn_drops"] >= SEVERAL), told["syn_drops"] > 0], [90.0, 60.0], 40.0)
-    return guessed | listens & ((told["syn_drops"] > 0) | (told["cookies"] > 0)), severity
+    matches = guessed | listens & ((told["syn_drops"] > 0) | (told["cookies"] > 0))
+    return _with_clients(case, "syn_drops", matches, severity)
 
 
 def _how_many(row: Row, name: str, what: str) -> str:
@@ -82,7 +125,26 @@ def _how_many(row: Row, name: str, what: str) -> str:
     return f"{times(count, noun)} {done} {within(row)}{over}"
 
 
+def _client_evidence(row: Row, queue: str) -> list[str]:
+    """Say in whose queue an attempt waits; ``queue``: its name."""
+    door = row.listener
+    waits = "waited" if row.closed or row.past else "waits"
+    syns = f"{times(1 + max(row.socket('retrans_segs'), row.socket('retransmits')), 'SYN')} unanswered{next_in(row)}"
+    if door is None:
+        return [f"{waits} for the {queue} of a listener that is gone", syns]
+    holds = door.socket("recv_q") if queue == "accept queue" else int(door.listening["half_open"])
+    filled = f"{holds} of {door.socket('send_q')}"
+    is_full = holds > door.socket("send_q")
+    return [f"{waits} in the {queue} of {_whose(door)}: {filled}{'' if is_full else ' now'}", syns]
+
+
+def _whose(door: Row) -> str:
+    return door.process or f"the listener on port {door.socket('lport')}"
+
+
 def _accept_queue_evidence(row: Row) -> list[str]:
+    if row.rates["listener"]:
+        return _client_evidence(row, "accept queue")
     waiting, limit, drops = row.socket("recv_q"), row.socket("send_q"), row.grown("drops")
     told = _how_many(row, "overflows", "handshake dropped")
     if not told and drops and not row.listening["counted"]:
@@ -98,6 +160,8 @@ def _accept_queue_evidence(row: Row) -> list[str]:
 
 
 def _syn_queue_evidence(row: Row) -> list[str]:
+    if row.rates["listener"]:
+        return _client_evidence(row, "SYN queue")
     parts = [_how_many(row, "syn_drops", "SYN dropped"), _how_many(row, "cookies", "cookie sent")]
     told = [part for part in parts if part]
     if not told and row.grown("drops"):
@@ -115,8 +179,9 @@ ACCEPT_QUEUE = Cause(
     blame="app",
     means="connections arrive faster than the process accepts them",
     told_by="a listener that dropped handshakes while its namespace counted as many at a full accept queue, even if "
-    "the queue was short at each tick, or whose queue stays longer than its limit",
-    severity="95; 70 for one or two handshakes, 60 for none",
+    "the queue was short at each tick, or whose queue stays longer than its limit; and a connection attempt of this "
+    "host whose last SYN came to such a queue",
+    severity="95; 70 for one or two handshakes, 60 for none; of an attempt 50 + 10 a try",
     threshold="1 handshake dropped in W at a full queue, or 3 s of a queue longer than its limit; where the "
     "namespace's counters can't be read, 3 drops in W and the queue at least half full now or a tick ago, or one while "
     "it is longer than its limit",
@@ -138,8 +203,9 @@ SYN_QUEUE = Cause(
     blame="host",
     means="more handshakes are under way than the SYN backlog holds: a burst, a SYN flood, or SYN-ACKs that get lost",
     told_by="a listener with the most handshakes in SYN-RECV, or with drops, while its namespace counted SYNs that "
-    "were dropped, or answered by a cookie, since the backlog was full",
-    severity="90; 60 for one or two SYNs dropped, 40 for cookies alone",
+    "were dropped, or answered by a cookie, since the backlog was full; and a connection attempt of this host whose "
+    "last SYN was sent before such a drop",
+    severity="90; 60 for one or two SYNs dropped, 40 for cookies alone; of an attempt 50 + 10 a try",
     threshold="1 SYN dropped or 1 cookie sent in W; not with tcp_syncookies = 2, which always sends cookies",
     remedy="see whose SYNs they are (the column syn_recv and its addresses); raise the backlog of listen(), "
     "net.core.somaxconn and net.ipv4.tcp_max_syn_backlog, and leave net.ipv4.tcp_syncookies at 1",

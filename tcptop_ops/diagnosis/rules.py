@@ -66,6 +66,9 @@ SYN_UNANSWERED = RULES.index(connecting.SYN_UNANSWERED) + 1
 RESET = RULES.index(ending.RESET) + 1
 """Index into CAUSES of a connection that was reset."""
 
+OF_LISTENER = np.array([cause.name in ("accept-queue", "syn-queue") for cause in CAUSES])
+"""Whether each of CAUSES is that of a listener, and of the attempts that wait for it."""
+
 NAMES = np.array([cause.name.encode() for cause in CAUSES], "S16")
 """Names of CAUSES, to be indexed by an array of causes."""
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcptop_ops import text
+from tcptop_ops.diagnosis.evidence_row import Row
 from tcptop_ops.diagnosis.memory import waited_us
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, UNKNOWN
 from tcptop_ops.explain import ecn_facts, timeline
 from tcptop_ops.model.addresses import is_mapped
 from tcptop_ops.model.arrays import Mask, bound_to
-from tcptop_ops.model.enums import Direction, RetransClass, State
+from tcptop_ops.model.enums import STATE_NAMES, Direction, RetransClass, State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.records import Records
 
@@ -25,6 +26,40 @@ PREFIX_V4, PREFIX_V6 = 24, 64
 
 
 NO_FAULT = (UNKNOWN, IDLE, HEALTHY)
+
+
+WITHOUT_OTHER_END = "the other end is not on this host, or can't be told for certain"
+
+
+@dataclass(frozen=True)
+class OtherEnd:
+    """The other end of a connection, on this host too; or the listener that an attempt waits for."""
+
+    cookie: int
+    label: str  # which of the two it is
+    process: str  # name and pid
+    state: str  # TCP state; where it is, if that is another namespace; and its fault
+    has_fault: bool
+
+    @property
+    def words(self) -> str:
+        """Return all of it as a line."""
+        return f"{self.process}, {self.state}"
+
+
+def other_end(rows: Rows, flows: Flows) -> OtherEnd | None:
+    """Return what is at the other end of the only row of ``rows``; None where it is not on this host, or closed."""
+    here = Row(rows, flows)
+    end, label = (here.partner, "other end") if here.partner is not None else (here.listener, "waits for")
+    if end is None:
+        return None
+    netns = end.socket("netns")
+    name = flows.snapshot.namespace_names.get(netns, "") or f"namespace {netns}"
+    place = f" in {text.printable(name)}" if netns != here.socket("netns") else ""
+    queue = f", queue {end.socket('recv_q')} of {end.socket('send_q')}" if end.socket("state") == State.LISTEN else ""
+    cause = CAUSES[int(end.rates["cause"])]
+    told = f"{STATE_NAMES.get(end.socket('state'), '?')}{queue}{place}, {cause.name}"
+    return OtherEnd(end.socket("cookie"), label, end.process or "no process", told, cause.rule is not None)
 
 
 def options(rows: Rows, flows: Flows) -> list[tuple[str, str]]:

@@ -57,6 +57,10 @@ class NamespaceAccess(Protocol):
         """Return a netlink socket that lists this namespace's sockets. Raises as ``iterator``."""
         ...
 
+    def route(self, namespace: int) -> socket.socket:
+        """Return a socket of rtnetlink that speaks for this namespace. Raises as ``iterator``."""
+        ...
+
     def devices(self, namespace: int) -> dict[int, str]:
         """Return the names of its network devices by interface index. Raises as ``iterator``."""
         ...
@@ -210,6 +214,11 @@ class InProcessAccess:
         opened: socket.socket = self._do(namespace, helper.open_diag)
         return opened
 
+    def route(self, namespace: int) -> socket.socket:
+        """Open the socket in the thread of that namespace (see Reach)."""
+        opened: socket.socket = self._do(namespace, helper.open_route)
+        return opened
+
     def devices(self, namespace: int) -> dict[int, str]:
         """List the devices in the thread of that namespace (see Reach)."""
         return dict(self._do(namespace, socket.if_nameindex))
@@ -310,6 +319,12 @@ class HelperAccess:
         if namespace == self.own:
             return helper.open_diag()
         return socket.socket(fileno=self._ask(helper.DIAG, namespace)[1][0])
+
+    def route(self, namespace: int) -> socket.socket:
+        """Open the socket, in another namespace through the helper (see Reach)."""
+        if namespace == self.own:
+            return helper.open_route()
+        return socket.socket(fileno=self._ask(helper.ROUTE, namespace)[1][0])
 
     def devices(self, namespace: int) -> dict[int, str]:
         """List the devices, those of another namespace through the helper (see Reach)."""

@@ -49,6 +49,13 @@ def are_unspecified(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArra
     return found
 
 
+def is_loopback_address(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which of these addresses, shape (n, 16), are in 127.0.0.0/8, or ::1: each namespace has its own."""
+    high, low = halves(addresses)
+    found: NDArray[np.bool_] = (high == 0) & (low == 1) | are_mapped(high, low) & (addresses[:, 12] == 127)
+    return found
+
+
 def is_loopback(sockets: Records) -> NDArray[np.bool_]:
     """Return which connections have both ends on this host: equal addresses, or both in 127.0.0.0/8.
 
@@ -63,8 +70,5 @@ def is_loopback(sockets: Records) -> NDArray[np.bool_]:
 
 def stays_here(sockets: Records) -> NDArray[np.bool_]:
     """Return which rows are loopback connections, or listeners on a loopback address."""
-    high, low = halves(sockets["laddr"])
-    six = (high == 0) & (low == 1)
-    four = are_mapped(high, low) & (sockets["laddr"][:, 12] == 127)
-    found: NDArray[np.bool_] = is_loopback(sockets) | ((sockets["rport"] == 0) & (six | four))
+    found: NDArray[np.bool_] = is_loopback(sockets) | (sockets["rport"] == 0) & is_loopback_address(sockets["laddr"])
     return found

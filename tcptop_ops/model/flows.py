@@ -38,6 +38,8 @@ RATES = np.dtype(
         ("acked_size", "u2"),  # largest segments that were acknowledged, as the average of a tick; bytes
         ("mss_before", "u2"),  # MSS before the kernel lowered it in a stall; 0: it did not
         ("least_rtt_us", "u4"),  # least round trip as far as seen; UNKNOWN_U32: none was measured
+        ("paired", "u1"),  # 1: the other end is on this host, too, or was as long as it lived
+        ("listener", "u8"),  # cookie of the listener in whose queue an attempt waits, or waited to its end; 0: none
     ]
 )
 """What the tracker works out for each row."""
@@ -68,7 +70,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over all rows of a tick. In throughput, one side of each loopback connection is left out."""
+    """Sums over all rows of a tick. Throughput has one side of a connection with both ends here."""
 
     connections: int = 0  # live rows
     by_state: dict[str, int] = field(default_factory=dict)  # names as in STATE_NAMES; states without sockets left out
@@ -84,14 +86,6 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Clients:
-    """The connection attempts of this host that are told with the listener that they wait for."""
-
-    addresses: frozenset[bytes]  # at which they reach it, 16 bytes each
-    lives: NDArray[np.uint64]  # a number for each attempt: ``findings.bad_rows.Table.life``
-
-
-@dataclass(frozen=True)
 class Finding:
     """A fault that several rows share, or one of a listener."""
 
@@ -100,7 +94,6 @@ class Finding:
     rows: int  # how many they are
     blame: str = ""  # whose fault it is: network, peer, app, host; "": not known
     since: float = 0.0  # when the first of its rows was seen bad: CLOCK_REALTIME, seconds
-    clients: Clients | None = field(default=None, compare=False)  # of a listener
     key: str = ""  # the same from tick to tick: what the rows share, and what is wrong with them
 
 
@@ -111,8 +104,6 @@ class BadRows:
     row: NDArray[np.intp]  # indices into all rows, the live ones before the closed; rising
     since: NDArray[np.float64]  # when each was seen bad first: CLOCK_REALTIME, seconds
     told_since: Mapping[str, float] = field(default_factory=dict)  # since when a finding is told, by its key
-    heard_at: Mapping[str, frozenset[bytes]] = field(default_factory=dict)  # Clients.addresses, by a finding's key
-    explained: NDArray[np.bool_] | None = None  # which are closed attempts that a listener was told for; None: none
     has_older: bool = False  # whether bad rows are listed that closed too long ago to be among these
 
 

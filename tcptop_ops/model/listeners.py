@@ -15,7 +15,7 @@ from tcptop_ops.model.arrays import find_sorted, gather
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import Records
 
-AF_INET6 = 10
+AF_INET, AF_INET6 = 2, 10
 
 _BOUND = np.dtype(
     [("netns", "u4"), ("ifindex", "u4"), ("lport", "u2"), ("six", "u1"), ("laddr", "u1", (16,)), ("end", "u1")]

@@ -11,6 +11,7 @@ import numpy as np
 
 from tcptop_ops.model.arrays import copied
 from tcptop_ops.model.host_counters import HOST
+from tcptop_ops.model.namespace_addresses import no_addresses
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import HAPPENING, SEEN, SOCKET, Records
 from tcptop_ops.model.used_ports import USED_PORTS
@@ -43,6 +44,7 @@ class Snapshot:
     namespace_counters: Records = field(default_factory=lambda: np.zeros(0, NETNS))  # NETNS: those that were read
     host_counters: Records = field(default_factory=lambda: np.zeros(0, HOST))  # HOST: one row, or none
     used_ports: Records = field(default_factory=lambda: np.zeros(0, USED_PORTS))  # where few are left
+    addresses: Records = field(default_factory=no_addresses)  # ADDRESS: of namespaces where attempts may wait
     missing: frozenset[str] = field(default_factory=frozenset)  # columns that this source cannot fill
     notes: tuple[str, ...] = ()  # what a user should know about this source, a line each
     users: Mapping[int, str] = field(default_factory=dict)  # uid -> name

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.host_counters import HOST
+from tcptop_ops.model.namespace_addresses import ADDRESS
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import (
     COUNTERS,
@@ -49,7 +50,7 @@ ADDED: Mapping[str, tuple[str, ...]] = {
 WIDENED = ("timer_us", "last_sent_us", "last_received_us")
 """Times of SOCKET that have 32 bits in those, of which the two greatest numbers are no times (``widened``)."""
 
-ADDED_TABLES = ("namespace_counters", "used_ports", "host_counters")
+ADDED_TABLES = ("namespace_counters", "used_ports", "host_counters", "addresses")
 """Tables that those lack: they are played without rows."""
 
 
@@ -86,6 +87,7 @@ NOW = Layout(
         ("namespace_counters", NETNS),
         ("used_ports", USED_PORTS),
         ("host_counters", HOST),
+        ("addresses", ADDRESS),
     ),
     fresh=(("closed", FINAL), ("closed_owners", OWNED), ("half_open", SOCKET)),
 )

@@ -16,11 +16,13 @@ from tcptop_ops.bpf.helper import OWN
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.activities import Activities
 from tcptop_ops.host.host_counters import HostCounters
+from tcptop_ops.host.namespace_addresses import NamespaceAddresses
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import NamespaceAccess
 from tcptop_ops.host.processes import Commands, Users
 from tcptop_ops.model.arrays import distinct, find_sorted, gather
+from tcptop_ops.model.namespace_addresses import no_addresses
 from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS, EVENTS, FINAL, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
@@ -126,6 +128,7 @@ class SockDiagSource:
         self._namespace_counters = NamespaceCounters(reach) if reach is not None else None
         self._host_counters = HostCounters()
         self._used_ports = UsedPorts(reach) if reach is not None else None
+        self._addresses = NamespaceAddresses(reach) if reach is not None else None
         self._followed = followed
         self._members = None if followed is None else CgroupMembers(followed.path)
         self._owners = owners
@@ -168,6 +171,7 @@ class SockDiagSource:
             used_ports=np.zeros(0, USED_PORTS)
             if self._used_ports is None
             else self._used_ports.read(counted, found.sockets),
+            addresses=no_addresses() if self._addresses is None else self._addresses.read(found.sockets),
             namespaces=max(1, len(distinct(found.sockets["netns"]))),
             missing=missing,
             notes=self._notes(notes),

@@ -22,6 +22,7 @@ from tcptop_ops.errors import Failed, Unsupported
 from tcptop_ops.host.activities import Activities
 from tcptop_ops.host.descriptors import DescriptorSweep
 from tcptop_ops.host.host_counters import HostCounters
+from tcptop_ops.host.namespace_addresses import NamespaceAddresses
 from tcptop_ops.host.namespace_counters import NamespaceCounters
 from tcptop_ops.host.namespace_names import NamespaceNames
 from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_child
@@ -57,6 +58,7 @@ class SockOpsSource:
         self._namespace_counters = NamespaceCounters(self._reach)
         self._host_counters = HostCounters()
         self._used_ports = UsedPorts(self._reach)
+        self._addresses = NamespaceAddresses(self._reach)
         self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
@@ -166,6 +168,7 @@ class SockOpsSource:
             namespace_counters=counted,
             host_counters=self._host_counters.read(),
             used_ports=self._used_ports.read(counted, sockets),
+            addresses=self._addresses.read(sockets),
             namespaces=len(distinct(sockets["netns"])),
             missing=self._attached.missing,
             notes=self._notes(counters),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.errors import TcptopError
 from tcptop_ops.host.namespaces import NamespaceAccess
+from tcptop_ops.model.addresses import is_loopback_address
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import SOCKET, Records
 from tcptop_ops.model.used_ports import USED_PORTS
@@ -119,14 +120,6 @@ def _keys(sockets: Records) -> Records:
 def _can_be_used_again(waiting: Records, reuse: int) -> NDArray[np.bool_]:
     """Return which ports in TIME-WAIT a connect() may take. ``reuse``: net.ipv4.tcp_tw_reuse, 2: on loopback only."""
     old = (waiting["timer_us"] <= TIME_WAIT_US - REUSED_AFTER_US) & (waiting["state"] == State.TIME_WAIT)
-    on_loopback = _is_loopback(waiting["laddr"]) & _is_loopback(waiting["raddr"])
+    on_loopback = is_loopback_address(waiting["laddr"]) & is_loopback_address(waiting["raddr"])
     found: NDArray[np.bool_] = old & (on_loopback | (reuse == 1)) & (reuse != 0)
-    return found
-
-
-def _is_loopback(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which are of 127.0.0.0/8, or ::1."""
-    mapped = (addresses[:, :10] == 0).all(axis=1) & (addresses[:, 10:12] == 255).all(axis=1)
-    found: NDArray[np.bool_] = mapped & (addresses[:, 12] == 127)
-    found |= (addresses[:, :15] == 0).all(axis=1) & (addresses[:, 15] == 1)
     return found

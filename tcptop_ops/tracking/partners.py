@@ -112,7 +112,7 @@ def other_ends(asked: Records, among: Records) -> tuple[Indices, Indices]:
 
 
 class Partners:
-    """The partners of the live rows. What is remembered of a row is in arrays, by slot.
+    """The partners of the live rows, and which are ``attempts``. What is remembered of a row is in arrays, by slot.
 
     Ends are hashed where a row is new or has other ends; the hashes are matched anew only where such rows came, or
     rows went. Where all is as it was, one word of each row is looked at.
@@ -122,7 +122,8 @@ class Partners:
         """Begin with no rows."""
         self._slots: Indices | None = None
         self._words = self._tag_of = self._local_of = self._remote_of = np.zeros(0, "u8")
-        self._partner = np.zeros(0, np.intp)
+        self._paired_of = np.zeros(0, np.bool_)
+        self._partner = self.attempts = np.zeros(0, np.intp)
 
     def update(self, sockets: Records, slots: Indices, new: Mask) -> Indices:
         """Return the partners of these rows, as ``partners_of``: an array that holds until rows come or go.
@@ -143,10 +144,16 @@ class Partners:
         ends = _hashed_ends(sockets, rows if len(rows) < len(sockets) else None)
         ends[:, np.flatnonzero(tags[rows] & _IS_ATTEMPT)] = 0
         self._local_of[slots[rows]], self._remote_of[slots[rows]] = ends
-        self._tag_of[slots[rows]] = tags[rows]
+        self._tag_of[slots[rows]], self._paired_of[slots[rows]] = tags[rows], False
         self._slots, self._words = slots, words
         self._partner = _paired(self._local_of[slots], self._remote_of[slots], sockets["netns"])
+        self._paired_of[slots[self._partner >= 0]] = True
+        self.attempts = np.flatnonzero(tags & _IS_ATTEMPT)
         return self._partner
+
+    def paired(self, slots: Indices) -> Mask:
+        """Return whether the rows with these slots have a partner, or had one when they were last looked at."""
+        return self._paired_of[slots]
 
     def _grow(self, count: int) -> None:
         extra = count - len(self._tag_of)
@@ -155,6 +162,7 @@ class Partners:
             self._tag_of, self._local_of, self._remote_of = (
                 np.concatenate([part, more]) for part in (self._tag_of, self._local_of, self._remote_of)
             )
+            self._paired_of = np.concatenate([self._paired_of, more != 0])
 
 
 def _ports_and_states(sockets: Records) -> Numbers:

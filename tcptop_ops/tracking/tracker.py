@@ -41,8 +41,9 @@ from tcptop_ops.tracking.listener_drops import ListenerDrops
 from tcptop_ops.tracking.local_pairs import counts_once
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tcptop_ops.tracking.other_end import reset_by
-from tcptop_ops.tracking.partners import Partners
+from tcptop_ops.tracking.partners import Partners, partners_of
 from tcptop_ops.tracking.past import Past
+from tcptop_ops.tracking.queued_at import listeners_of, waited_for
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
 from tcptop_ops.tracking.window import Window, words
@@ -154,7 +155,8 @@ class Tracker:
         self._begin_again(slots, current, sockets, events)
         payload = _bytes(sockets)
         rates = self._rates(slots, current, payload, now, seconds)
-        self._pairs = Pairs(self._partners.update(sockets, slots, new), np.full(len(sockets), -1, np.intp))
+        self._pairs = Pairs(self._partners.update(sockets, slots, new), listeners_of(snapshot, self._partners.attempts))
+        rates["paired"] = self._partners.paired(slots)
         self._judge(slots, sockets, events, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
@@ -222,6 +224,7 @@ class Tracker:
         notice_disorder(case, seconds)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
+        memory["listener"] = rates["listener"] = waited_for(case, cause)
         over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)
         memory["matched_s"][matching] = now
         self._past.note(matching, over)
@@ -259,6 +262,7 @@ class Tracker:
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
         rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
         fill_rates(rates, sockets, memory)
+        rates["listener"] = np.where(rules.OF_LISTENER[told.cause], memory["listener"], 0)
         rates["stall_us"] = stall_us(waited_us(sockets, events), events, memory, ending["end_ns"])
         rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
@@ -291,6 +295,8 @@ class Tracker:
         rates = np.zeros(len(final), RATES)
         words(rates["win"])[:] = words(current) - words(base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
+        rates["paired"] = partners_of(sockets) >= 0
+        rates["paired"][known] |= self._partners.paired(slots[known])
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
         self._judge_ended(final, slots, known, rates, now, snapshot.sockets)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
@@ -354,7 +360,10 @@ class Tracker:
 
     def _totals(self, snapshot: Snapshot, live: Rows, ended: Rows, seconds: float) -> Totals:
         moved = [np.flatnonzero(p.rates["tx_bytes_per_s"] + p.rates["rx_bytes_per_s"]) for p in (live, ended)]
-        once = [which[counts_once(gather(p.sockets, which))] for p, which in zip((live, ended), moved, strict=True)]
+        once = [
+            which[counts_once(gather(p.sockets, which), p.rates["paired"][which])]
+            for p, which in zip((live, ended), moved, strict=True)
+        ]
         parts = [live.rates, ended.rates]
         retrans = sum(float(p["retrans_per_s"].sum()) for p in parts)
         rto = sum(float(p["rto_per_s"].sum()) for p in parts)

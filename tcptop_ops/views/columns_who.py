@@ -16,10 +16,12 @@ from tcptop_ops.views.column_text import (
     show_address,
     show_endpoint,
     show_exact,
+    show_id,
     show_name,
     show_state,
 )
 from tcptop_ops.views.known_values import unless
+from tcptop_ops.views.partner_readers import partner, partner_cookie
 
 WHO: tuple[Column, ...] = (
     identity("cookie", "COOKIE", 8, "the kernel's number for this socket, never used twice", "sockets", "cookie"),
@@ -107,6 +109,16 @@ WHO: tuple[Column, ...] = (
         "processes that hold the socket",
         lambda r, _: unless(r.owners["holders"], 0),
         group=GREATEST,
+    ),
+    word("partner", "PARTNER", 16, "process of the other end, where that is on this host too", partner, show=show_name),
+    Column(
+        "partner_cookie",
+        "PARTNER COOKIE",
+        8,
+        "cookie of the other end, where that is on this host too",
+        partner_cookie,
+        show_id,
+        lambda v: int(v) or None,
     ),
     word("user", "USER", 8, "user that made the socket", read.user, show=show_name),
     word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=show_name),

@@ -16,6 +16,7 @@ from tcptop_ops.diagnosis.findings.tell import findings
 from tests.live.faults import HARMLESS
 from tests.live.watch import Watch
 from tests.support.lab import Lab, Link
+from tests.support.leftovers import wait_until
 from tests.support.netns import in_netns
 
 pytestmark = pytest.mark.halved

@@ -21,6 +21,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import HAPPENING, OWNED, SOCKET
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.local_pairs import counts_once
+from tcptop_ops.tracking.partners import partners_of
 from tcptop_ops.tracking.slots import Slots
 from tcptop_ops.tracking.totals import by_state
 from tcptop_ops.tracking.tracker import Tracker
@@ -218,29 +219,44 @@ PAIRS = [
     (("10.0.0.1", 50000), ("10.0.0.1", 80), True, [True, False]),
     (("2001:db8::1", 50000), ("2001:db8::1", 80), True, [True, False]),
     (("::ffff:127.0.0.1", 50000), ("127.0.0.1", 80), True, [True, False]),
-    (("10.0.0.1", 50000), ("10.0.0.2", 80), False, [True, True]),
-    (("10.0.0.127", 50000), ("127.0.0.1", 80), False, [True, True]),
-    (("2001:db8::ffff:7f00:1", 50000), ("2001:db8::ffff:7f00:2", 80), False, [True, True]),
+    (("10.0.0.1", 50000), ("10.0.0.2", 80), False, [True, False]),
+    (("10.0.0.127", 50000), ("127.0.0.1", 80), False, [True, False]),
+    (("2001:db8::ffff:7f00:1", 80), ("2001:db8::ffff:7f00:2", 80), False, [False, True]),
 ]
 
 
 @pytest.mark.parametrize(("one", "other", "loopback", "once"), PAIRS)
-def test_a_loopback_pair_counts_once(
-    one: tuple[str, int], other: tuple[str, int], loopback: bool, once: list[bool]
-) -> None:
+def test_a_pair_counts_once(one: tuple[str, int], other: tuple[str, int], loopback: bool, once: list[bool]) -> None:
     sockets, _, _ = records([flow(1, local=one, peer=other), flow(2, local=other, peer=one)])
     assert is_loopback(sockets).tolist() == [loopback] * 2
-    assert counts_once(sockets).tolist() == once
+    paired = partners_of(sockets) >= 0
+    assert counts_once(sockets, paired).tolist() == once
+    assert counts_once(sockets, ~paired).tolist() == (once if loopback else [True, True])
     tracker = Tracker()
     tracker.update(snapshot(0, []))
     pair = [flow(1, local=one, peer=other, bytes_acked=10), flow(2, local=other, peer=one, bytes_acked=10)]
     totals = tracker.update(snapshot(1, pair)).totals
-    assert totals.tx_bytes_per_s == (10 if loopback else 20)
+    assert totals.tx_bytes_per_s == 10
+    alone = tracker.update(snapshot(2, pair[:1], finals(pair[1:], BOOT_NS + 2_000_000_000)))
+    assert alone.totals.tx_bytes_per_s == 0
+    assert alone.closed.rates["paired"].tolist() == [1]
+
+
+def test_a_pair_that_no_tick_saw_counts_once() -> None:
+    tracker = Tracker()
+    tracker.update(snapshot(0, []))
+    ends = ("10.0.0.1", 50000), ("10.0.0.2", 80)
+    pair = [
+        flow(cookie, local=one, peer=other, bytes_acked=10, netns=cookie, first_ns=BOOT_NS + 500_000_000)
+        for cookie, (one, other) in enumerate((ends, ends[::-1]), 1)
+    ]
+    both = tracker.update(snapshot(1, [], finals(pair, BOOT_NS + 700_000_000)))
+    assert both.totals.tx_bytes_per_s == 10
 
 
 def test_a_socket_connected_to_itself_counts() -> None:
     sockets, _, _ = records([flow(1, local=("127.0.0.1", 5), peer=("127.0.0.1", 5))])
-    assert counts_once(sockets).tolist() == [True]
+    assert counts_once(sockets, partners_of(sockets) >= 0).tolist() == [True]
 
 
 def test_a_listener_is_no_loopback_pair() -> None:

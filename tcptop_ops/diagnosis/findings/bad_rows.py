@@ -100,6 +100,11 @@ class Table:
         return found
 
     @cached_property
+    def listener(self) -> Numbers:
+        """The cookie of the listener that an attempt waits for, or waited for to its end; 0: of none on this host."""
+        return self.values(lambda rows: rows.rates["listener"])
+
+    @cached_property
     def came_in(self) -> Mask:
         """Which were opened by the peer."""
         found: Mask = self.values(lambda rows: rows.events["direction"]) == Direction.IN

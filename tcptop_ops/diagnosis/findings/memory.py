@@ -1,9 +1,8 @@
-"""What findings remember from one tick to the next: since when, and which attempts a listener was told for."""
+"""What findings remember from one tick to the next: since when."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,6 @@ class FindingsMemory:
         self._since = np.zeros(0)  # aligned with them
         self._told: dict[str, Finding] = {}  # by key
         self._told_last: dict[str, float] = {}  # when each was told last, by key
-        self._explained = np.zeros(0, np.uint64)  # lives of attempts that were told with their listener, sorted
 
     def look(self, flows: Flows) -> BadRows:
         """Return the bad rows of the next tick, with since when they are bad."""
@@ -38,17 +36,10 @@ class FindingsMemory:
         since[known] = self._since[at[known]]
         order = np.argsort(lives, kind="stable")
         self._lives, self._since = lives[order], since[order]
-        closed = bad.row >= len(flows.live)
-        explained = closed & np.isin(lives, self._explained) if len(self._explained) else None
-        return replace(bad, since=since, explained=explained, **self._told_before())
+        return replace(bad, since=since, told_since=self._told_since())
 
-    def _told_before(self) -> dict[str, Any]:
-        """Return what BadRows has of findings that were told."""
-        clients = {key: one.clients for key, one in self._told.items()}
-        return {
-            "told_since": {key: one.since for key, one in self._told.items()},
-            "heard_at": {key: one.addresses for key, one in clients.items() if one is not None},
-        }
+    def _told_since(self) -> dict[str, float]:
+        return {key: one.since for key, one in self._told.items()}
 
     def complete(self, flows: Flows) -> Flows:
         """Return the next tick with its bad rows and its findings."""
@@ -59,8 +50,4 @@ class FindingsMemory:
         self._told_last |= dict.fromkeys((one.key for one in found), now)
         self._told = {key: one for key, one in self._told.items() if key in self._told_last}
         self._told |= {one.key: one for one in found}
-        waiting = [one.clients.lives for one in found if one.clients is not None]
-        if waiting or len(self._explained):
-            known = self._explained[np.isin(self._explained, self._lives)]
-            self._explained = np.unique(np.concatenate([known, *waiting]))
-        return replace(flows, findings=found, bad=replace(bad, **self._told_before()))
+        return replace(flows, findings=found, bad=replace(bad, told_since=self._told_since()))

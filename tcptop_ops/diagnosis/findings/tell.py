@@ -28,7 +28,7 @@ from tcptop_ops.diagnosis.findings.world import moving, standing
 from tcptop_ops.diagnosis.ports import used_up
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.flows import BadRows, Clients, Finding, Flows
+from tcptop_ops.model.flows import BadRows, Finding, Flows
 
 MOST = 8
 """Most findings that are told."""
@@ -58,7 +58,6 @@ class _Incident:
     expression: Expression
     blame: str  # network, peer, app or host
     gravity: float  # the scores of its rows, of both ends of a connection that of the first
-    clients: Clients | None = None
 
 
 def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, ...]:
@@ -82,17 +81,14 @@ def findings(flows: Flows, narrowed: Narrowed | None = None) -> tuple[Finding, .
 def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | None) -> Iterator[_Incident]:
     """Yield all incidents, family by family of causes; the listeners first, since clients may wait for them."""
     left = wanted.copy()
-    for stuck in stuck_listeners(flows, table, wanted):
+    for stuck in stuck_listeners(table, wanted):
         which = stuck.listeners | stuck.clients
         left &= ~which
         one = table.take(stuck.listeners)
         waiting = table.take(stuck.clients)
         told = words.told_listener(one, waiting)
-        clients = Clients(stuck.heard_at, waiting.life)
         gravity = float(table.score[which].sum())
-        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), gravity, clients)
-    if flows.bad is not None and flows.bad.explained is not None:
-        left &= ~flows.bad.explained  # their listener has recovered
+        yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), gravity)
     families = families_of(table)
     ends = ends_of(flows, table, families, left)
     left &= ~ends.is_second
@@ -163,7 +159,6 @@ def _finding(
         int(incident.which.sum()),
         incident.blame,
         since,
-        incident.clients,
         incident.key,
     )
 

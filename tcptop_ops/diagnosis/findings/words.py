@@ -249,9 +249,13 @@ def told_listener(listeners: Table, clients: Table) -> str:
         # The window is sampled, so that it is a little shorter at times.
         parts.append(f"{drops} dropped in {within(window_s if seen_s > 0.8 * window_s else seen_s)}")
     gave_up = _are_closed(clients)
+    waiting = clients.take(~gave_up)
     parts += [
-        f"{len(some)} attempts of {_who(some)} on this host {what}"
-        for some, what in ((clients.take(~gave_up), "wait for it"), (clients.take(gave_up), "gave up"))
+        f"{len(some)} attempt{'s' * (len(some) > 1)} of {_who(some)} on this host {what}"
+        for some, what in (
+            (waiting, "wait for it" if len(waiting) > 1 else "waits for it"),
+            (clients.take(gave_up), "gave up"),
+        )
         if len(some)
     ]
     return f"{whole}: {', '.join(parts)}" if parts else whole

@@ -13,6 +13,7 @@ from tcptop_ops.diagnosis import evidence
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.dns.name_book import NOBODY, NameBook, NameKey, keys, shower
+from tcptop_ops.explain import connection_facts
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.processes import process_keys
 from tcptop_ops.views.column_lookup import find
@@ -131,6 +132,15 @@ def who(row: RowText, roomy: bool, names: NameBook = NOBODY) -> list[Piece]:
         if value not in (text.DASH, text.UNKNOWN):
             pieces.append(Piece((Span(label, "dim"), Span(value)) if label else (Span(value),), rank))
     return pieces
+
+
+def other_end(row: RowText) -> list[Piece]:
+    """Return what is at the other end of a connection, where that is on this host; nothing where it is not."""
+    end = connection_facts.other_end(row.rows, row.flows)
+    if end is None:
+        return []
+    state = Span(f" {end.state}", "warn" if end.has_fault else "dim")
+    return [Piece((Span(f"{end.label} ", "dim"), Span(end.process), state), 3)]
 
 
 def _end(row: RowText) -> Piece:

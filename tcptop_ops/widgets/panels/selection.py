@@ -11,7 +11,7 @@ from tcptop_ops.tracking.history import Series
 from tcptop_ops.views.view import View
 from tcptop_ops.widgets.base.charts import BLOCKS, ChartCharacters, greatest, spark
 from tcptop_ops.widgets.base.line_widget import LineWidget, Piece, Span, Spans, flow, join, piece
-from tcptop_ops.widgets.base.row_text import RowText, verdict, who
+from tcptop_ops.widgets.base.row_text import RowText, other_end, verdict, who
 from tcptop_ops.widgets.panels import group_selection
 from tcptop_ops.widgets.table.cell_text import existing
 
@@ -97,7 +97,8 @@ class SelectionPanel(LineWidget):
         if view.groups is not None and number is not None:
             return [rule, *group_selection.lines(view, view.groups, number, (width, height - 1), self._names)]
         row = RowText.of(view, position)
-        lines = [rule, *flow(who(row, width >= ROOMY, self._names), width, 1)]
+        both = [*who(row, width >= ROOMY, self._names), *other_end(row)]
+        lines = [rule, *flow(both, width, 1)]
         left = height - len(lines)
         if left > 1 or row.cause.rule is not None:
             lines.append(join(verdict(row, self._binding), width, ""))

@@ -82,6 +82,11 @@ class Detail(ScrollPage):
         """The row that is shown; None before the first ``show``, and if the connection was never found."""
         return self._row
 
+    def turn_to(self, cookie: int) -> None:
+        """Show another connection from the next ``show`` on."""
+        self._cookie, self._row, self._gone_s, self._story = cookie, None, None, np.zeros(0, HAPPENING)
+        self.scroll_to_top()
+
     def show(self, flows: Flows) -> None:
         """Update the page from a tick."""
         snapshot = flows.snapshot
@@ -140,7 +145,11 @@ class Detail(ScrollPage):
         ]
         if self._gone_s is not None:
             rest.insert(0, piece(f"no longer listed since {text.duration(self._gone_s)}: as it was last", "warn"))
-        return [*lines, *(flow(rest, width, 1) if rest else [])]
+        lines += flow(rest, width, 1) if rest else []
+        end = connection_facts.other_end(row.rows, row.flows)
+        if end is not None:
+            lines += labelled(end.label, f"{end.words} (b: go there)", width, LABEL)
+        return lines
 
     def _verdict(self, row: RowText, width: int) -> list[Spans]:
         score, cause = row.shown("score"), row.cause
@@ -301,6 +310,7 @@ class DetailScreen(Dialog[None]):
         Binding("pageup", "page(-1)", "Page up", show=False, id="detail.page_up"),
         Binding("home", "top", "To the top", show=False, id="detail.top"),
         Binding("e", "app.explain_cause", "Explain", id="detail.explain"),
+        Binding("b", "app.other_end", "Other end", id="detail.other_end"),
         Binding("o", "app.operators", "Operators", id="detail.operators"),
         Binding("y", "app.elsewhere", "Filters for other tools", id="detail.elsewhere"),
         Binding("n", "app.names", "Names", show=False, id="detail.names"),
@@ -334,6 +344,11 @@ class DetailScreen(Dialog[None]):
 
     def show(self, flows: Flows) -> None:
         """Update the page from a tick."""
+        self._page.show(flows)
+
+    def turn_to(self, cookie: int, flows: Flows) -> None:
+        """Show another connection from now on, beginning with this tick."""
+        self._page.turn_to(cookie)
         self._page.show(flows)
 
     def name_by(self, names: NameBook) -> None:
