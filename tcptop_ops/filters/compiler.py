@@ -69,7 +69,7 @@ ADDRESSES = ("laddr", "raddr")
 ENDPOINTS = ("local", "peer")
 
 
-IDENTITIES = ("cookie", "netns", "inode")
+IDENTITIES = ("cookie", "netns", "inode", "partner_cookie")
 
 
 EITHER = {"port": ("lport", "rport"), "host": ADDRESSES}

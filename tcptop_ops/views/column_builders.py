@@ -53,8 +53,12 @@ def word(id: str, title: str, width: int, help: str, read: ColumnReader, **rest:
 
 def identity(id: str, title: str, width: int, help: str, part: str, name: str, **rest: Any) -> Column:
     """Return a column of an unsigned field that names something; 0 is null. ``part``: the array of Rows it is in."""
-    reader = believed(id, read.unsigned(part, name), 0.0, 0.0)
-    return Column(id, title, width, help, reader, show_id, lambda v: int(v) or None, **rest)
+    return identity_by(id, title, width, help, read.unsigned(part, name), **rest)
+
+
+def identity_by(id: str, title: str, width: int, help: str, read: ColumnReader, **rest: Any) -> Column:
+    """Return a column of unsigned numbers (uint64) that name something; 0 is null."""
+    return Column(id, title, width, help, believed(id, read, 0.0, 0.0), show_id, lambda v: int(v) or None, **rest)
 
 
 def of_connections(name: str) -> GroupRule:

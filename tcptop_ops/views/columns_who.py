@@ -6,6 +6,7 @@ from tcptop_ops.views import column_readers as read
 from tcptop_ops.views.column import GREATEST, Column
 from tcptop_ops.views.column_builders import (
     identity,
+    identity_by,
     number,
     same_address,
     word,
@@ -16,7 +17,6 @@ from tcptop_ops.views.column_text import (
     show_address,
     show_endpoint,
     show_exact,
-    show_id,
     show_name,
     show_state,
 )
@@ -111,14 +111,8 @@ WHO: tuple[Column, ...] = (
         group=GREATEST,
     ),
     word("partner", "PARTNER", 16, "process of the other end, where that is on this host too", partner, show=show_name),
-    Column(
-        "partner_cookie",
-        "PARTNER COOKIE",
-        8,
-        "cookie of the other end, where that is on this host too",
-        partner_cookie,
-        show_id,
-        lambda v: int(v) or None,
+    identity_by(
+        "partner_cookie", "PARTNER'S", 8, "cookie of the other end, where that is on this host too", partner_cookie
     ),
     word("user", "USER", 8, "user that made the socket", read.user, show=show_name),
     word("service", "SERVICE", 16, "service, container or pod, from the control group", read.service, show=show_name),

@@ -53,6 +53,7 @@ def tick(rows: list[Row], **rest: Any) -> Flows:
         rates["score"] = [one["score"] for one in listed]
         rates["state_s"] = [one.get("state_s", 1.0) for one in listed]
         rates["reset_by"] = [one.get("reset_by", 0) for one in listed]
+        rates["listener"] = [one.get("listener", 0) for one in listed]
         rates["win_s"] = 20.0
         rates["win"]["drops"] = [one.get("dropped", 0) for one in listed]
         stood = [one["state"] not in (State.SYN_SENT, State.LISTEN) for one in listed]

@@ -49,7 +49,8 @@ def found(flows: list[dict[str, Any]], known: Records, half_open: Records | None
     half_open = np.zeros(0, SOCKET) if half_open is None else half_open
     made = snapshot(0, flows, addresses=known, half_open=half_open)
     at = listeners_of(made, np.flatnonzero(made.sockets["state"] == State.SYN_SENT))
-    return np.where(at >= 0, made.sockets["cookie"][at], 0).tolist()
+    cookies: list[int] = np.where(at >= 0, made.sockets["cookie"][at], 0).tolist()
+    return cookies
 
 
 IN_2 = (("10.0.0.2", 2, 5), ("2001:db8::2", 2, 5))

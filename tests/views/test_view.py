@@ -20,7 +20,7 @@ from tcptop_ops.views.columns import COLUMNS
 from tcptop_ops.views.view import Spec, View, make, ranks, read_at, row_at, sort, worst
 from tests.support.fakes import BOOT_NS, finals, flow, scrambled, snapshot
 
-IDENTITIES = ("cookie", "netns", "inode")
+IDENTITIES = ("cookie", "netns", "inode", "partner_cookie")
 
 
 def flows_of(*flows: dict[str, Any], closed: list[dict[str, Any]] | None = None) -> Flows:

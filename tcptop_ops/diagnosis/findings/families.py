@@ -77,7 +77,7 @@ FAMILIES, _OF_ATTEMPTS, _OF_FLOWS = _listed()
 def families_of(table: Table) -> NDArray[np.uint8]:
     """Return the family of each row, as an index into FAMILIES."""
     found = np.where(table.waits, _OF_ATTEMPTS[table.cause], _OF_FLOWS[table.cause])
-    return np.where(table.listens | (table.listener != 0), np.uint8(FAMILIES.index(LISTENING)), found)
+    return np.where(table.listens, np.uint8(FAMILIES.index(LISTENING)), found)
 
 
 def is_attempts(family: Family) -> bool:

@@ -89,6 +89,7 @@ def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | No
         told = words.told_listener(one, waiting)
         gravity = float(table.score[which].sum())
         yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), gravity)
+    left &= (table.listener == 0) | (table.row < len(flows.live))  # their listener has recovered, or is gone
     families = families_of(table)
     ends = ends_of(flows, table, families, left)
     left &= ~ends.is_second

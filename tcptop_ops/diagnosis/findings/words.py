@@ -25,6 +25,8 @@ _WHY = {
     "rejected": "rejected by ICMP",
     "unreachable": "no way there",
     "syn-unanswered": "no answer",
+    "accept-queue": "the listener's accept queue is full",
+    "syn-queue": "the listener's SYN queue is full",
     "local-drop": "dropped by this host",
     "reset": "reset",
     "ports-used-up": "no local port is left",

@@ -50,15 +50,12 @@ def queue(score: float) -> Row:
 
 
 def test_clients_that_gave_up_stay_with_their_listener() -> None:
-    """When no accepted connection shows its addresses any more, and after it has recovered, as long as they count."""
-    accepted = row(local=("10.81.0.2", 443), peer=("10.81.0.1", 5000), direction=Direction.IN, netns=5)
-    clients = failing(4, netns=8, name=b"curl", closed=1.0) + failing(4, netns=8, name=b"curl")
-    for one in clients:
-        one["peer"] = ("10.81.0.2", 443)
+    """And they are not told without it, once it has recovered."""
+    usual: Row = {"state": State.SYN_SENT, "peer": ("10.81.0.2", 443), "netns": 8, "name": b"curl", "listener": 1}
+    gave_up, waits = row("accept-queue", closed=1.0, **usual), row("accept-queue", **usual)
     memory = FindingsMemory()
-    [told] = remembered(memory, [queue(95.0), *clients, accepted], 1000.0)
-    [again] = remembered(memory, [queue(60.0), *clients], 1001.0)
-    assert (told.rows, told.blame) == (again.rows, again.blame) == (9, "app")
-    assert remembered(memory, [queue(11.0), *clients[:4]], 1002.0) == ()
-    [rest] = remembered(memory, [queue(11.0), *clients], 1003.0)  # those that go on without an answer
-    assert (rest.rows, rest.blame) == (4, "network")
+    [told] = remembered(memory, [queue(95.0), *[gave_up] * 4, *[waits] * 4], 1000.0)
+    assert (told.rows, told.blame) == (9, "app")
+    assert remembered(memory, [queue(11.0), *[gave_up] * 4], 1002.0) == ()
+    [rest] = remembered(memory, [queue(11.0), *[gave_up] * 4, *[waits] * 4], 1003.0)  # those that wait still
+    assert (rest.rows, rest.blame) == (4, "app")
