@@ -135,11 +135,13 @@ def _client_evidence(row: Row, queue: str) -> list[str]:
     holds = door.socket("recv_q") if queue == "accept queue" else int(door.listening["half_open"])
     filled = f"{holds} of {door.socket('send_q')}"
     is_full = holds > door.socket("send_q")
-    return [f"{waits} in the {queue} of {_whose(door)}: {filled}{'' if is_full else ' now'}", syns]
+    one_of = f"one of {row.rates['listeners']} listeners on " if row.rates["listeners"] > 1 else ""
+    return [f"{waits} in the {queue} of {one_of}{_whose(door, not one_of)}: {filled}{'' if is_full else ' now'}", syns]
 
 
-def _whose(door: Row) -> str:
-    return door.process or f"the listener on port {door.socket('lport')}"
+def _whose(door: Row, certain: bool) -> str:
+    port = f"port {door.socket('lport')}"
+    return (door.process if certain else port) or f"the listener on {port}"
 
 
 def _accept_queue_evidence(row: Row) -> list[str]:

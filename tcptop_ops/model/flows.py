@@ -40,6 +40,7 @@ RATES = np.dtype(
         ("least_rtt_us", "u4"),  # least round trip as far as seen; UNKNOWN_U32: none was measured
         ("paired", "u1"),  # 1: the other end is on this host, too, or was as long as it lived
         ("listener", "u8"),  # cookie of the listener in whose queue an attempt waits, or waited to its end; 0: none
+        ("listeners", "u1"),  # of how many that share an address it may be any; 0: of none
     ]
 )
 """What the tracker works out for each row."""

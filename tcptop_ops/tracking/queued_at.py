@@ -52,16 +52,24 @@ def listeners_of(snapshot: Snapshot, attempts: Indices) -> Indices:
     return found
 
 
-def waited_for(case: Case, cause: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the cookie of the listener that each row waits for according to its cause; 0: it does not.
+def waited_for(case: Case, cause: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Return the cookie of the listener that each row waits for by its cause, 0 if it does not; and one of how many.
 
-    ``case``: the live rows; of a row whose cause is kept it may be the last tick's.
+    They are more than one where several share an address (SO_REUSEPORT) and are full: any of them may be meant.
+    ``case``: the live rows; of a row whose cause is kept the listener may be the last tick's.
     """
+    found, of_how_many = np.zeros(len(case), "u8"), np.zeros(len(case), "u1")
     waits = np.flatnonzero(OF_LISTENER[cause] & case.is_in(State.SYN_SENT))
-    found = np.zeros(len(case), "u8")
     at = case.listener[waits]
     found[waits] = np.where(at >= 0, case.sockets["cookie"][at], case.memory["listener"][waits])
-    return found
+    known = waits[at >= 0]
+    if len(known):
+        doors = gather(case.sockets, np.flatnonzero(case.is_in(State.LISTEN)))
+        listeners = Listeners(doors)
+        full = np.bincount(listeners.group, doors["recv_q"] > doors["send_q"], len(listeners))
+        group = listeners.groups_of(gather(case.sockets, case.listener[known]))
+        of_how_many[known] = np.clip(full[group], 1, 255)
+    return found, of_how_many
 
 
 def _known_addresses(snapshot: Snapshot, doors: Records) -> Records:

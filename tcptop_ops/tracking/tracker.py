@@ -224,7 +224,8 @@ class Tracker:
         notice_disorder(case, seconds)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
-        memory["listener"] = rates["listener"] = waited_for(case, cause)
+        rates["listener"], rates["listeners"] = waited_for(case, cause)
+        memory["listener"] = rates["listener"]
         over, matching = np.flatnonzero(kept), np.flatnonzero((score > 0) & ~kept)
         memory["matched_s"][matching] = now
         self._past.note(matching, over)

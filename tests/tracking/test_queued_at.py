@@ -144,6 +144,14 @@ def test_what_is_said_of_both_ends() -> None:
     assert told(flows, 0)[0] in ("idle", "syn-lost")
 
 
+def test_any_of_several_that_are_full() -> None:
+    """Which of them the kernel chose is not known."""
+    world = World()
+    for _ in range(5):
+        flows = world.tick([attempt(1, "10.0.0.2"), door(8), door(9), door(7, recv_q=1)])
+    assert told(flows, 0)[1].startswith("waits in the accept queue of one of 2 listeners on port 80: 4 of 3, ")
+
+
 def test_a_queue_with_room_does_not_hold_anyone() -> None:
     world = World()
     for _ in range(5):

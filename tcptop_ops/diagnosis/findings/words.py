@@ -235,7 +235,7 @@ def told_listener(listeners: Table, clients: Table) -> str:
     """
     cause = CAUSES[main_cause(listeners)].name
     queue = _QUEUES.get(cause)
-    name = text.printable(bytes(listeners.name[0])) or "a process"
+    name = _who(listeners) if (listeners.name != b"").any() else "a process"
     at = address(*listeners.local)
     where = f"port {listeners.lport[0]}" if at == "*" else text.endpoint(at, int(listeners.lport[0]))
     is_over = bool((_are_closed(listeners) | _are_over(listeners)).all())
