@@ -89,7 +89,10 @@ def _incidents(flows: Flows, table: Table, wanted: Mask, narrowed: Narrowed | No
         told = words.told_listener(one, waiting)
         gravity = float(table.score[which].sum())
         yield _Incident(told, stuck.key, which, stuck.expression, _blame(one), gravity)
-    left &= (table.listener == 0) | (table.row < len(flows.live))  # their listener has recovered, or is gone
+    if narrowed is None:  # without their listener attempts are told only where a filter hides it
+        left &= table.listener == 0
+    else:
+        left &= (table.listener == 0) | (table.row < len(flows.live))
     families = families_of(table)
     ends = ends_of(flows, table, families, left)
     left &= ~ends.is_second
