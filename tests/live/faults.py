@@ -214,8 +214,8 @@ LISTENERS = ("accept-queue", "syn-queue", faults_listening.NONE)
 
 
 BESIDE = {
-    "accept-queue": {"syn-unanswered"},  # those who wait at that door
-    "syn-queue": {"syn-unanswered"},
+    "accept-queue": {"accept-queue"},  # those who wait at that door
+    "syn-queue": {"syn-queue", "syn-unanswered"},  # of some the answer is lost
     "syn-unanswered": {"syn-unanswered"},  # the later attempts
     "peer-not-reading": {"not-reading"},
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
