@@ -31,6 +31,7 @@ BENCHMARKS = {
     "program": "the whole program under a terminal: CPU of a tick, memory, idle",
     "recording": "what --record adds at 10,000 sockets, of which a tenth talk each second",
     "tick": "a tick at 1,000, 10,000 and 100,000 idle sockets, beside ss and psutil",
+    "pairs": "both ends of 50,000 connections, found in a tick",
     "screen": "bytes to the terminal, and its answers",
     "peers": "what traffic keeps beside other tools",
 }
