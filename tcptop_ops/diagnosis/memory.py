@@ -47,13 +47,14 @@ def since_fin_s(sockets: Records) -> Floats:
     return np.where(ago_us >= TOO_LONG, 0, ago_us) / 1e6
 
 
-def remember(memory: Records, sockets: Records, events: Records, now_s: float, seconds: float) -> None:
+def remember(
+    memory: Records, sockets: Records, state: NDArray[np.uint8], events: Records, now_s: float, seconds: float
+) -> None:
     """Update ``memory`` in place with this tick, before its rows are judged.
 
     ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
     since the last tick.
     """
-    state = sockets["state"].copy()  # of records far apart: each look at all of them costs more than this
     _count_syns(memory, sockets, state)
     listens = np.flatnonzero(state == State.LISTEN)
     moved = memory["state"] != state

@@ -24,6 +24,8 @@ Numbers = NDArray[np.uint64]
 
 _FIELDS = SOCKET.fields
 assert _FIELDS is not None
+assert _FIELDS["raddr"][1] == _FIELDS["laddr"][1] + 16
+assert _FIELDS["laddr"][1] % 8 == 0
 _BEGIN, _END = _FIELDS["laddr"][1], -(-(_FIELDS["netns"][1] + 4) // 8) * 8
 _PART = [name for name in SOCKET.names or () if _BEGIN <= _FIELDS[name][1] < _END]
 _ENDS = np.dtype(
@@ -39,8 +41,7 @@ _ENDS = np.dtype(
 _OPAQUE = np.dtype(
     {"names": ["ends"], "formats": [f"V{_ENDS.itemsize}"], "offsets": [_BEGIN], "itemsize": SOCKET.itemsize}
 )
-_PORTS_AT = _FIELDS["lport"][1] // 8
-_STATE_AT = _FIELDS["state"][1] % 8
+_PORTS_AT = _FIELDS["lport"][1]
 _ODD = tuple(np.uint64(pow(0x9E3779B97F4A7C15, power, 2**64)) for power in range(1, 7))
 _HALF = np.uint64(32)
 
@@ -53,7 +54,9 @@ def _as_word(eight: bytes) -> np.uint64:
 
 _IPV4_BYTES, _IN_127 = _as_word(b"\0\0\xff\xff\xff\0\0\0"), _as_word(b"\0\0\xff\xff\x7f\0\0\0")
 _ONE = _as_word(b"\0\0\0\0\0\0\0\1")
-_PORTS, _IS_ATTEMPT = _as_word(b"\xff\xff\xff\xff\0\0\0\0"), _as_word(b"\0\0\0\0\0\0\0\1")
+
+CHECKED, TURNS = 4096, 16
+"""Rows whose ports are looked at in a tick: so many, or one of so many, whichever is more."""
 
 
 def _hashed_ends(sockets: Records, which: Indices | None = None) -> NDArray[np.uint64]:
@@ -114,70 +117,76 @@ def other_ends(asked: Records, among: Records) -> tuple[Indices, Indices]:
 class Partners:
     """The partners of the live rows, and which are ``attempts``. What is remembered of a row is in arrays, by slot.
 
-    Ends are hashed where a row is new or has other ends; the hashes are matched anew only where such rows came, or
-    rows went. Where all is as it was, one word of each row is looked at.
+    Ends are hashed where a row is new, is no attempt any more, or has other ports; the hashes are matched anew only
+    where there were such rows, or rows went. A socket that connects anew is known by its ports: those of a part of all
+    rows are looked at, CHECKED at the least, so that in a tick in which nothing happens hardly anything is read.
     """
 
     def __init__(self) -> None:
         """Begin with no rows."""
         self._slots: Indices | None = None
-        self._words = self._tag_of = self._local_of = self._remote_of = np.zeros(0, "u8")
-        self._paired_of = np.zeros(0, np.bool_)
+        self._ports_of = np.zeros(0, "u4")
+        self._local_of = self._remote_of = np.zeros(0, "u8")
+        self._is_attempt_of = self._paired_of = self._attempting = np.zeros(0, np.bool_)
         self._partner = self.attempts = np.zeros(0, np.intp)
+        self._checked = 0
 
-    def update(self, sockets: Records, slots: Indices, new: Mask) -> Indices:
+    def update(self, sockets: Records, states: NDArray[np.uint8], slots: Indices, new: Mask) -> Indices:
         """Return the partners of these rows, as ``partners_of``: an array that holds until rows come or go.
 
-        ``slots``: what ``Slots.assign`` gave the rows, the same array where they are the same as at the last tick;
-        ``new``: which slots, or lives, are new.
+        ``states``: of the sockets; ``slots``: what ``Slots.assign`` gave the rows, the same array where they are the
+        same as at the last tick; ``new``: which slots, or lives, are new.
         """
-        words = _ports_and_states(sockets)
-        is_same = slots is self._slots and not new.any()
-        if is_same and np.array_equal(words, self._words):
+        if slots is not self._slots:
+            self._grow(int(slots.max(initial=-1)) + 1)
+        attempting, moved = states == State.SYN_SENT, self._moved(sockets, slots)
+        is_same = slots is self._slots and not len(moved) and not new.any()
+        if is_same and np.array_equal(attempting, self._attempting):
             return self._partner
-        tags = _tags(words)
-        if is_same and np.array_equal(tags, self._tag_of[slots]):
-            self._words = words
-            return self._partner
-        self._grow(int(slots.max(initial=-1)) + 1)
-        rows = np.flatnonzero(new | (self._tag_of[slots] != tags))
-        ends = _hashed_ends(sockets, rows if len(rows) < len(sockets) else None)
-        ends[:, np.flatnonzero(tags[rows] & _IS_ATTEMPT)] = 0
-        self._local_of[slots[rows]], self._remote_of[slots[rows]] = ends
-        self._tag_of[slots[rows]], self._paired_of[slots[rows]] = tags[rows], False
-        self._slots, self._words = slots, words
+        other = new | (attempting != self._is_attempt_of[slots])
+        other[moved] = True
+        self._learn(sockets, slots, attempting, np.flatnonzero(other))
+        self._slots, self._attempting, self.attempts = slots, attempting, np.flatnonzero(attempting)
         self._partner = _paired(self._local_of[slots], self._remote_of[slots], sockets["netns"])
         self._paired_of[slots[self._partner >= 0]] = True
-        self.attempts = np.flatnonzero(tags & _IS_ATTEMPT)
         return self._partner
 
     def paired(self, slots: Indices) -> Mask:
         """Return whether the rows with these slots have a partner, or had one when they were last looked at."""
         return self._paired_of[slots]
 
+    def _moved(self, sockets: Records, slots: Indices) -> Indices:
+        """Return the indices of rows that have other ports than before, of those whose turn it is to be looked at."""
+        size = max(CHECKED, len(sockets) // TURNS + 1)
+        begin = self._checked if self._checked < len(sockets) else 0
+        self._checked = begin + size
+        part = slice(begin, begin + size)
+        return begin + np.flatnonzero(_ports(sockets[part]) != self._ports_of[slots[part]])
+
+    def _learn(self, sockets: Records, slots: Indices, attempting: Mask, rows: Indices) -> None:
+        """Work out what is remembered of these rows."""
+        ends = _hashed_ends(sockets, rows if len(rows) < len(sockets) else None)
+        ends[:, np.flatnonzero(attempting[rows])] = 0
+        of = slots[rows]
+        self._local_of[of], self._remote_of[of] = ends
+        self._ports_of[of] = _ports(sockets)[rows] if len(rows) == len(sockets) else _ports(gather(sockets, rows))
+        self._is_attempt_of[of], self._paired_of[of] = attempting[rows], False
+
     def _grow(self, count: int) -> None:
-        extra = count - len(self._tag_of)
-        if extra > 0:
-            more = np.zeros(max(extra, len(self._tag_of) // 2), "u8")
-            self._tag_of, self._local_of, self._remote_of = (
-                np.concatenate([part, more]) for part in (self._tag_of, self._local_of, self._remote_of)
-            )
-            self._paired_of = np.concatenate([self._paired_of, more != 0])
+        before = len(self._ports_of)
+        if count > before:
+            grown = max(count, before * 3 // 2)
+            for name in ("_ports_of", "_local_of", "_remote_of", "_is_attempt_of", "_paired_of"):
+                values = np.zeros(grown, getattr(self, name).dtype)
+                values[:before] = getattr(self, name)
+                setattr(self, name, values)
 
 
-def _ports_and_states(sockets: Records) -> Numbers:
-    """Return the word of each row that holds its ports and its state."""
-    words = np.ascontiguousarray(sockets).view("u8").reshape(len(sockets), SOCKET.itemsize // 8)
-    copied: Numbers = words[:, _PORTS_AT].copy()
-    return copied
-
-
-def _tags(words: Numbers) -> Numbers:
-    """Return a number for each row that is another where its ports differ, or it is no attempt any more."""
-    state = words.view("u1").reshape(len(words), 8)[:, _STATE_AT]
-    tags: Numbers = words & _PORTS
-    tags[state == State.SYN_SENT] |= _IS_ATTEMPT
-    return tags
+def _ports(sockets: Records) -> NDArray[np.uint32]:
+    """Return both ports of each row as one number."""
+    wide = np.dtype({"names": ["both"], "formats": ["u4"], "offsets": [_PORTS_AT], "itemsize": SOCKET.itemsize})
+    both: NDArray[np.uint32] = np.ascontiguousarray(sockets).view(wide)["both"].copy()
+    return both
 
 
 def _paired(local: Numbers, remote: Numbers, netns: NDArray[np.uint32]) -> Indices:

@@ -155,9 +155,12 @@ class Tracker:
         self._begin_again(slots, current, sockets, events)
         payload = _bytes(sockets)
         rates = self._rates(slots, current, payload, now, seconds)
-        self._pairs = Pairs(self._partners.update(sockets, slots, new), listeners_of(snapshot, self._partners.attempts))
+        states = sockets["state"].copy()  # of records far apart: each look at all of them costs more than this
+        self._pairs = Pairs(
+            self._partners.update(sockets, states, slots, new), listeners_of(snapshot, self._partners.attempts)
+        )
         rates["paired"] = self._partners.paired(slots)
-        self._judge(slots, sockets, events, waited, rates, now, seconds)
+        self._judge(slots, sockets, states, events, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
@@ -208,6 +211,7 @@ class Tracker:
         self,
         slots: NDArray[np.intp],
         sockets: Records,
+        states: NDArray[np.uint8],
         events: Records,
         waited: NDArray[np.uint32],
         rates: Records,
@@ -216,7 +220,7 @@ class Tracker:
     ) -> None:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         memory = gather(self._memory, slots)
-        remember(memory, sockets, events, now, seconds)
+        remember(memory, sockets, states, events, now, seconds)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
         everyone = Everyone(sockets, events, win, win_s)

@@ -37,7 +37,7 @@ def test_syns_sent_again_are_known_though_no_poll_saw_it_wait() -> None:
         memory = first_memory(sockets, events, 1.0)
         sockets["state"], sockets["retrans_segs"], sockets["total_rto"] = State.ESTABLISHED, 1, timeouts
         for now_s in (2.0, 3.0):
-            remember(memory, sockets, events, now_s, 1.0)
+            remember(memory, sockets, sockets["state"], events, now_s, 1.0)
             assert memory["syn_retrans"].tolist() == [lost]
             sockets["retrans_segs"], sockets["total_rto"] = 7, 7
 

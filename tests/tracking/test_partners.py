@@ -137,8 +137,8 @@ def test_against_a_slow_reference(history: list[list[tuple[int, tuple[Place, Pla
         expected = slowly(list(told.values()))
         # Other addresses, while the ports are the same, are a new life, which the tracker tells.
         new |= True
-        assert partners.update(sockets, places, new).tolist() == expected
-        assert partners.update(sockets, places, np.zeros(len(new), np.bool_)).tolist() == expected
+        assert partners.update(sockets, sockets["state"], places, new).tolist() == expected
+        assert partners.update(sockets, sockets["state"], places, np.zeros(len(new), np.bool_)).tolist() == expected
         assert partners_of(sockets).tolist() == expected
 
 
@@ -148,7 +148,7 @@ def test_what_is_remembered() -> None:
 
     def update(sockets: Records) -> Any:
         _, places, new = slots.assign(sockets["cookie"])
-        return partners.update(sockets, places, new)
+        return partners.update(sockets, sockets["state"], places, new)
 
     sockets = rows((A, B, 1, State.SYN_SENT), (B, A, 2), (("10.0.0.7", 5), ("10.0.0.8", 6), 1))
     assert update(sockets).tolist() == [-1, -1, -1]
