@@ -74,7 +74,7 @@ class Metrics:
         return (*self._traffic(), *_present(tick), *self._monitor(flows, own), *of_groups)
 
     def _count(self, tick: GroupTick) -> None:
-        """Add to the host's own sums: a pair of ends on this host counts once; what ended is in them however short it is listed."""
+        """Add to the host's own sums, where a pair counts once; what ended is in them however short it is listed."""
         flows, totals = tick.flows, tick.flows.totals
         payload = np.rint(np.array([totals.tx_bytes_per_s, totals.rx_bytes_per_s]) * flows.seconds)
         self._host.counters += (totals.retrans_segs, totals.rto_events, *payload)
