@@ -122,7 +122,8 @@ def severity_of_reset(sockets: Records, events: Records, by_whom: NDArray[np.uin
     """Return how severe a reset is, as ``reset_severity`` does, in the light of the other end's row: ResetBy.
 
     An accepted connection at rest has lost something all the same where the peer ended with data unread. It has not
-    where it only listened, and the peer's process closed after all was acknowledged.
+    where it only listened, and the peer's process closed after all was acknowledged; nor where that left no more than a
+    farewell unread.
     """
     severity = reset_severity(sockets, events, by_whom == ResetBy.BETWEEN)
     came_in = (events["direction"] == Direction.IN) & (sockets["inode"] != 0)
@@ -130,9 +131,12 @@ def severity_of_reset(sockets: Records, events: Records, by_whom: NDArray[np.uin
     cut = came_in & (by_whom == ResetBy.PEER) & ~only_farewells(sockets, events, ours)
     cut |= came_in & (by_whom == ResetBy.BETWEEN)
     left = came_in & (by_whom == ResetBy.DONE_PEER) & (severity < WITH_DATA) & (sockets["bytes_sent"] == 0)
+    unheard = ends.outstanding(sockets, events)
+    short = (unheard > 0) & (unheard <= ends.FAREWELL) & (sockets["bytes_sent"] > unheard)
+    parted = came_in & np.isin(by_whom, (ResetBy.PEER, ResetBy.DONE_PEER)) & short & (ends.unread(sockets, events) == 0)
     aborted = (by_whom == ResetBy.HOST) & (severity == 0)
     severity = np.where(cut | aborted, np.maximum(severity, UNANSWERED), severity)
-    return np.where(left, 0.0, severity)
+    return np.where(left | parted, 0.0, severity)
 
 
 def errors(case: Case, severity: Floats) -> NDArray[np.uint8]:

@@ -92,16 +92,19 @@ def only_farewells(sockets: Records, events: Records, ours: Mask) -> Mask:
     """Return where no more than farewells were lost: the own one, the peer's, or both. ``ours``: the own process reset.
 
     The peer's is not missed by a process that has dialled, or after the peer's FIN; nor is the own one missed by a
-    peer that has closed. But a process that has dialled waits for the answer to what it says, unless it closes at once.
+    peer that has closed. But a process that has dialled waits for the answer to what it says, unless it closes at once,
+    or the peer's own farewell lies unread. One that has accepted, and closes after its last word, waits for nothing;
+    that the peer leaves with this unread makes its close a reset.
     """
     came_in, got_fin = events["direction"] == Direction.IN, events["states"] & (1 << State.CLOSE_WAIT) != 0
     unread, unheard = ends.unread(sockets, events), ends.outstanding(sockets, events)
-    may_ignore = (
-        ours & (got_fin | ~came_in) & (unread <= ends.FAREWELL) & (sockets["bytes_received"] > unread + got_fin)
-    )
-    may_say = (
-        got_fin & (came_in | ends.fin_sent(events)) & (unheard <= ends.FAREWELL) & (sockets["bytes_sent"] > unheard)
-    )
+    closes = ends.fin_sent(events)
+    mutual = got_fin & (unread > 0) & (unheard > 0)
+    was_last = came_in & (sockets["inode"] == 0) & (sockets["bytes_received"] > 0)
+    may_ignore = (ours & (got_fin | ~came_in) | mutual) & (sockets["bytes_received"] > unread + got_fin)
+    may_say = (got_fin & (came_in | closes | ours) | mutual | was_last) & (sockets["bytes_sent"] > unheard)
+    may_ignore &= unread <= ends.FAREWELL
+    may_say &= unheard <= ends.FAREWELL
     found: Mask = ((unread == 0) | may_ignore) & ((unheard == 0) | may_say) & ((unread > 0) | (unheard > 0))
     return found
 

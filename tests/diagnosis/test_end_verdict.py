@@ -112,6 +112,9 @@ ANSWERED = {"bytes_sent": 9, "bytes_received": 99, "last_sent_us": 100, "last_re
 UPLOAD = {"bytes_received": 99, "last_received_us": 100, "last_sent_us": 9_000_000}
 OWN = {"resets": ResetSeen.SENT, "error": 0}
 
+BOTH = OUT | {"states": CLOSE_WAIT, "recv_q": 32, "send_q": 31, "bytes_sent": 331, "bytes_received": 5032}
+SAID = IN | {"states": HALF, "inode": 0, "send_q": 32, "bytes_sent": 5031, "bytes_received": 331}
+
 LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (40, OUT, ResetBy.UNKNOWN),
     (40, OUT | {"states": HALF, "send_q": 1}, ResetBy.UNKNOWN),
@@ -132,7 +135,9 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (30, IN | UPLOAD | {"states": CLOSE_WAIT}, ResetBy.UNKNOWN),
     (0, IN | ANSWERED | {"states": CLOSE_WAIT}, ResetBy.UNKNOWN),
     (0, IN | ANSWERED | {"states": HALF, "send_q": 1}, ResetBy.UNKNOWN),
-    (50, IN | ANSWERED | {"send_q": 7}, ResetBy.DONE_PEER),
+    (50, IN | ANSWERED | {"send_q": 9}, ResetBy.DONE_PEER),  # the whole answer
+    (0, IN | ANSWERED | {"send_q": 7}, ResetBy.DONE_PEER),
+    (50, IN | ANSWERED | {"send_q": 700, "bytes_sent": 900}, ResetBy.DONE_PEER),
     (0, IN | REQUEST | {"inode": 0}, ResetBy.UNKNOWN),  # never accepted
     (0, IN | REQUEST | OWN | {"inode": 0, "recv_q": 9}, ResetBy.US),  # its listener closed
     (0, OUT | OWN, ResetBy.US),
@@ -157,6 +162,19 @@ LOST: list[tuple[float, dict[str, Any], ResetBy]] = [
     (50, IN | {"send_q": 31, "bytes_sent": 5031, "bytes_received": 300}, ResetBy.UNKNOWN),
     (0, OUT | {"send_q": 32, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSED}, ResetBy.DONE_PEER),
     (50, OUT | {"send_q": 31, "bytes_sent": 331, "bytes_received": 5000, "states": CLOSE_WAIT}, ResetBy.DONE_PEER),
+    # The close_notify of each side meets a process that has closed.
+    (0, BOTH, ResetBy.PEER),
+    (0, BOTH | OWN, ResetBy.US),
+    (50, BOTH, ResetBy.BETWEEN),
+    (50, BOTH | {"recv_q": 900}, ResetBy.PEER),
+    (50, BOTH | {"send_q": 900, "bytes_sent": 1200}, ResetBy.PEER),
+    (0, SAID, ResetBy.PEER),  # who left it unread sent a reset in place of a FIN
+    (50, SAID, ResetBy.BETWEEN),
+    (50, SAID | {"inode": 9}, ResetBy.UNKNOWN),  # half-closed: it waits for more
+    (0, SAID | {"inode": 9, "states": MET, "send_q": 31}, ResetBy.PEER),  # before it could close
+    (50, SAID | {"inode": 9, "states": MET, "send_q": 31}, ResetBy.UNKNOWN),
+    (50, SAID | {"bytes_sent": 31}, ResetBy.PEER),  # the whole answer
+    (50, SAID | {"send_q": 900}, ResetBy.PEER),
 ]
 
 
