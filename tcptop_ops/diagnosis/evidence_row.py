@@ -13,7 +13,7 @@ from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.processes import process_keys
-from tcptop_ops.model.records import Records
+from tcptop_ops.model.records import TOO_LONG, Records
 
 
 class Row:
@@ -121,5 +121,5 @@ def times(count: int, what: str) -> str:
 
 def next_in(row: Row) -> str:
     """Say when the timer expires, with a comma before it; empty for a closed or past row, or where no timer runs."""
-    runs = row.socket("timer_us") and not row.closed and not row.past
+    runs = 0 < row.socket("timer_us") < TOO_LONG and not row.closed and not row.past
     return f", next in {us(row.socket('timer_us'))}" if runs else ""

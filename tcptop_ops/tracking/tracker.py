@@ -34,7 +34,7 @@ from tcptop_ops.model.flows import RATES, Flows, Rows, Totals, empty, owners_fro
 from tcptop_ops.model.listener_drops import none_listening
 from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.pairs import Pairs, no_pairs
-from tcptop_ops.model.records import FINAL, OWNED, Records
+from tcptop_ops.model.records import FINAL, OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.host_growth import HostGrowth
 from tcptop_ops.tracking.listener_drops import ListenerDrops
@@ -175,6 +175,8 @@ class Tracker:
         born = whole & (first >= self._before_ns)
         base, last = current.copy(), current.copy()
         base[whole] = last[born] = np.zeros((), COUNTED)
+        not_told = words(current) == UNKNOWN_U32
+        words(base)[not_told] = words(last)[not_told] = UNKNOWN_U32
         self._window.begin(slots, base)
         self._last[slots] = last
         self._bytes[slots] = np.where(born[:, None], 0, _bytes(sockets))
@@ -299,6 +301,7 @@ class Tracker:
         current[blank] = last[blank]
         rates = np.zeros(len(final), RATES)
         words(rates["win"])[:] = words(current) - words(base)
+        _forget_unknown(rates["win"], current, base)
         rates["win_s"] = now - np.maximum(events["first_ns"] / 1e9, since)
         rates["paired"] = partners_of(sockets) >= 0
         rates["paired"][known] |= self._partners.paired(slots[known])
@@ -403,6 +406,11 @@ def _open(sockets: Records) -> NDArray[np.uint8]:
 def _bytes(sockets: Records) -> NDArray[np.uint64]:
     """Return the payload so far, a row per socket, two columns: bytes acknowledged, bytes received."""
     return np.stack([sockets["bytes_acked"], sockets["bytes_received"]], axis=1)
+
+
+def _forget_unknown(win: Records, current: Records, base: Records) -> None:
+    """Take off growth to or from a counter that the kernel did not tell: a final record may tell others than polls."""
+    words(win)[(words(current) == UNKNOWN_U32) | (words(base) == UNKNOWN_U32)] = 0
 
 
 def _fill_per_second(

@@ -17,6 +17,7 @@ from tcptop_ops.views.column_text import (
     show_ms,
     show_us,
 )
+from tcptop_ops.views.known_values import MOST_GROWTH
 
 HEALTH: tuple[Column, ...] = (
     number(
@@ -133,6 +134,7 @@ HEALTH: tuple[Column, ...] = (
         5,
         "segments sent again within the window",
         read.win("retrans_segs"),
+        most=MOST_GROWTH,
         alias="retr",
         severity=(3, 20),
         group=SUM,
@@ -166,6 +168,7 @@ HEALTH: tuple[Column, ...] = (
         3,
         "retransmission timeouts within the window",
         read.rto_win,
+        most=MOST_GROWTH,
         alias="rto",
         severity=(1, 3),
         group=SUM,

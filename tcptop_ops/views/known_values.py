@@ -21,6 +21,9 @@ from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, unknown_of
 MOST_COUNT = float(UNKNOWN_U32 - 1)
 """The greatest number that a field of 32 bits can tell."""
 
+MOST_GROWTH = float((1 << 31) - 1)
+"""The most that a counter of 32 bits is believed to have grown within W; more means that it became less."""
+
 MOST_SUM = float(1 << 62)
 """The greatest sum of bytes, and rate of them, that is believed."""
 
