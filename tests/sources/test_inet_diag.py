@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+import sys
 from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcptop_ops.bpf import kernel_offsets
 from tcptop_ops.errors import Failed, TcptopError
-from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.enums import EcnMode, State, Timer
 from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNKNOWN_U64
 from tcptop_ops.sources.inet_diag import INFO, info_end
 from tests.support.sock_diag import DONE, diag, is_same, rate_of, split
@@ -206,3 +208,60 @@ def test_a_real_dump_cut_and_repeated(captured: list[bytes], data: st.DataObject
 def test_any_bytes(datagrams: list[bytes]) -> None:
     assert_read_or_refused(datagrams)
     assert_read_or_refused([*datagrams, DONE])
+
+
+def with_info(message: bytes, **fields: int) -> bytes:
+    """The message with a struct tcp_info of 280 bytes that has these members: those below, and the last four bytes."""
+    found = read_slowly(message)
+    info = bytearray(found[2][: INFO.itemsize].ljust(INFO.itemsize, b"\0"))
+    info[0], info[5] = fields.get("state", State.ESTABLISHED), fields.get("options", 0)
+    struct.pack_into("=I", info, 248, fields.get("received_ce", 0))
+    struct.pack_into("=I", info, 276, fields.get("last", 0))
+    return with_attributes(changed(message, state=info[0]), found | {2: bytes(info[: fields.get("size", 280)])})
+
+
+ASKED, SEEN = 8, 16
+OLD, PACKED, NO_BTF = False, True, None
+
+
+@pytest.mark.parametrize(
+    ("packs", "fields", "mode", "fail"),
+    [
+        (OLD, {}, EcnMode.NONE, 0),
+        (OLD, {"options": SEEN}, EcnMode.NONE, 0),
+        (OLD, {"options": ASKED}, EcnMode.CLASSIC, 0),
+        (OLD, {"options": ASKED | SEEN, "last": 2 << 16}, EcnMode.ACCURATE, 0),
+        (OLD, {"options": ASKED, "last": 2 << 16 | 5}, EcnMode.ACCURATE, 5),
+        (OLD, {"options": ASKED, "state": State.SYN_SENT}, EcnMode.PENDING, 0),
+        (OLD, {"options": ASKED, "size": 248}, EcnMode.CLASSIC, 0),
+        (NO_BTF, {"options": ASKED, "size": 248}, EcnMode.CLASSIC, 0),
+        (NO_BTF, {"options": ASKED}, EcnMode.UNKNOWN, 0),
+        (NO_BTF, {}, EcnMode.NONE, 0),
+        (PACKED, {}, EcnMode.NONE, 0),
+        (PACKED, {"options": ASKED, "last": 1}, EcnMode.CLASSIC, 0),
+        (PACKED, {"options": ASKED, "last": 2 | 2 << 2 | 9 << 4}, EcnMode.ACCURATE, 9),
+        (PACKED, {"options": ASKED, "last": 3}, EcnMode.PENDING, 0),
+        (PACKED, {"options": ASKED, "last": 2 | 0xABCDEF << 8}, EcnMode.ACCURATE, 0),
+        (PACKED, {"options": ASKED, "last": 2, "state": State.LISTEN}, EcnMode.UNKNOWN, 0),
+    ],
+)
+@pytest.mark.skipif(sys.byteorder == "big", reason="the bytes are those of a little-endian host")
+def test_what_was_agreed_about_ecn(
+    captured: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    packs: bool | None,
+    fields: dict[str, int],
+    mode: EcnMode,
+    fail: int,
+) -> None:
+    monkeypatch.setattr(kernel_offsets, "packs_ecn", lambda: packs)
+    message = next(m for m in split(captured) if len(m) > 88 and m[17] == State.ESTABLISHED)
+    (row,) = diag(with_info(message, **fields), DONE).dump().sockets
+    assert (row["ecn_mode"], row["ecn_fail"]) == (mode, fail)
+
+
+@pytest.mark.parametrize(("size", "told"), [(280, 7), (252, 7), (248, UNKNOWN_U32), (244, UNKNOWN_U32)])
+def test_marks_that_came(captured: list[bytes], size: int, told: int) -> None:
+    message = next(m for m in split(captured) if len(m) > 88 and m[17] == State.ESTABLISHED)
+    (row,) = diag(with_info(message, received_ce=7, size=size), DONE).dump().sockets
+    assert row["received_ce"] == told
