@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tcptop_ops.explain.connection_facts import SYN_DATA
 from tcptop_ops.host.descriptors import PolledOwners
 from tcptop_ops.host.namespaces import widest
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.model.records import UNKNOWN_U32, Records
+from tcptop_ops.model.records import Records, unknown_of
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.polled import SockDiagSource
@@ -27,8 +28,8 @@ from tests.support.lab import Lab, Link
 from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns, run
 
-NOT_IN_SOCK_DIAG = {"last_rtt_us", "cb_flags"}
-"""Fields of SOCKET that struct tcp_info lacks: the column of the first is missing, no column shows the second."""
+NOT_IN_SOCK_DIAG = {"last_rtt_us", "cb_flags", "nonagle"}
+"""Fields of SOCKET that struct tcp_info lacks: the column of the first is missing, no column shows the others."""
 
 BY_CHANCE = {"reord_seen", "reordering", "probes", "app_limited", "delivered_ce", "mptcp", "drops"}
 """Fields that depend on what the kernel had to do in this second, or that nothing here uses."""
@@ -49,10 +50,14 @@ def polled_everywhere() -> Iterator[SockDiagSource]:
         yield source
 
 
+def unknown(kind: np.dtype[Any]) -> int:
+    return unknown_of(kind) if kind.kind == "u" and kind.itemsize >= 4 else 0
+
+
 def filled(rows: Records) -> set[str]:
     """The fields that have another value than 0 and unknown in some row."""
     names = rows.dtype.names or ()
-    empty = {name: (b"",) if rows[name].dtype.kind == "S" else (0, UNKNOWN_U32) for name in names}
+    empty = {name: (b"",) if rows[name].dtype.kind == "S" else (0, unknown(rows.dtype[name])) for name in names}
     return {name for name in names if not np.isin(rows[name], empty[name]).all()}
 
 
