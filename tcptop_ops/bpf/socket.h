@@ -231,16 +231,16 @@ static __always_inline void fill_traffic(struct socket *r, void *tp)
  * TCP_ECN_MODE_RFC3168 1, TCP_ECN_SEEN 8, TCP_ECN_MODE_ACCECN 16, from 7.0 on (include/net/tcp.h); both modes while the
  * handshake asks for the latter, which tcp_get_info() calls ECN too.
  */
-enum { RFC3168 = 1, ECT_SEEN = 8, ACCECN = 16 };
+enum { TCPECN_RFC3168 = 1, TCPECN_SEEN = 8, TCPECN_ACCECN = 16 };
 
 static __always_inline __u8 ecn_mode(__u8 state, __u8 flags)
 {
-	__u8 asked = flags & (RFC3168 | ACCECN);
+	__u8 asked = flags & (TCPECN_RFC3168 | TCPECN_ACCECN);
 	if (state == BPF_TCP_LISTEN)
 		return ECN_UNKNOWN;
-	if (asked == (RFC3168 | ACCECN) || (asked && state == BPF_TCP_SYN_SENT))
+	if (asked == (TCPECN_RFC3168 | TCPECN_ACCECN) || (asked && state == BPF_TCP_SYN_SENT))
 		return ECN_PENDING;
-	return asked == ACCECN ? ECN_ACCURATE : asked ? ECN_CLASSIC : ECN_NONE;
+	return asked == TCPECN_ACCECN ? ECN_ACCURATE : asked ? ECN_CLASSIC : ECN_NONE;
 }
 
 static __always_inline void fill_options(struct socket *r, void *tp)
@@ -248,8 +248,8 @@ static __always_inline void fill_options(struct socket *r, void *tp)
 	__u16 bits = READ_OR(__u16, tp, TCO_TP_RX_OPT_BITS, 0);
 	__u8 ecn = READ_OR(__u8, tp, TCO_TP_ECN_FLAGS, 0);
 	bool wscale = bits & 8;
-	r->options = (bits & 2 ? 1 : 0) | (bits & 0x70 ? 2 : 0) | (wscale ? 4 : 0) | (ecn & (RFC3168 | ACCECN) ? 8 : 0) |
-		     (ecn & ECT_SEEN ? 16 : 0) | (READ_BITS(tp, TCO_TP_SYN_DATA_ACKED) ? 32 : 0);
+	r->options = (bits & 2 ? 1 : 0) | (bits & 0x70 ? 2 : 0) | (wscale ? 4 : 0) |
+		     (ecn & (TCPECN_RFC3168 | TCPECN_ACCECN) ? 8 : 0) | (ecn & TCPECN_SEEN ? 16 : 0) | (READ_BITS(tp, TCO_TP_SYN_DATA_ACKED) ? 32 : 0);
 	r->ecn_mode = HAS(TCO_TP_ECN_FLAGS) ? ecn_mode(r->state, ecn) : ECN_UNKNOWN;
 	r->ecn_fail = READ_BITS(tp, TCO_TP_ACCECN_FAIL_MODE);
 	r->wscale = wscale ? bits >> 8 : 0;

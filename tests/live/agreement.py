@@ -126,6 +126,9 @@ def _as_printed(row: Row, scope: tuple[str, str]) -> Row:
         shown["rto_us"] = 0
     if row["srtt_us"] is None:  # before the first sample ss prints neither it nor its deviation
         shown["rttvar_us"] = 0
+    if row["state"] == "SYN-SENT":  # the peer has not told of a window yet
+        assert row["snd_wnd"] is None
+        shown["snd_wnd"] = 0
     if row["ssthresh"] is None or row["ssthresh"] >= SSTHRESH_TOLD:
         shown["ssthresh"] = 0
     shown["delivery_bytes_per_s"] = row["delivery_bytes_per_s"] or 0

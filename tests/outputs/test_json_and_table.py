@@ -127,9 +127,9 @@ def test_the_object() -> None:
 
 def test_a_row() -> None:
     closed = finals([flow(9, states=1 << 9 | 1 << 8)], BOOT_NS + 1_500_000_000)
-    flows = two_ticks(flow(1, uid=33, inode=2**64 - 1), users={33: "www-data"}, closed=closed)
+    flows = two_ticks(flow(1, uid=33, inode=2**64 - 2), users={33: "www-data"}, closed=closed)
     live, ended = connections(view_of(flows))
-    assert live["inode"] == 2**64 - 1
+    assert live["inode"] == 2**64 - 2
     assert (live["peer"], live["raddr"], live["rport"]) == ("10.0.0.2:443", "10.0.0.2", 443)
     assert (live["user"], live["uid"], live["process"], live["pid"]) == ("www-data", 33, "nginx", 1000)
     assert (live["end"], live["closed_s"]) == (None, None)
