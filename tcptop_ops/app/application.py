@@ -37,6 +37,7 @@ from tcptop_ops.widgets.base.command_palette import PaletteCommands
 from tcptop_ops.widgets.base.key_bindings import bindings
 from tcptop_ops.widgets.base.themes import after
 from tcptop_ops.widgets.panels.summary import HeaderStatus
+from tcptop_ops.widgets.screens.host_counters import HostList
 from tcptop_ops.widgets.screens.operators import OperatorList
 
 RENAMING_S = 0.3
@@ -235,6 +236,14 @@ class TcptopApp(TerminalApp):
     def on_operator_list_chosen(self, event: OperatorList.Chosen) -> None:
         """Open the page of an operator."""
         self._overlays.explain(event.operator.name)
+
+    def action_host(self) -> None:
+        """Open the figures of the host."""
+        self._overlays.host()
+
+    def on_host_list_chosen(self, event: HostList.Chosen) -> None:
+        """Open the page of a figure of the host."""
+        self._overlays.explain(event.figure.name)
 
     def action_explain_cause(self) -> None:
         """Open the page about the cause of the connection on the screen."""

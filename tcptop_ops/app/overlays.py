@@ -1,4 +1,4 @@
-"""What lies over the main screen: the pages about one connection, the operators, the help, the boxes that ask."""
+"""What lies over the main screen: the pages about one connection, the operators, the host, the help, boxes that ask."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tcptop_ops.widgets.screens.connection_detail import DetailScreen
 from tcptop_ops.widgets.screens.dialogs import CommandsDialog
 from tcptop_ops.widgets.screens.explain import ExplainScreen
 from tcptop_ops.widgets.screens.help import HelpScreen
+from tcptop_ops.widgets.screens.host_counters import HostScreen
 from tcptop_ops.widgets.screens.operators import OperatorsScreen
 
 
@@ -54,6 +55,8 @@ class Overlays:
                 screen.show(view.flows)
             elif isinstance(screen, OperatorsScreen):
                 screen.show(view.flows, self.calls_per_s)
+            elif isinstance(screen, HostScreen):
+                screen.show(view.flows)
 
     def name_by(self, names: NameBook) -> None:
         """Show these names from now on."""
@@ -132,6 +135,12 @@ class Overlays:
         shown = self._main.state.shown
         if shown is not None:
             open_over(self._app, OperatorsScreen(shown.flows, self.calls_per_s))
+
+    def host(self) -> None:
+        """Open the figures of the host."""
+        shown = self._main.state.shown
+        if shown is not None:
+            open_over(self._app, HostScreen(shown.flows, self._drawing.pencil))
 
     def explain(self, word: str) -> None:
         """Open the page about a word."""

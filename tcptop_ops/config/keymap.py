@@ -52,6 +52,7 @@ APP: tuple[KeyAction, ...] = (
     KeyAction(
         "operators", "o", "app.operators", "Operators", bar=True, told="What the kernel calls: the fifteen operators"
     ),
+    KeyAction("host", "H", "app.host", "The host", told="The host: memory, tables, queues, drops, and limits"),
     KeyAction("sort.reverse", "r", "reverse", "Reverse", bar=True, told="Sort the other way round"),
     KeyAction("closed", "c", "closed", "Closed", bar=True, told="Show or hide closed connections"),
     KeyAction("columns", "C,f2", "columns", "Choose columns"),

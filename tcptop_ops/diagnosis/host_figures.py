@@ -8,7 +8,7 @@ from typing import Literal
 Group = Literal["memory", "tables", "listeners", "packets"]
 GROUPS: dict[Group, str] = {
     "memory": "MEMORY",
-    "tables": "SOCKETS AND TABLES",
+    "tables": "SOCKETS, TABLES",
     "listeners": "LISTENERS",
     "packets": "PACKETS",
 }
@@ -22,7 +22,8 @@ class Figure:
     name: str  # in JSON, and for --explain
     title: str  # on the screen
     group: Group
-    means: str  # in short
+    short: str  # what is counted, beside the title: 33 characters at most
+    means: str  # the same for itself
     tells: str  # what follows from it, and what to do
     source: str  # where the kernel keeps or counts it
     worst: int = 0
@@ -44,6 +45,7 @@ FIGURES: tuple[Figure, ...] = (
         gauge="tcp_mem_pages",
         limit="tcp_mem_pressure",
         worst=2,
+        short="memory of all TCP sockets",
         means="memory of all TCP sockets, against the pressure figure of tcp_mem",
         tells="From the second of the three figures of net.ipv4.tcp_mem on buffers shrink and windows close; above the "
         "third, memory is refused and orphans are reset. Look for the sockets that hold it: sort by recv_q and send_q.",
@@ -55,6 +57,7 @@ FIGURES: tuple[Figure, ...] = (
         group="memory",
         counter="memory_pressures",
         worst=2,
+        short="how often pressure began",
         means="how often memory pressure of all TCP sockets began",
         tells="All connections of the host get smaller buffers for as long as it lasts, in all namespaces.",
         source="netstat: TCPMemoryPressures; tcp_enter_memory_pressure()",
@@ -65,6 +68,7 @@ FIGURES: tuple[Figure, ...] = (
         group="memory",
         counter="abort_on_memory",
         worst=2,
+        short="reset: orphans, or no memory",
         means="connections reset: too many orphans, or no memory",
         tells="The kernel gives up connections that no process holds when there are more than "
         "net.ipv4.tcp_max_orphans, or when memory is above the third figure of net.ipv4.tcp_mem.",
@@ -76,6 +80,7 @@ FIGURES: tuple[Figure, ...] = (
         group="memory",
         counter="prune_called",
         worst=1,
+        short="full receive buffers compacted",
         means="a socket's receive buffer was used up, and was compacted",
         tells="More arrives than its buffer has room for, since the process reads late or the buffer is small "
         "(SO_RCVBUF, net.ipv4.tcp_rmem), or since memory is under pressure.",
@@ -86,6 +91,7 @@ FIGURES: tuple[Figure, ...] = (
         title="TCP sockets",
         group="tables",
         gauge="sockets",
+        short="in use, TIME-WAIT left out",
         means="TCP sockets that are in use, without TIME-WAIT",
         tells="Sockets of all network namespaces of the host, those that nobody reaches from here included.",
         source="sockstat: alloc",
@@ -97,6 +103,7 @@ FIGURES: tuple[Figure, ...] = (
         gauge="orphans",
         limit="max_orphans",
         worst=2,
+        short="held by no process any more",
         means="connections that no process holds any more, yet not done",
         tells="Their process closed them or ended while data or a FIN was on its way. Above net.ipv4.tcp_max_orphans, "
         "and for peers that do not answer from a quarter of it on, they are reset.",
@@ -109,6 +116,7 @@ FIGURES: tuple[Figure, ...] = (
         gauge="tw",
         limit="max_tw_buckets",
         worst=1,
+        short="sockets; the fullest namespace",
         means="sockets in TIME-WAIT, in the namespace that has least room",
         tells="Above net.ipv4.tcp_max_tw_buckets a connection is closed without TIME-WAIT: late segments of it may "
         "then reach the next one of the same ports.",
@@ -120,6 +128,7 @@ FIGURES: tuple[Figure, ...] = (
         group="tables",
         counter="tw_overflow",
         worst=2,
+        short="closed without TIME-WAIT",
         means="connections closed without TIME-WAIT: tcp_max_tw_buckets",
         tells="Keep connections open and use them again, or raise net.ipv4.tcp_max_tw_buckets.",
         source="netstat: TCPTimeWaitOverflow; tcp_time_wait()",
@@ -131,6 +140,7 @@ FIGURES: tuple[Figure, ...] = (
         gauge="conntrack",
         limit="conntrack_max",
         worst=2,
+        short="tracked; the fullest namespace",
         means="connections tracked, in the namespace that has least room",
         tells="Where the table is full, the first packets of new connections are dropped: SYNs of clients go "
         "unanswered. Raise net.netfilter.nf_conntrack_max, shorten nf_conntrack_tcp_timeout_established, or exempt "
@@ -143,6 +153,7 @@ FIGURES: tuple[Figure, ...] = (
         group="tables",
         counter="conntrack_drops",
         worst=1,
+        short="packets that conntrack dropped",
         means="packets dropped by connection tracking",
         tells="With a full table: packets of connections for which there was no entry left.",
         source="/proc/net/stat/nf_conntrack: drop; nf_conntrack_in()",
@@ -152,7 +163,8 @@ FIGURES: tuple[Figure, ...] = (
         title="local ports",
         group="tables",
         worst=2,
-        means="local ports used to the fullest destination; - : far from all",
+        short="used to the fullest destination",
+        means="local ports used to the destination that has most; null: far from all",
         tells="When all are used, connect() to that address and port fails with EADDRNOTAVAIL.",
         source="net.ipv4.ip_local_port_range; __inet_hash_connect()",
     ),
@@ -163,6 +175,7 @@ FIGURES: tuple[Figure, ...] = (
         gauge="files",
         limit="max_files",
         worst=2,
+        short="open files of all kinds",
         means="open files of all kinds, against fs.file-max",
         tells="When all are used, accept(), socket() and open() fail with ENFILE for all but root.",
         source="fs.file-nr; alloc_empty_file()",
@@ -173,6 +186,7 @@ FIGURES: tuple[Figure, ...] = (
         group="listeners",
         counter="listen_overflows",
         worst=2,
+        short="handshakes: accept queue full",
         means="handshakes dropped: an accept queue was full",
         tells="A process accepts too slowly, or its backlog is small. The listener's row has the cause accept-queue.",
         source="netstat: ListenOverflows",
@@ -183,6 +197,7 @@ FIGURES: tuple[Figure, ...] = (
         group="listeners",
         counter="req_q_full_drop",
         worst=2,
+        short="SYNs: backlog full, no cookies",
         means="SYNs dropped: a SYN backlog was full, and cookies are off",
         tells="Clients retransmit their SYN after a second. The listener's row has the cause syn-queue.",
         source="netstat: TCPReqQFullDrop; tcp_conn_request()",
@@ -193,6 +208,7 @@ FIGURES: tuple[Figure, ...] = (
         group="listeners",
         counter="syncookies_sent",
         worst=1,
+        short="SYNs answered by a cookie",
         means="SYNs answered by a cookie: a SYN backlog was full",
         tells="A SYN flood, or very many clients at once. Connections made by a cookie may lack options.",
         source="netstat: SyncookiesSent",
@@ -203,6 +219,7 @@ FIGURES: tuple[Figure, ...] = (
         group="listeners",
         counter="listen_drops",
         worst=1,
+        short="SYNs and last ACKs, in all",
         means="SYNs and last ACKs of handshakes dropped for any reason",
         tells="Those of the two full queues are among them; others found no route or no memory.",
         source="netstat: ListenDrops",
@@ -212,6 +229,7 @@ FIGURES: tuple[Figure, ...] = (
         title="segments sent",
         group="packets",
         counter="out_segs",
+        short="segments, retransmits left out",
         means="TCP segments, retransmits left out",
         tells="How busy the host is.",
         source="snmp: Tcp OutSegs",
@@ -222,6 +240,7 @@ FIGURES: tuple[Figure, ...] = (
         group="packets",
         counter="retrans_segs",
         worst=2,
+        short="segments",
         means="segments retransmitted, and their share of those sent",
         tells="Above half a percent of what is sent, long paths are slowed down. The table says which connections.",
         source="snmp: Tcp RetransSegs",
@@ -232,6 +251,7 @@ FIGURES: tuple[Figure, ...] = (
         group="packets",
         counter="retrans_fail",
         worst=1,
+        short="dropped by this host itself",
         means="retransmits that this host itself dropped",
         tells="An output rule, a full queue of the device, or no memory: nft list ruleset, tc -s qdisc.",
         source="netstat: TCPRetransFail; __tcp_retransmit_skb()",
@@ -242,6 +262,7 @@ FIGURES: tuple[Figure, ...] = (
         group="packets",
         counter="out_discards",
         worst=1,
+        short="IPv4 packets, instead of sent",
         means="IPv4 packets that this host dropped instead of sending",
         tells="Of any protocol: no room in a queue of the device, or no memory.",
         source="snmp: Ip OutDiscards",
@@ -252,6 +273,7 @@ FIGURES: tuple[Figure, ...] = (
         group="packets",
         counter="backlog_drops",
         worst=1,
+        short="packets: a processor is busy",
         means="packets dropped: a processor's input queue was full",
         tells="Packets of loopback, veth and of devices without NAPI wait there, at most net.core.netdev_max_backlog: "
         "the processor is too busy.",
@@ -262,6 +284,7 @@ FIGURES: tuple[Figure, ...] = (
         title="resets sent",
         group="packets",
         counter="out_rsts",
+        short="for closed ports, or given up",
         means="resets sent: to closed ports, or of connections given up",
         tells="Many of them: scans, clients of a service that is not there, or processes that close with unread data.",
         source="snmp: Tcp OutRsts",
@@ -272,6 +295,7 @@ FIGURES: tuple[Figure, ...] = (
         group="packets",
         counter="in_errs",
         worst=1,
+        short="malformed, or a wrong checksum",
         means="segments received that were malformed, or had a wrong checksum",
         tells="A device, a driver or a tunnel that damages packets.",
         source="snmp: Tcp InErrs",

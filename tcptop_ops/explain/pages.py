@@ -1,4 +1,4 @@
-"""Make the page about a column, a cause or an operator, for ``--explain`` and for the screen. Pure."""
+"""Make the page about a column, a cause, an operator or a figure of the host, for ``--explain`` and screen. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from tcptop_ops.diagnosis import rules
+from tcptop_ops.diagnosis import host_figures, rules
 from tcptop_ops.diagnosis.cause import Cause
+from tcptop_ops.diagnosis.host_figures import FIGURES, Figure
+from tcptop_ops.diagnosis.host_readings import NEAR, NEARING
 from tcptop_ops.diagnosis.rules import CAUSES, RULES
 from tcptop_ops.errors import Usage
 from tcptop_ops.explain import operators
@@ -22,7 +24,8 @@ LABEL = 12
 """Characters of a page's left column, which holds the labels."""
 
 CAUSE_LABELS = ("told by", "to blame", "score", "what to do", "in the code", "order", "shared", "see also", "filter")
-LABELS = frozenset((*CAUSE_LABELS, "kernel", "colours", "sort", "arguments", "asked by", "tells", "not seen", "counts"))
+MORE_LABELS = ("kernel", "colours", "sort", "arguments", "asked by", "tells", "not seen", "counts", "on screen")
+LABELS = frozenset((*CAUSE_LABELS, *MORE_LABELS, "in JSON"))
 
 KERNEL_FIELDS = {
     "srtt_us": "tcpi_rtt",
@@ -130,7 +133,7 @@ BLAMED = {
 
 
 class ExplainedWord(NamedTuple):
-    """A name that has a page, its kind (cause, column or operator), and a short description."""
+    """A name that has a page, its kind (cause, column, operator or figure), and a short description."""
 
     name: str
     kind: str
@@ -138,14 +141,15 @@ class ExplainedWord(NamedTuple):
 
 
 def words() -> list[ExplainedWord]:
-    """Return every name that has a page: causes, columns, operators."""
+    """Return every name that has a page: causes, columns, operators, figures of the host."""
     found = [ExplainedWord(cause.name, "cause", cause.means) for cause in (*CAUSES, *rules.OF_NAMESPACES)]
     found += [ExplainedWord(column.id, "column", column.help) for column in COLUMNS]
-    return found + [ExplainedWord(operator.name, "operator", operator.short) for operator in OPERATORS]
+    found += [ExplainedWord(operator.name, "operator", operator.short) for operator in OPERATORS]
+    return found + [ExplainedWord(figure.name, "figure", figure.means) for figure in FIGURES]
 
 
 def page(word: str, width: int = WIDTH) -> str:
-    """Return the page about a column (id, alias or title), a cause or an operator.
+    """Return the page about a column (id, alias or title), a cause, an operator or a figure of the host.
 
     Raises Usage if ``word`` is none of these.
     """
@@ -159,6 +163,9 @@ def page(word: str, width: int = WIDTH) -> str:
     operator = operators.find(wanted)
     if operator is not None:
         return _text(_operator(operator), width)
+    figure = host_figures.find(wanted.lower())
+    if figure is not None:
+        return _text(_figure(figure), width)
     raise Usage(f"nothing is known of {word!r}", _hint(wanted))
 
 
@@ -172,7 +179,7 @@ def _hint(word: str) -> str:
     near = get_close_matches(word.lower(), lower, 1)
     if near:
         return f"did you mean {lower[near[0]]}?"
-    return "a column, a cause or an operator, for instance: srtt, rto-stall, RETRANS_CB"
+    return "a column, a cause, an operator or a figure of the host, for instance: srtt, rto-stall, RETRANS_CB"
 
 
 Paragraph = tuple[str, str]
@@ -237,6 +244,19 @@ def _example(column: Column, name: str) -> str:
     if column.id.endswith("bytes_per_s"):
         return f"{name} > 1MB/s"
     return f"{name} > 0" if column.right else f"{name} ~ ..."
+
+
+def _figure(figure: Figure) -> Iterator[Paragraph]:
+    yield "", f"{figure.name}: a figure of the host"
+    yield "", f"{figure.means[:1].upper()}{figure.means[1:]}."
+    yield "", " "
+    yield "tells", figure.tells
+    yield "kernel", figure.source
+    yield "counts", "since the first tick, over the network namespaces that are seen" if figure.is_counter else ""
+    limited = f"a warning from {NEARING:.0%} of the limit, bad from {NEAR:.0%}"
+    yield "colours", limited if figure.limit and figure.worst > 1 else ""
+    yield "on screen", f"H, {figure.title}"
+    yield "in JSON", f"host_counters.{figure.name}"
 
 
 def _operator(operator: Operator) -> Iterator[Paragraph]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis import evidence
+from tcptop_ops.diagnosis.host_readings import readings
 from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.flows import Finding, Flows, Totals
 from tcptop_ops.model.host_description import HostDescription
@@ -39,6 +40,7 @@ def json_object(view: View, host: HostDescription, own: dict[str, float]) -> dic
         "tick": flows.tick,
         "callbacks": callbacks(flows),
         "totals": totals(flows),
+        "host_counters": host_counters(flows),
         "findings": [finding(one) for one in view.findings],
         "notes": [text.storable(note) for note in snapshot.notes],
         "self": own | {"poll_ms": round(snapshot.poll_s * 1000, 3)},
@@ -94,6 +96,19 @@ def totals(flows: Flows) -> dict[str, Any]:
         "rto_per_s": round(t.rto_per_s, 3),
         "tx_bytes_per_s": round(t.tx_bytes_per_s),
         "rx_bytes_per_s": round(t.rx_bytes_per_s),
+    }
+
+
+def host_counters(flows: Flows) -> dict[str, Any]:
+    """Return the figures of the host by their names; null where one is not known."""
+    return {
+        one.figure.name: {
+            "value": one.value,
+            "per_s": None if one.per_s is None else round(one.per_s, 3),
+            "limit": one.limit,
+            "netns": one.netns or None,
+        }
+        for one in readings(flows)
     }
 
 

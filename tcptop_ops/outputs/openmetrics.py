@@ -15,6 +15,7 @@ import numpy as np
 from tcptop_ops.diagnosis import rules
 from tcptop_ops.diagnosis.cause import Blame
 from tcptop_ops.diagnosis.findings.bad_rows import BAD_SCORE
+from tcptop_ops.diagnosis.host_readings import readings
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.endings import ENDS, end_codes
@@ -71,7 +72,7 @@ class Metrics:
         for dimension in self._dimensions:
             dimension.add(tick)
         of_groups = [family for dimension in self._dimensions for family in dimension.families()]
-        return (*self._traffic(), *_present(tick), *self._monitor(flows, own), *of_groups)
+        return (*self._traffic(), *_present(tick), *_host(flows), *self._monitor(flows, own), *of_groups)
 
     def _count(self, tick: GroupTick) -> None:
         """Add to the host's own sums, where a pair counts once; what ended is in them however short it is listed."""
@@ -171,6 +172,19 @@ def _present(tick: GroupTick) -> list[Family]:
                 {blame: sum(one.rows for one in flows.findings if one.blame == blame) for blame in get_args(Blame)}
             ),
         ),
+    ]
+
+
+def _host(flows: Flows) -> list[Family]:
+    """Return the figures of the host that are known."""
+    known = [one for one in readings(flows) if one.value is not None]
+    of_now = {one.figure.name: float(one.value or 0) for one in known if not one.figure.is_counter}
+    limits = {one.figure.name: float(one.limit) for one in known if one.limit is not None}
+    events = {one.figure.name: float(one.value or 0) for one in known if one.figure.is_counter}
+    return [
+        Family("tcptop_host", "gauge", "What the host holds, by figure.", ("figure",), _by_label(of_now)),
+        Family("tcptop_host_limit", "gauge", "The limit of such a figure.", ("figure",), _by_label(limits)),
+        Family("tcptop_host_events", "counter", "What the host counted, by figure.", ("figure",), _by_label(events)),
     ]
 
 

@@ -22,6 +22,8 @@ SCREENS = {
     "detail": ("enter",),
     "operators": ("o",),
     "operator": ("o", "enter"),
+    "host": ("H",),
+    "figure of the host": ("H", "enter"),
     "elsewhere": ("y",),
     "palette": ("ctrl+p",),
     "mark": ("m",),

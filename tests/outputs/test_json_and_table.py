@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcptop_ops.diagnosis.findings.memory import FindingsMemory
+from tcptop_ops.diagnosis.host_figures import FIGURES
 from tcptop_ops.explain.operators import OPERATORS
+from tcptop_ops.model import host_counters as host_model
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Finding, Flows
 from tcptop_ops.model.host_description import HostDescription
+from tcptop_ops.model.namespace_counters import NETNS
 from tcptop_ops.model.records import COUNTERS
-from tcptop_ops.outputs.json_lines import callbacks, connections, json_line, json_object
+from tcptop_ops.outputs.json_lines import callbacks, connections, host_counters, json_line, json_object
 from tcptop_ops.outputs.text_table import table
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import find
@@ -39,6 +42,7 @@ TOP = [
     "tick",
     "callbacks",
     "totals",
+    "host_counters",
     "findings",
     "notes",
     "self",
@@ -219,6 +223,28 @@ def test_names_that_attack_a_terminal() -> None:
         line = json_line(view_of(flows), HOST, OWN)
         assert loads(line)["connections"][0]["process"] == (name.decode("utf-8", "replace") or None)
         assert "\x1b" not in line + table(view_of(flows), None)
+
+
+def test_the_figures_of_the_host() -> None:
+    host, net = np.zeros(1, host_model.HOST), np.zeros(1, NETNS)
+    host["orphans"], host["max_orphans"], host["files"] = 3, 400, 7
+    net["netns"], net["out_segs"] = 9, 1000
+    tracker = Tracker()
+    flows = tracker.update(snapshot(0, [], host_counters=host, namespace_counters=net.copy()))
+    net["out_segs"] += 100
+    flows = tracker.update(snapshot(2, [], host_counters=host, namespace_counters=net))
+    found = host_counters(flows)
+    assert list(found) == [figure.name for figure in FIGURES]
+    assert found["orphans"] == {"value": 3, "per_s": None, "limit": 400, "netns": None}
+    assert found["open_files"] == {"value": 7, "per_s": None, "limit": None, "netns": None}
+    assert found["segs_sent"] == {"value": 100, "per_s": 50.0, "limit": None, "netns": 9}
+    assert found["accept_overflows"] == {"value": 0, "per_s": 0.0, "limit": None, "netns": None}
+    assert found["tracked_connections"] == {"value": None, "per_s": None, "limit": None, "netns": None}
+
+
+def test_what_is_not_known_of_the_host_is_null() -> None:
+    found = host_counters(Tracker().update(snapshot(0, [])))
+    assert {value for figure in found.values() for value in figure.values()} == {None}
 
 
 def test_findings() -> None:

@@ -16,6 +16,7 @@ import tcptop_ops
 from tcptop_ops.bpf.attach import MODES
 from tcptop_ops.bpf.load_shedding import LIGHT
 from tcptop_ops.diagnosis.cause import Blame
+from tcptop_ops.diagnosis.host_figures import FIGURES
 from tcptop_ops.diagnosis.rules import CAUSES
 from tcptop_ops.diagnosis.verdict import LIMITS
 from tcptop_ops.explain.operators import OPERATORS
@@ -93,6 +94,20 @@ def of_finding() -> Schema:
     return an_object(about, "a fault that several connections share, or that a listener has; the gravest come first")
 
 
+def of_host_counters() -> Schema:
+    """Return the schema of the figures of the host."""
+    about = "the host as a whole; null: not known here. per_s: of counters, over the window; netns: where it is most"
+    whole = {"type": ["integer", "null"], "minimum": 0}
+    fields: dict[str, Schema] = {
+        "value": whole | {"description": "now; of a counter since the first tick"},
+        "per_s": {"type": ["number", "null"], "minimum": 0},
+        "limit": whole,
+        "netns": whole,
+    }
+    figures = {figure.name: an_object(fields, f"{figure.means} ({figure.source})") for figure in FIGURES}
+    return an_object(figures, about)
+
+
 def made() -> Schema:
     """Return the schema, from the tables of columns, of operators, of causes and of states."""
     calls = an_object({operator.name: WHOLE for operator in OPERATORS})
@@ -118,6 +133,7 @@ def made() -> Schema:
             "oneOf": [{"type": "null"}, calls],
         },
         "totals": of_totals(),
+        "host_counters": of_host_counters(),
         "findings": {"type": "array", "items": of_finding()},
         "notes": {"type": "array", "items": TEXT},
         "self": an_object({"cpu_pct": NUMBER, "rss_bytes": WHOLE, "view_ms": NUMBER, "poll_ms": NUMBER}),
