@@ -35,6 +35,10 @@ def source(**told: int) -> FakeSource:
     return FakeSource([world(tick, **told) for tick in range(10)])
 
 
+def values(lines: list[str], title: str) -> list[str]:
+    return line(lines, title)[2 + TITLE :].split()[:2]
+
+
 def line(lines: list[str], title: str) -> str:
     return next(one for one in lines if one[2:].startswith(title + " "))
 
@@ -49,11 +53,11 @@ async def test_values_limits_rates_and_words() -> None:
         assert isinstance(app.screen, HostScreen)
         lines = text_of(app)
         assert {len(one) for one in lines} == {80}
-        assert line(lines, "memory, pages").split()[2:4] == ["300", "1000"]
-        assert line(lines, "open files").split()[2:4] == ["70", "?"]
-        assert line(lines, "local ports").split()[2:4] == ["-", "-"]
+        assert values(lines, "memory, pages") == ["300", "1000"]
+        assert values(lines, "open files") == ["70", "?"]
+        assert values(lines, "local ports") == ["-", "-"]
         await pilot.press("end")
-        assert line(text_of(app), "segments sent").split()[2:4] == ["4000", "2.0k"]
+        assert values(text_of(app), "segments sent") == ["4000", "2.0k"]
         await pilot.press("H")
         assert not isinstance(app.screen, HostScreen)
 
@@ -83,8 +87,8 @@ async def test_of_a_source_that_does_not_tell_nothing_is_known() -> None:
     async with running(app, ticks=1) as pilot:
         await pilot.press("H")
         lines = text_of(app)
-        assert line(lines, "orphans").split()[1:3] == ["?", "?"]
-        assert line(lines, "accept overflows").split()[2:4] == ["?", "?"]
+        assert values(lines, "orphans") == ["?", "?"]
+        assert values(lines, "accept overflows") == ["?", "?"]
 
 
 def test_words_fit_beside_the_figures() -> None:
