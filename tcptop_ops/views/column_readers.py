@@ -190,6 +190,20 @@ def blame(rows: Rows, _: Flows) -> Values:
     return told
 
 
+def least_rtt(rows: Rows, _: Flows) -> Values:
+    """Return the least round trip as far as seen, us; NaN where none was measured, and for a listener."""
+    values = floats(rows.rates["least_rtt_us"])
+    values[listens(rows)] = np.nan
+    return values
+
+
+def pacing(rows: Rows, _: Flows) -> Values:
+    """Return the pacing rate, bytes a second; NaN where there is none, or it is not known, and for a listener."""
+    values = unless(rows.sockets["pacing_rate"], 0)
+    values[listens(rows)] = np.nan
+    return values
+
+
 def limit(rows: Rows, _: Flows) -> Values:
     """Return the name of what limits the connection (``diagnosis.LIMITS``) as bytes; b"" for nothing."""
     names: Values = verdict.LIMIT_NAMES[rows.rates["limit"]]

@@ -30,6 +30,16 @@ TRAFFIC: tuple[Column, ...] = (
         group=LEAST,
     ),
     number("rcv_wnd", "RCVWN", 5, "window that we offer, bytes", read.connected("rcv_wnd"), show=text.si, group=LEAST),
+    number(
+        "pacing_bytes_per_s",
+        "PACE",
+        6,
+        "rate at which it may send, bytes a second",
+        read.pacing,
+        alias="pacing",
+        show=text.si,
+        group=SUM,
+    ),
     number("unacked", "UNACK", 5, "segments sent and not acknowledged", read.connected("unacked"), group=SUM),
     number("notsent", "NOTSN", 5, "bytes written and not sent", read.connected("notsent"), show=text.si, group=SUM),
     number(

@@ -15,7 +15,7 @@ from tcptop_ops.model import endings
 from tcptop_ops.model.enums import Direction, ResetSeen, State, Timer
 from tcptop_ops.model.flows import RATES
 from tcptop_ops.model.namespace_counters import NET_OF
-from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
+from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, UNKNOWN_U64, UNLIMITED_RATE
 from tests.support.cases import SILENT, STUCK, case, verdict
 
 LISTEN = {"state": State.LISTEN, "data_segs_out": 0, "data_segs_in": 0}
@@ -23,7 +23,7 @@ COUNTED_LISTEN = LISTEN | {"told_counted": 1}
 SYN = {"state": State.SYN_SENT, "data_segs_out": 0, "data_segs_in": 0, "states": 1 << State.SYN_SENT}
 GONE = SYN | {"state": State.CLOSE}
 LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1_000_000, "rto_events": 1}
-QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100}
+QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100, "segs_in": 50, "data_segs_in": 0}
 UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
 
 FORGOTTEN = {
@@ -35,6 +35,13 @@ FORGOTTEN = {
     "data_segs_out": 0,
 }
 OUT_OF_ORDER = {"was_ooo_seconds": 3}
+HOLE = SILENT | {
+    "retransmits": 3,
+    "send_q": 17_376,
+    "unacked": 12,
+    "was_acked_size": 5,
+    "was_lately": 1,
+}
 RECEIVED = {
     "ended": endings.RESET,
     "resets": ResetSeen.RECEIVED,
@@ -116,6 +123,29 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("peer-not-reading", 50, STUCK | {"snd_wnd": 1447, "backoff": 1}),
     ("healthy", 0, STUCK | {"snd_wnd": 1448, "backoff": 1}),
     ("healthy", 0, {"unacked": 1, "notsent": 5000, "snd_wnd": 0, "backoff": 1}),
+    # mtu: nothing of that size was acknowledged, and smaller ones pass, or passed until shortly before
+    ("mtu", 90, HOLE),
+    ("healthy", 0, HOLE | {"retransmits": 2, "was_heard": 2}),
+    ("dead-peer", 95, HOLE | {"was_acked_size": 724}),
+    ("mtu", 90, HOLE | {"was_acked_size": 723}),
+    ("dead-peer", 95, HOLE | {"was_lately": 0}),
+    ("dead-peer", 95, HOLE | {"was_acked_size": 1, "bytes_received": 0}),
+    ("mtu", 90, HOLE | {"was_acked_size": 1, "bytes_received": 1}),
+    ("dead-peer", 95, HOLE | {"unacked": 1, "send_q": 1447}),
+    ("mtu", 90, HOLE | {"unacked": 1, "send_q": 1448}),
+    ("mtu", 90, HOLE | {"unacked": 2, "send_q": 2000}),
+    ("dead-peer", 95, HOLE | {"unacked": 9, "send_q": 4000}),
+    ("mtu", 90, HOLE | {"was_lately": 0, "sacked": 1}),
+    ("mtu", 90, HOLE | {"was_lately": 0, "was_passing_s": 0.91}),
+    ("dead-peer", 95, HOLE | {"was_lately": 0, "was_passing_s": 0.89}),
+    ("dead-peer", 95, HOLE | {"was_lately": 0, "was_passing_s": 0.91, "srtt_us": 228_000}),
+    ("mtu", 90, HOLE | {"was_lately": 0, "was_passing_s": 1.0, "unacked": 1, "send_q": 512, "was_acked_size": 255}),
+    ("dead-peer", 95, HOLE | {"was_lately": 0, "was_passing_s": 1.0, "unacked": 1, "send_q": 511}),
+    ("mtu", 90, HOLE | {"was_acked_size": 1448, "retransmits": 4, "was_passing_s": 2.0}),
+    ("healthy", 0, HOLE | {"was_acked_size": 1448, "was_heard": 3, "was_passing_s": 2.0}),
+    ("healthy", 0, HOLE | {"was_acked_size": 1448, "retransmits": 4, "was_heard": 4, "was_passing_s": 1.9}),
+    ("mtu", 20, {"was_lowered_s": 990.0, "was_mss_before": 1448, "mss": 1024, "retrans_segs": 1}),
+    ("healthy", 0, {"was_lowered_s": 990.0, "was_mss_before": 1448, "mss": 1024}),
     # dead-peer
     ("healthy", 0, SILENT | {"retransmits": 2}),
     ("dead-peer", 95, SILENT | {"retransmits": 3, "was_heard": 2}),
@@ -167,6 +197,10 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("bufferbloat", 60, QUEUED | {"srtt_us": 9_001_000}),
     ("healthy", 0, QUEUED | {"srtt_us": 50_999}),
     ("healthy", 0, QUEUED | {"srtt_us": 2_000_000, "delivered": 99}),  # the handshake's own time may be in it
+    ("healthy", 0, QUEUED | {"srtt_us": 2_000_000, "segs_in": 49}),  # so may it in the few samples since
+    ("healthy", 0, QUEUED | {"srtt_us": 2_000_000, "segs_in": 1999, "data_segs_in": 1950}),
+    ("bufferbloat", 60, QUEUED | {"srtt_us": 2_000_000, "segs_in": 2000, "data_segs_in": 2000}),
+    ("bufferbloat", 10 + 50 / 30, QUEUED | {"srtt_us": 51_000, "min_rtt_us": 40_000, "was_min_rtt_us": 1000}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "unacked": 9}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "busy_us": 9_999_999}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "app_limited": 1}),
@@ -254,6 +288,15 @@ def test_the_first_rule_that_matches_names_the_cause() -> None:
     assert names == [rule.name for rule in RULES if rule.name in names]
 
 
+PACED = {
+    "busy_us": 20_000_000,
+    "pacing_rate": 1_000_000,
+    "pacing_capped": 1,
+    "notsent": 50_000,
+    "send_q": 51_000,
+    "unacked": 1,
+    "cwnd": 10,
+}
 LIMITED: list[tuple[str, dict[str, Any], float]] = [
     ("", {"busy_us": 0}, 0),
     ("", {"busy_us": 1, "data_segs_out": 0}, 0),
@@ -266,14 +309,27 @@ LIMITED: list[tuple[str, dict[str, Any], float]] = [
     ("rwnd", {"busy_us": 0, "recv_q": 70_000}, 1),
     ("", {"busy_us": 0, "recv_q": 70_000}, 0),
     ("", {"busy_us": 20_000_000, "state": State.LISTEN}, 0),
+    # nagle: in two of the last eight ticks
+    ("nagle", {"busy_us": 20_000_000, "was_nagle": 0b10000001}, 0),
+    ("app", {"busy_us": 9_999_999, "was_nagle": 0b10000000}, 0),
+    ("peer", {"busy_us": 20_000_000, "rwnd_limited_us": 10_000_000, "was_nagle": 255}, 0),
+    # pacing: half of its rate, kept, and both windows have room
+    ("pacing", PACED, 0),
+    ("pacing", PACED | {"pacing_capped": 0, "cc": b"bbr"}, 0),
+    ("cwnd", PACED | {"pacing_capped": 0, "cc": b"cubic"}, 0),
+    ("cwnd", PACED | {"pacing_rate": 1_000_001}, 0),
+    ("cwnd", PACED | {"pacing_rate": UNLIMITED_RATE}, 0),
+    ("cwnd", PACED | {"unacked": 10}, 0),
+    ("cwnd", PACED | {"snd_wnd": 2000}, 0),
+    ("cwnd", PACED | {"notsent": 0, "send_q": 1000}, 0),
 ]
 
 
 @pytest.mark.parametrize(("limit", "told", "rx"), LIMITED)
-def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float) -> None:
+def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float, tx: float = 500_000.0) -> None:
     made = case(**told)
     rates = np.zeros(1, RATES)
-    rates["win"], rates["win_s"], rates["rx_bytes_per_s"] = made.win, made.win_s, rx
+    rates["win"], rates["win_s"], rates["rx_bytes_per_s"], rates["tx_bytes_per_s"] = made.win, made.win_s, rx, tx
     found = limits(made.sockets, made.memory, rates)
     assert LIMITS[int(found[0])] == limit
 

@@ -41,7 +41,7 @@ def case(win_s: float = 20.0, ended: int = 0, now_s: float = 1000.0, **told: Any
         holder = "m" if name.startswith("was_") else next(k for k in "wse" if name in (arrays[k].dtype.names or ()))
         if name == "rto_events":  # what W counts, a life has too
             arrays["e"][name] = value
-        elif name == "retrans_segs":
+        elif name in ("retrans_segs", "data_segs_in"):
             arrays["s"][name] = value
         arrays[holder][name.removeprefix("was_")] = value
     parts = (arrays["s"], arrays["e"], arrays["w"], np.array([win_s]), arrays["m"])
