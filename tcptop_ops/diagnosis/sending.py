@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from tcptop_ops import text
 from tcptop_ops.diagnosis.both_ends import acks_missing, from_row, how_many
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, percent
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.connecting import kept_back
+from tcptop_ops.diagnosis.connecting import TOLD_BY_ICMP, kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
 from tcptop_ops.diagnosis.path_mtu import size_of, suspects_mtu
 from tcptop_ops.diagnosis.quantities import (
@@ -155,7 +153,7 @@ def _dead_peer_evidence(row: Row) -> list[str]:
         f"{times(row.socket('unacked'), 'segment')} in flight",
     ]
     if row.event("soft_error"):
-        found.append(f"ICMP says: {os.strerror(row.event('soft_error')).lower()}")
+        found.append(TOLD_BY_ICMP.get(row.event("soft_error"), "an ICMP message told of an error").partition(":")[0])
     if suspects_mtu(row):
         found.append(f"none of {size_of(row)} B was ever acknowledged: the MTU may be at fault")
     return found

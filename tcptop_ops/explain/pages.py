@@ -80,16 +80,16 @@ MORE = {
     "blame": "network: the path. peer: the process at the other end. app: the own process. host: the configuration or"
     " load of this host. Each cause has one; a verdict that is no fault has none.",
     "limit": "peer: the peer's receive window. sndbuf: the own send buffer. cwnd: the congestion window, so the"
-    " network. app: the application has no more to send. rwnd: the window that we offer is full. nagle: small writes wait"
-    " for the acknowledgement of the one before, up to 40 ms where the peer delays it: set TCP_NODELAY, or write once."
-    " pacing: SO_MAX_PACING_RATE, or BBR's rate. None is a fault.",
+    " network. app: the application has no more to send. rwnd: the window that we offer is full. nagle: a small write"
+    " waits for the acknowledgement of the one before, 40 ms where the peer delays it: set TCP_NODELAY, or write once."
+    " pacing: SO_MAX_PACING_RATE, or the rate of BBR. None is a fault.",
     "stall_ms": "Waiting for retransmission timeouts, SYNs included, and at a shut window. Tail-loss probes are not in"
     " it.",
     "srtt_us": "An average in which the newest sample counts an eighth (RFC 6298). In SYN-SENT there is none yet.",
     "min_rtt_us": "What the path takes when no queue is full. srtt far above it, with data in flight, is a queue. The"
     " kernel forgets its minimum after net.ipv4.tcp_min_rtt_wlen, 300 s: here it is the least since the row was seen.",
-    "pacing_bytes_per_s": "Kept where SO_MAX_PACING_RATE is set, by BBR, and by the queueing discipline fq; elsewhere it"
-    " is only worked out. Null where there is no limit.",
+    "pacing_bytes_per_s": "Kept where SO_MAX_PACING_RATE is set, by BBR, and by the queueing discipline fq; elsewhere"
+    " it is only worked out. Null where there is no limit.",
     "last_rtt_us": "One sample: it jumps. srtt is the calm figure.",
     "rto_us": "srtt + max(4 rttvar, 200 ms) on Linux. After each timeout it doubles: see backoff.",
     "backoff": "The early retries of a SYN do not back off (net.ipv4.tcp_syn_linear_timeouts). Probes of a shut window"
