@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tcptop_ops.errors import Usage
 from tcptop_ops.model.enums import Direction, Origin, State
 from tcptop_ops.model.flows import Flows
-from tcptop_ops.model.records import INFINITE_SSTHRESH, TOO_LONG, UNKNOWN_U32, UNKNOWN_U64
+from tcptop_ops.model.records import INFINITE_SSTHRESH, TOO_LONG, UNKNOWN_U32, UNKNOWN_U64, UNLIMITED_RATE
 from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.views.column_lookup import COLUMNS_BY_NAME, find
 from tcptop_ops.views.column_sets import DEFAULT, OUTPUT, WIDER, parse_list, parse_sort
@@ -33,6 +33,7 @@ ALIASES = {
     "tx": "tx_bytes_per_s",
     "rx": "rx_bytes_per_s",
     "delivery": "delivery_bytes_per_s",
+    "pacing": "pacing_bytes_per_s",
 }
 LISTENER: dict[str, Any] = {"state": State.LISTEN, "local": ("10.0.0.1", 80), "peer": ("0.0.0.0", 0)}
 
@@ -183,6 +184,9 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("srtt_us", {"srtt_us": 0}, None),
     ("min_rtt_us", {"min_rtt_us": UNKNOWN_U32}, None),
     ("min_rtt_us", {"min_rtt_us": 0}, 0),
+    ("pacing_bytes_per_s", {"pacing_rate": 1_000_000}, 1_000_000),
+    ("pacing_bytes_per_s", {"pacing_rate": UNLIMITED_RATE}, None),
+    ("pacing_bytes_per_s", {"pacing_rate": 0}, None),
     ("last_rtt_us", {"last_rtt_us": 0}, None),
     ("ssthresh", {"ssthresh": INFINITE_SSTHRESH}, None),
     ("ssthresh", {"ssthresh": 7}, 7),
