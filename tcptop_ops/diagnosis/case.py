@@ -27,7 +27,6 @@ MEMORY = np.dtype(
         ("failed", "u4"),  # retrans_failed when ``retransmits`` was last 0: those since are failures in a row
         ("heard", "u1"),  # ``retransmits`` when segs_in last grew
         ("recv_q", "u4"),  # at the last tick
-        ("read_s", "f8"),  # in CLOSE-WAIT: when bytes were last read, as far as seen: s, CLOCK_MONOTONIC
         ("ooo_in", "u4"),  # at the last tick
         ("ooo_s", "f8"),  # when it last grew
         ("ooo_seconds", "u1"),  # in how many seconds in a row it grew: ``notice_disorder``
@@ -53,6 +52,10 @@ MEMORY = np.dtype(
         ("stalled", "u1"),  # 1: nothing is acknowledged after a timeout
         ("lately", "u1"),  # 1: something had come shortly before that
         ("nagle", "u1"),  # a bit a tick, the last tick's the lowest: 1 where Nagle's algorithm held back a write
+        ("taken", "u8"),  # bytes received less those that waited, when any last waited
+        ("taken_s", "f8"),  # while any wait: since when none were taken, as far as seen: s, CLOCK_MONOTONIC
+        ("no_window_s", "f8"),  # since when we offer no window with nothing unread: s, CLOCK_MONOTONIC; 0: we do
+        ("held", "u1"),  # 1: bytes wait, and the process cannot run: stopped, frozen, in state D, a zombie
     ]
 )
 """What is remembered of a socket from one tick to the next."""
@@ -66,6 +69,7 @@ class Everyone:
     events: Records  # EVENTS
     win: Records  # COUNTED: growth within W
     win_s: Floats  # length of W for each
+    memory: Records  # MEMORY
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,21 @@ class Case:
     def other_win_s(self) -> Floats:
         """Return the length of W for each row's other end, seconds, 0 where there is none."""
         return self._of_partner(None if self.everyone is None else self.everyone.win_s, np.dtype("f8"))
+
+    @cached_property
+    def partners(self) -> tuple[NDArray[np.intp], Case]:
+        """Which rows have their other end on this host, and a Case of those ends.
+
+        The ends of those ends are not known in it.
+        """
+        which = np.flatnonzero(self.has_partner)
+        if self.everyone is None or not len(which):
+            return which[:0], self.take(which[:0])
+        at = self.partner[which]
+        them = self.everyone
+        sockets, events, win, memory = (gather(part, at) for part in (them.sockets, them.events, them.win, them.memory))
+        ended = np.zeros(len(at), np.uint8)
+        return which, Case(sockets, events, win, them.win_s[at], memory, self.now_s, ended, self.net_of, self.listened)
 
     def _of_partner(self, values: NDArray[Any] | None, kind: np.dtype[Any]) -> NDArray[Any]:
         base, shape = kind.subdtype or (kind, ())

@@ -49,7 +49,7 @@ class Error(IntEnum):
 
 _BY_RESET = {DEFAULT: "reset", "not-closed": AS_WAS, "local-drop": AS_WAS}
 _TIMED_OUT = {DEFAULT: "dead-peer", "peer-not-reading": AS_WAS, "local-drop": AS_WAS, "mtu": AS_WAS}
-_SHUT_WINDOW = {DEFAULT: "peer-not-reading", "local-drop": AS_WAS}
+_SHUT_WINDOW = {DEFAULT: "peer-not-reading", "local-drop": AS_WAS, "dead-peer": AS_WAS}
 _NO_WAY = {DEFAULT: "dead-peer", "local-drop": AS_WAS, "mtu": AS_WAS}
 
 TABLE: dict[tuple[Phase, Error], dict[str, str]] = {

@@ -11,6 +11,7 @@ from tcptop_ops import text
 from tcptop_ops.diagnosis.case import Case, Floats, never_stood
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.evidence_row import Row, times, us
+from tcptop_ops.diagnosis.reading import cannot_run
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import Direction, ResetBy, ResetSeen, State
@@ -32,7 +33,7 @@ def _not_closed(case: Case) -> tuple[Mask, Floats]:
     sockets = case.sockets
     much = sockets["recv_q"] > ends.FAREWELL + 1  # the FIN counts as one
     idle_s = np.minimum(case.in_state_s, _since_s(sockets["last_sent_us"]))
-    idle_s = np.where(much, np.minimum(idle_s, case.now_s - case.memory["read_s"]), idle_s)
+    idle_s = np.where(much, np.minimum(idle_s, case.now_s - case.memory["taken_s"]), idle_s)
     return case.is_in(State.CLOSE_WAIT) & (sockets["send_q"] == 0) & (idle_s >= PATIENCE_S), np.where(much, 50.0, 20.0)
 
 
@@ -46,7 +47,7 @@ def _not_closed_evidence(row: Row) -> list[str]:
     found = [f"in CLOSE-WAIT for {text.duration(since_s)}, nothing sent"]
     if unread > 0:
         found.append(f"{text.si(unread)}B unread")
-    if row.activity not in ("", "running", "sleeping"):
+    if cannot_run(row.activity):
         found.append(f"the process is {row.activity}")
     if other is not None and other.socket("inode"):
         found.append(f"{other.process or 'the other end'} waits for its data or close")

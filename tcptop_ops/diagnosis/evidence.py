@@ -16,10 +16,16 @@ _LIMITED = {
     "sndbuf": "limited by the send buffer",
     "cwnd": "limited by the congestion window",
     "app": "limited by the application: it has no more to send",
-    "rwnd": "limited by the own receive window",
+    "rwnd": "limited by the receive window of this end",
     "nagle": "limited by Nagle's algorithm: small writes wait for acknowledgements (TCP_NODELAY sends them at once)",
     "pacing": "limited by pacing",
 }
+
+_READS_SLOWLY = {
+    "app": "limited by the local application, which reads more slowly than data come",
+    "rwnd": "limited by the receive window: the local application reads more slowly than data come",
+}
+"""The same of a connection with bytes unread."""
 
 
 def of(rows: Rows, flows: Flows) -> list[str]:
@@ -34,7 +40,11 @@ def of(rows: Rows, flows: Flows) -> list[str]:
             return [*last_words(row), *_what_was(cause, rows, flows)]
         return last_words(row) or cause.evidence(row)
     limit = verdict.LIMITS[int(row.rates["limit"])]
-    return [_LIMITED[limit] + _rate(row, limit)] if limit and row.socket("state") != State.LISTEN else []
+    if not limit or row.socket("state") == State.LISTEN:
+        return []
+    if row.unread and limit in _READS_SLOWLY and not row.socket("notsent"):
+        return [_READS_SLOWLY[limit], f"{text.si(row.unread)}B unread"]
+    return [_LIMITED[limit] + _rate(row, limit)]
 
 
 def _rate(row: Row, limit: str) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from tcptop_ops import text
+from tcptop_ops.diagnosis import reading
 from tcptop_ops.model import endings
+from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
+from tcptop_ops.model.namespace_counters import NET
 from tcptop_ops.model.processes import process_keys
 from tcptop_ops.model.records import TOO_LONG, Records
 
@@ -76,6 +79,27 @@ class Row:
     def activity(self) -> str:
         """What that process does, as Snapshot.activities says; empty where that is not known."""
         return self._flows.snapshot.activities.get(self._process_key, "")
+
+    @cached_property
+    def net(self) -> Any:
+        """A row of NET: what the kernel counted within W in its namespace; zeros where that is not known."""
+        at, found = find_sorted(self._flows.net_of["netns"], self.sockets["netns"].reshape(1))
+        return self._flows.net_of["net"][at[0]] if found[0] else np.zeros((), NET)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of payload that wait to be read."""
+        return int(reading.unread(self.sockets.reshape(1))[0])
+
+    @property
+    def unread_s(self) -> float:
+        """Seconds in which none of the bytes that wait were taken, as far as known."""
+        return float(self.rates["unread_s"])
+
+    @property
+    def doing(self) -> str:
+        """The process and what it does: ``java 2210 (stopped)``; empty where no process is known."""
+        return f"{self.process} ({self.activity})" if self.process and self.activity else self.process
 
     @property
     def stood(self) -> bool:

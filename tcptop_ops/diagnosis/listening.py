@@ -158,7 +158,8 @@ def _accept_queue_evidence(row: Row) -> list[str]:
         queue += f", full for {row.rates['state_s']:.0f} s"
     elif told:
         queue = f"{queue} now" if waiting else f"the queue is empty now, limit {limit}"
-    return [*[told] * bool(told), queue]
+    does = [f"{row.process} is {row.activity}"] * bool(waiting and row.process and row.activity)
+    return [*[told] * bool(told), queue, *does]
 
 
 def _syn_queue_evidence(row: Row) -> list[str]:

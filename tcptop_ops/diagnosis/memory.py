@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops.diagnosis import reading
 from tcptop_ops.diagnosis.case import MEMORY, Case, Floats
 from tcptop_ops.diagnosis.limiting import remember_nagle
 from tcptop_ops.diagnosis.path_mtu import first_segments, remember_segments
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import Origin, RetransClass, State
+from tcptop_ops.model.processes import process_keys
 from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, Records
 
 SECOND_S = 0.9
@@ -28,7 +31,7 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
         memory[name] = sockets[name]
     memory["heard"], memory["failed"] = sockets["retransmits"], events["retrans_failed"]
     _count_syns(memory, sockets, sockets["state"])
-    memory["state_s"] = memory["read_s"] = now_s
+    memory["state_s"] = now_s
     closed = np.flatnonzero(sockets["state"] == State.CLOSE_WAIT)
     memory["state_s"][closed] -= since_fin_s(sockets[closed])
     memory["ooo_in"] = np.where(events["origin"] == Origin.NEW, 0, sockets["ooo_in"])
@@ -60,9 +63,6 @@ def remember(
     moved = memory["state"] != state
     moved[listens] |= sockets["recv_q"][listens] <= sockets["send_q"][listens]
     memory["state_s"][moved], memory["state"] = now_s, state
-    held = np.flatnonzero(state == State.CLOSE_WAIT)
-    held = held[moved[held] | (sockets["recv_q"][held] < memory["recv_q"][held])]
-    memory["read_s"][held] = now_s
     again, segs_in = sockets["retransmits"].copy(), sockets["segs_in"].copy()
     came = memory["segs_in"] != segs_in
     remember_segments(memory, sockets, np.flatnonzero(came | (again > 0) | (memory["stalled"] > 0)), now_s)
@@ -70,6 +70,7 @@ def remember(
     np.copyto(memory["heard"], again, where=heard)
     memory["segs_in"] = segs_in
     np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
+    _remember_reading(memory, sockets, state, now_s)
     waits = np.flatnonzero(sockets["notsent"])
     waiting = gather(sockets, waits)
     shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
@@ -95,6 +96,36 @@ def notice_disorder(case: Case, seconds: float) -> None:
     another = grown[since_s >= SECOND_S]
     memory["ooo_seconds"][another] = np.minimum(memory["ooo_seconds"][another], 254) + 1
     memory["ooo_s"][another] = case.now_s
+
+
+def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8], now_s: float) -> None:
+    """Remember since when no bytes were taken of those that wait, and since when a window is shut without any.
+
+    Whatever was read between two ticks shows: the bytes received less those that wait only grow, and only by reading.
+    """
+    waits = np.flatnonzero(sockets["recv_q"])
+    if len(waits):
+        taken = sockets["bytes_received"][waits] - sockets["recv_q"][waits]
+        moved = (memory["recv_q"][waits] == 0) | (memory["taken"][waits] != taken)
+        memory["taken"][waits] = taken
+        memory["taken_s"][waits[moved]] = now_s
+    shut, since = reading.without_window(sockets, state), memory["no_window_s"]
+    since[np.setdiff1d(np.flatnonzero(since), shut, assume_unique=True)] = 0
+    since[shut[since[shut] == 0]] = now_s
+
+
+def mark_held(memory: Records, sockets: Records, owners: Records, activities: Mapping[int, str]) -> NDArray[np.intp]:
+    """Note in ``memory`` of which rows bytes wait for a process that cannot run; return the rows with waiting bytes.
+
+    ``owners``: OWNED rows, aligned; ``activities``: ``Snapshot.activities``.
+    """
+    memory["held"] = 0
+    waits = np.flatnonzero(sockets["recv_q"])
+    cannot = [key for key, told in activities.items() if reading.cannot_run(told)]
+    if cannot:
+        keys = process_keys(gather(owners, waits))
+        memory["held"][waits] = np.isin(keys, np.array(cannot, np.uint64))
+    return waits
 
 
 def _count_syns(memory: Records, sockets: Records, state: NDArray[np.uint8]) -> None:

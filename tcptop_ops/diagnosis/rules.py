@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.diagnosis import connecting, ending, host_causes, listening, path_mtu, ports, receiving, sending
+from tcptop_ops.diagnosis import connecting, ending, host_causes, listening, path_mtu, peer, ports, receiving, sending
 from tcptop_ops.diagnosis.cause import Cause
 
 LINGERING_SCORE = 30.0
@@ -20,9 +20,10 @@ RULES: tuple[Cause, ...] = (
     connecting.UNREACHABLE,
     connecting.SYN_UNANSWERED,
     sending.LOCAL_DROP,
-    sending.PEER_NOT_READING,
+    receiving.RECEIVE_BUFFER,
+    peer.PEER_NOT_READING,
     path_mtu.MTU,
-    sending.DEAD_PEER,
+    peer.DEAD_PEER,
     sending.RTO_STALL,
     sending.REORDERING,
     sending.SPURIOUS,

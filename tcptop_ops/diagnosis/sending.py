@@ -10,7 +10,6 @@ from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, perc
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.connecting import TOLD_BY_ICMP, kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
-from tcptop_ops.diagnosis.path_mtu import size_of, suspects_mtu
 from tcptop_ops.diagnosis.quantities import (
     had_arrived,
     loss_percent,
@@ -21,7 +20,7 @@ from tcptop_ops.diagnosis.quantities import (
 )
 from tcptop_ops.model import endings as ends
 from tcptop_ops.model.arrays import Mask
-from tcptop_ops.model.enums import State, Timer
+from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import Records
 
 BLOAT_US = 50_000
@@ -52,22 +51,6 @@ def _local_drop(case: Case) -> tuple[Mask, Floats]:
     in_flight = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 2) & mostly
     live = (case.ended == 0) & ~case.is_in(State.SYN_SENT)
     return (probed | in_flight) & live | kept_back(case), np.full(len(case), 90.0)
-
-
-def _peer_not_reading(case: Case) -> tuple[Mask, Floats]:
-    sockets = case.sockets
-    shut = case.unsent & (sockets["snd_wnd"] < sockets["mss"]) & (sockets["backoff"] >= 1)
-    return shut, np.full(len(case), 50.0)
-
-
-def _dead_peer(case: Case) -> tuple[Mask, Floats]:
-    sockets = case.sockets
-    silent = (sockets["unacked"] > 0) & (sockets["retransmits"] >= 3) & (sockets["retransmits"] > case.memory["heard"])
-    nothing_to_send = (sockets["unacked"] == 0) & (sockets["notsent"] == 0)
-    unkept = nothing_to_send & (sockets["timer"] == Timer.KEEPALIVE) & (sockets["probes"] >= 2)
-    gave_up = (case.ended == ends.TIMED_OUT) & ~never_stood(case)
-    live = (case.ended == 0) & ~case.is_in(State.SYN_SENT) & ~case.is_in(State.LISTEN)
-    return ((silent | unkept) & live) | gave_up, np.full(len(case), 95.0)
 
 
 def _rto_stall(case: Case) -> tuple[Mask, Floats]:
@@ -127,36 +110,13 @@ def _local_drop_evidence(row: Row) -> list[str]:
     if row.socket("unacked"):
         waiting = f"{times(row.socket('unacked'), 'segment')} in flight"
         return [f"{times(row.event('retrans_failed'), 'retransmit')} could not be sent{next_in(row)}", waiting]
-    return [f"{_waiting(row)}, {times(row.socket('probes'), 'probe')} in vain"]
+    return [f"{what_waits(row)}, {times(row.socket('probes'), 'probe')} in vain"]
 
 
-def _waiting(row: Row) -> str:
+def what_waits(row: Row) -> str:
     """Say what was not sent yet; the FIN counts as one byte of it (tcp_send_fin())."""
     unsent = row.socket("notsent") - bool(ends.fin_sent(row.events))
     return f"{text.si(unsent)}B wait" if unsent > 0 else "the FIN waits"
-
-
-def _peer_not_reading_evidence(row: Row) -> list[str]:
-    return [
-        f"{_waiting(row)} for a window of {row.socket('snd_wnd')} bytes",
-        f"{times(row.socket('backoff'), 'window probe')}{next_in(row)}",
-    ]
-
-
-def _dead_peer_evidence(row: Row) -> list[str]:
-    if row.closed:
-        return [f"gave up: {times(row.event('rto_events'), 'timeout')}, {us(row.event('rto_wait_us'))} waited"]
-    if not row.socket("unacked"):
-        return [f"{times(row.socket('probes'), 'keepalive probe')} unanswered{next_in(row)}"]
-    found = [
-        f"sent {row.socket('retransmits') + 1} times, nothing came back{next_in(row)}",
-        f"{times(row.socket('unacked'), 'segment')} in flight",
-    ]
-    if row.event("soft_error"):
-        found.append(TOLD_BY_ICMP.get(row.event("soft_error"), "an ICMP message told of an error").partition(":")[0])
-    if suspects_mtu(row):
-        found.append(f"none of {size_of(row)} B was ever acknowledged: the MTU may be at fault")
-    return found
 
 
 def _rto_stall_evidence(row: Row) -> list[str]:
@@ -241,47 +201,6 @@ LOCAL_DROP = Cause(
     ),
     rule=_local_drop,
     evidence=_local_drop_evidence,
-)
-
-PEER_NOT_READING = Cause(
-    name="peer-not-reading",
-    phase="sending",
-    blame="peer",
-    means="the peer's process does not read: its window is shut",
-    told_by="data waits, nothing is in flight, the window is smaller than a segment, and the persist timer backs off",
-    severity="50",
-    threshold="back-off 1",
-    remedy="look at the process on the other side",
-    source="tcp_probe_timer(); RFC 9293 3.8.6.1",
-    of_many="wait for a peer that does not read",
-    related=(
-        "snd_wnd",
-        "notsent",
-        "timer",
-    ),
-    rule=_peer_not_reading,
-    evidence=_peer_not_reading_evidence,
-)
-
-DEAD_PEER = Cause(
-    name="dead-peer",
-    phase="sending",
-    blame="network",
-    means="the peer is gone, or the way to it is",
-    told_by="data in flight was sent again three times or more, and nothing came in since the one "
-    "before; or two keepalive probes are unanswered",
-    severity="95",
-    threshold="3 retransmits of the segment at the head without a segment received since; or 2 keepalive probes",
-    remedy="is the peer up? is a firewall or NAT entry gone? TCP_USER_TIMEOUT and keepalive end such flows sooner",
-    source="tcp_write_timeout(); RFC 1122 4.2.3.5",
-    of_many="hear nothing from the peer",
-    related=(
-        "backoff",
-        "unacked",
-        "RTO_CB",
-    ),
-    rule=_dead_peer,
-    evidence=_dead_peer_evidence,
 )
 
 RTO_STALL = Cause(

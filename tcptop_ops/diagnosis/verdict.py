@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, stood
 from tcptop_ops.diagnosis.fading import FADED, HALVED_IN_S
 from tcptop_ops.diagnosis.limiting import often_held, paced
+from tcptop_ops.diagnosis.peer import no_window_offered
 from tcptop_ops.diagnosis.quantities import queueing_us
 from tcptop_ops.diagnosis.rules import CAUSES, HEALTHY, IDLE, RULES
 from tcptop_ops.diagnosis.sending import BLOAT_US
@@ -45,6 +46,10 @@ def _suspicious(case: Case) -> Mask:
     found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
     found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
     found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1) | (case.memory["syn_retrans"] > 0)
+    found |= case.memory["no_window_s"] > 0
+    if case.pairs is not None:  # the other ends of what is not read, or lacks a window
+        others = case.partner[np.flatnonzero((sockets["recv_q"] > 0) | (case.memory["no_window_s"] > 0))]
+        found[others[others >= 0]] = True
     far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
     found[far] |= queueing_us(gather(sockets, far), gather(case.memory, far)) >= BLOAT_US
     found |= (state == State.SYN_SENT) | (state == State.CLOSE_WAIT)
@@ -101,25 +106,37 @@ def fade(
     return np.where(lasting, memory["cause"], cause), np.where(lasting, faded, severity), over
 
 
-def limits(sockets: Records, memory: Records, rates: Records) -> NDArray[np.uint8]:
+def limits(case: Case, rates: Records) -> NDArray[np.uint8]:
     """Return what limits the throughput of each flow, as indices into LIMITS; 0 for a flow at rest.
 
-    ``memory``: MEMORY; ``rates``: RATES, whose growth within W and rates are filled in; both aligned.
+    ``rates``: RATES, whose growth within W and rates are filled in.
     Of a sender: the peer's window or the send buffer, where it did for half of the busy time (tcp_chrono_start() of
     net/ipv4/tcp_output.c); Nagle's algorithm or pacing, where they hold data back; the application, where it had
     nothing to send (tcp_rate_check_app_limited()) or the flow was busy for less than half of W; else the congestion
-    window. Of a receiver: our receive window, where more is unread than it still offers.
+    window. Of a receiver, whose process takes what has come: our receive window, where no less is unread than it still
+    offers, or where the other end, on this host too, is limited by it; else the application, where bytes wait at two
+    ticks in a row.
+
+    ``case``: live rows, before ``recv_q`` of their memory is that of this tick.
     """
+    sockets, win = case.sockets, case.win
     found = np.zeros(len(sockets), np.uint8)
-    win = rates["win"]
-    receives = np.flatnonzero(rates["rx_bytes_per_s"] > 0)
-    found[receives[sockets["recv_q"][receives] > sockets["rcv_wnd"][receives]]] = 5
+    waits = np.flatnonzero(sockets["recv_q"])
+    reads = waits[(rates["rx_bytes_per_s"][waits] > 0) | (case.memory["taken_s"][waits] >= case.now_s)]
+    reads = reads[case.states[reads] != State.LISTEN]
+    lags = np.where(case.memory["recv_q"][reads] > 0, np.uint8(4), np.uint8(0))
+    found[reads] = np.where(sockets["recv_q"][reads] >= sockets["rcv_wnd"][reads], np.uint8(5), lags)
+    found[no_window_offered(case)] = 1
     sends = np.flatnonzero((win["busy_us"] > 0) & (win["data_segs_out"] > 0))
-    sends = sends[sockets["state"][sends] != State.LISTEN]
+    sends = sends[case.states[sends] != State.LISTEN]
     busy = as_floats(win["busy_us"][sends])
     of_app = (busy < 0.5e6 * rates["win_s"][sends]) | (sockets["app_limited"][sends] != 0)
-    by_nagle = often_held(gather(memory, sends))
+    by_nagle = often_held(gather(case.memory, sends))
     by_pacing = paced(gather(sockets, sends), rates["tx_bytes_per_s"][sends])
     by_peer, by_buffer = (2.0 * win[name][sends] >= busy for name in ("rwnd_limited_us", "sndbuf_limited_us"))
     found[sends] = np.select([by_peer, by_buffer, by_nagle, by_pacing, of_app], [1, 2, 6, 7, 4], default=3)
+    limited = np.flatnonzero(found == 1)
+    receivers = case.partner[limited]
+    receivers = receivers[receivers >= 0]
+    found[receivers[(found[receivers] == 0) | (found[receivers] == 4)]] = 5
     return found

@@ -107,8 +107,8 @@ MORE = {
     "ce_in_pct": "Of the connection's life: a router's queue was so long that it marked the segment rather than drop it"
     " (RFC 3168). That ECN-capable segments come says nothing of marks.",
     "cwnd": "How many segments may be in flight, as congestion control sees it.",
-    "snd_wnd": "Smaller than a segment: the peer's process does not read.",
-    "rcv_wnd": "Smaller than a segment: our own process does not read.",
+    "snd_wnd": "Smaller than a segment: the peer's process reads slowly or not at all, or it lacks memory.",
+    "rcv_wnd": "Smaller than a segment: the local application reads slowly or not at all, or memory is lacking.",
     "drops": "Of a listener: handshakes that found the queue full. Of a connection: segments that found no room.",
     "backlog_max": "min(backlog of listen(), net.core.somaxconn). The queue takes one more than its limit.",
     "busy_pct": "Data was in flight. A share of the window of observation; the two limits are shares of this.",
@@ -125,7 +125,7 @@ MORE = {
     "connect_ms": "A round trip where nothing is lost. 1 s more for each SYN that had to be sent again.",
     "unacked": "In flight, or lost and not yet known to be.",
     "notsent": "The application wrote it; the window or congestion control holds it back.",
-    "recv_q": "Bytes that do not get fewer: the process does not read.",
+    "recv_q": "Bytes that wait to be read. The peer's FIN counts as one.",
     "cc": "The congestion control: net.ipv4.tcp_congestion_control, or the socket's own choice.",
 }
 

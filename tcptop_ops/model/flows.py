@@ -13,6 +13,7 @@ from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.host_counters import HostTick
 from tcptop_ops.model.listener_drops import none_listening
+from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.pairs import Pairs
 from tcptop_ops.model.records import OWNED, UNKNOWN_U32, Records
 from tcptop_ops.model.snapshot import Snapshot
@@ -41,6 +42,7 @@ RATES = np.dtype(
         ("paired", "u1"),  # 1: the other end is on this host, too, or was as long as it lived
         ("listener", "u8"),  # cookie of the listener in whose queue an attempt waits, or waited to its end; 0: none
         ("listeners", "u1"),  # of how many that share an address it may be any; 0: of none
+        ("unread_s", "f4"),  # while bytes wait: seconds in which none were taken, as far as known
     ]
 )
 """What the tracker works out for each row."""
@@ -126,6 +128,7 @@ class Flows:
     session: int = 0  # cookie of the connection over which this program is used; 0: not known
     listened: Records = field(default_factory=none_listening)  # LISTENED, sorted by cookie
     pairs: Pairs | None = None  # which live rows belong together; None: nobody has looked
+    net_of: Records = field(default_factory=none_known)  # NET_OF, sorted by namespace
     past: Rows | None = None  # rows whose cause is kept, as they were when its rule last matched; sorted by cookie
     host: HostTick = field(default_factory=HostTick)
 

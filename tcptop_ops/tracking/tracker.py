@@ -18,6 +18,7 @@ from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
     established_late,
     first_memory,
+    mark_held,
     notice_disorder,
     probe_segments,
     remember,
@@ -25,6 +26,7 @@ from tcptop_ops.diagnosis.memory import (
     waited_us,
 )
 from tcptop_ops.diagnosis.path_mtu import fill_rates
+from tcptop_ops.diagnosis.reading import unread_s
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
@@ -126,7 +128,7 @@ class Tracker:
         past = self._past.update(live, closed)
         flows = Flows(snapshot, live, closed, order, seconds, self._window_s, self._tick, totals)
         host = self._host.update(snapshot, self._net_of, self._growth)
-        return replace(flows, listened=self._listened, pairs=self._pairs, past=past, host=host)
+        return replace(flows, listened=self._listened, pairs=self._pairs, net_of=self._net_of, past=past, host=host)
 
     def _grow(self) -> None:
         extra = self._slots.capacity - len(self._last)
@@ -160,7 +162,7 @@ class Tracker:
             self._partners.update(sockets, states, slots, new), listeners_of(snapshot, self._partners.attempts)
         )
         rates["paired"] = self._partners.paired(slots)
-        self._judge(slots, sockets, states, events, waited, rates, now, seconds)
+        self._judge(slots, snapshot, states, waited, rates, now, seconds)
         self._remember(slots, current, payload, now)
         return Rows(sockets, events, snapshot.owners, rates)
 
@@ -212,23 +214,26 @@ class Tracker:
     def _judge(
         self,
         slots: NDArray[np.intp],
-        sockets: Records,
+        snapshot: Snapshot,
         states: NDArray[np.uint8],
-        events: Records,
         waited: NDArray[np.uint32],
         rates: Records,
         now: float,
         seconds: float,
     ) -> None:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
+        sockets, events = snapshot.sockets, snapshot.events
         memory = gather(self._memory, slots)
         remember(memory, sockets, states, events, now, seconds)
+        waits = mark_held(memory, sockets, snapshot.owners, snapshot.activities)
+        rates["unread_s"][waits] = unread_s(gather(sockets, waits), gather(memory, waits), now)
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
-        everyone = Everyone(sockets, events, win, win_s)
+        everyone = Everyone(sockets, events, win, win_s, memory)
         case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known, self._pairs, everyone)
         notice_disorder(case, seconds)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
+        rates["limit"] = verdict.limits(case, rates)
         memory["recv_q"], memory["score"], memory["cause"] = sockets["recv_q"], score, cause
         rates["listener"], rates["listeners"] = waited_for(case, cause)
         memory["listener"] = rates["listener"]
@@ -240,7 +245,6 @@ class Tracker:
         unsure = verdict.unsure(sockets, events, rates["fresh"])
         rates["cause"] = np.where(unsure, rules.UNKNOWN, cause)
         rates["score"] = np.where(unsure, np.nan, score)
-        rates["limit"] = verdict.limits(sockets, memory, rates)
         fill_rates(rates, sockets, memory)
         rates["stall_us"] = stall_us(waited, events, memory, now * 1e9)
         rates["state_s"] = now - memory["state_s"]

@@ -53,7 +53,7 @@ def test_any_bytes_are_judged(seed: int) -> None:
     assert ((score >= 0) & (score <= 100)).all()
     rates = np.zeros(50, RATES)
     rates["win"], rates["win_s"], rates["rx_bytes_per_s"] = win, made.win_s, 1
-    assert (limits(sockets, memory, rates) < len(LIMITS)).all()
+    assert (limits(made, rates) < len(LIMITS)).all()
 
 
 @settings(max_examples=60, deadline=None)

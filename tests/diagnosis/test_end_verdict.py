@@ -201,14 +201,15 @@ def lived(*ticks: dict[str, Any], end: dict[str, Any] | None = None, **ending: A
     return row
 
 
-SHUT = STUCK | {"snd_wnd": 0, "backoff": 3}
+SHUT = STUCK | {"snd_wnd": 0, "backoff": 3, "last_sent_us": 9_000_000}
 
 
 def test_a_cause_that_is_over_says_so_with_the_figures_of_then() -> None:
     row = lived({}, SHUT, {}, {})
     assert (row["cause"], row["evidence"]) == (
         "peer-not-reading",
-        "over for 2.00s: 5.0kB wait for a window of 0 bytes, 3 window probes",
+        "over for 2.00s: 5.0kB wait for a window of 0 bytes, 3 window probes, nothing could be sent for 9.00s, "
+        "the peer offers no window: its application does not read, or it lacks buffer memory",
     )
 
 

@@ -60,7 +60,25 @@ def of(cause: str, win: dict[str, int] | None = None, **fields: object) -> str:
             "the FIN waits, 2 probes in vain",
         ),
         ("local-drop", {}, {"states": 1 << State.LAST_ACK, "notsent": 8, "probes": 2}, "7B wait, 2 probes in vain"),
-        ("not-reading", {}, {"recv_q": 65_000, "rcv_wnd": 0}, "65kB unread, window offered: 0 bytes"),
+        (
+            "not-reading",
+            {},
+            {
+                "recv_q": 65_000,
+                "bytes_received": 65_000,
+                "rcv_wnd": 0,
+                "rcv_mss": 536,
+                "inode": 9,
+                "last_received_us": 14_000_000,
+            },
+            "65kB unread, none read for 14s, window offered: 0 bytes",
+        ),
+        (
+            "not-reading",
+            {},
+            {"recv_q": 1, "bytes_received": 1, "last_received_us": 14_000_000},
+            "1B unread, which may be urgent data, not accepted for 14s",
+        ),
     ],
 )
 def test_words(cause: str, win: dict[str, int], fields: dict[str, object], words: str) -> None:

@@ -24,7 +24,8 @@ SYN = {"state": State.SYN_SENT, "data_segs_out": 0, "data_segs_in": 0, "states":
 GONE = SYN | {"state": State.CLOSE}
 LATE = {"direction": Direction.OUT, "first_ns": 999_000_000_000, "connect_us": 1_000_000, "rto_events": 1}
 QUEUED = {"min_rtt_us": 1000, "unacked": 10, "busy_us": 10_000_000, "delivered": 100, "segs_in": 50, "data_segs_in": 0}
-UNREAD = {"recv_q": 100, "was_recv_q": 100, "rcv_wnd": 1447}
+UNREAD = {"recv_q": 100, "bytes_received": 1100, "inode": 9, "was_taken_s": 994.5}
+WAITS = {"state": State.ESTABLISHED, "inode": 9}
 
 FORGOTTEN = {
     "state": State.CLOSE_WAIT,
@@ -50,6 +51,9 @@ RECEIVED = {
     "direction": Direction.OUT,
 }
 CLOSED_BY_RESET = RECEIVED | {"resets": ResetSeen.SENT, "error": 0}
+
+SHUT = STUCK | {"snd_wnd": 0, "backoff": 1, "last_sent_us": 5_500_000}
+UNPROBED = SHUT | {"backoff": 3, "rto_us": 204_000, "probes": 3, "last_ack_received_us": 1_000_000}
 
 BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     # accept-queue: longer than its limit, or three dropped while it was half full
@@ -120,9 +124,12 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("syn-unanswered", 80, SYN | {"retransmits": 3, "retrans_segs": 3, "retrans_failed": 1, "syn_retrans": 2}),
     # peer-not-reading
     ("healthy", 0, STUCK | {"snd_wnd": 1447}),
-    ("peer-not-reading", 50, STUCK | {"snd_wnd": 1447, "backoff": 1}),
-    ("healthy", 0, STUCK | {"snd_wnd": 1448, "backoff": 1}),
-    ("healthy", 0, {"unacked": 1, "notsent": 5000, "snd_wnd": 0, "backoff": 1}),
+    ("peer-not-reading", 50, SHUT | {"snd_wnd": 1447}),
+    ("healthy", 0, SHUT | {"snd_wnd": 1448}),
+    ("healthy", 0, SHUT | {"backoff": 0}),
+    ("healthy", 0, SHUT | {"last_sent_us": 5_499_999}),  # it takes something now and then
+    ("healthy", 0, SHUT | {"unacked": 1}),
+    ("peer-not-reading", 50, SHUT | {"probes": 2, "last_ack_received_us": 900_000}),
     # mtu: nothing of that size was acknowledged, and smaller ones pass, or passed until shortly before
     ("mtu", 90, HOLE),
     ("healthy", 0, HOLE | {"retransmits": 2, "was_heard": 2}),
@@ -154,6 +161,12 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("dead-peer", 95, {"probes": 2, "timer": Timer.KEEPALIVE}),
     ("healthy", 0, {"probes": 2, "timer": Timer.NONE}),
     ("dead-peer", 95, {"ended": endings.TIMED_OUT}),
+    ("dead-peer", 95, UNPROBED),
+    ("peer-not-reading", 50, UNPROBED | {"probes": 2, "timer": Timer.PERSIST, "timer_us": 700_001}),
+    ("dead-peer", 95, UNPROBED | {"probes": 2, "timer": Timer.PERSIST, "timer_us": 600_000}),
+    ("peer-not-reading", 50, UNPROBED | {"last_ack_received_us": 999_999}),
+    ("dead-peer", 95, UNPROBED | {"probes": 1, "timer": Timer.PERSIST, "backoff": 6, "timer_us": 8_056_000}),
+    ("peer-not-reading", 50, UNPROBED | {"probes": 1, "timer": Timer.PERSIST, "backoff": 6, "timer_us": 8_056_001}),
     # rto-stall: 5 % of W
     ("healthy", 0, {"rto_events": 1, "rto_wait_us": 999_999}),
     ("rto-stall", 57.5, {"rto_events": 1, "rto_wait_us": 1_000_000}),
@@ -205,12 +218,32 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "busy_us": 9_999_999}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "app_limited": 1}),
     ("healthy", 0, QUEUED | {"srtt_us": 51_000, "min_rtt_us": UNKNOWN_U32}),
-    # not-reading
-    ("not-reading", 50, UNREAD),
-    ("not-reading", 50, UNREAD | {"recv_q": 101}),
-    ("healthy", 0, UNREAD | {"recv_q": 99}),
-    ("healthy", 0, UNREAD | {"rcv_wnd": 1448}),
-    ("healthy", 0, UNREAD | {"was_recv_q": 0}),
+    # not-reading: nothing was taken for 5.5 s, or 2 s where the process cannot run
+    ("not-reading", 27.5, UNREAD),
+    ("not-reading", 50, UNREAD | {"was_taken_s": 980.0}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 994.6}),
+    ("not-reading", 60, UNREAD | {"was_taken_s": 998.0, "was_held": 1}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 998.1, "was_held": 1}),
+    (
+        "not-reading",
+        30,
+        WAITS | {"recv_q": 9, "bytes_received": 9, "was_taken_s": 1000.0, "last_received_us": 6_000_000},
+    ),
+    ("healthy", 0, WAITS | {"recv_q": 9, "bytes_received": 9, "was_taken_s": 1000.0, "last_received_us": 5_000_000}),
+    ("not-reading", 35, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000}),  # a few bytes, all or none
+    ("healthy", 0, UNREAD | {"was_taken_s": 999.5, "last_received_us": 7_000_000}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "recv_q": 5000}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "rcv_wnd": 99}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": UNKNOWN_U32}),
+    ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 1}),  # its FIN alone
+    ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 101}),  # and a farewell
+    ("not-reading", 27.5, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 102}),
+    ("healthy", 0, UNREAD | {"state": State.FIN_WAIT2, "inode": 0}),
+    ("not-reading", 27.5, UNREAD | {"inode": 0}),  # not accepted
+    # receive-buffer
+    ("receive-buffer", 60, {"was_no_window_s": 998.0}),
+    ("healthy", 0, {"was_no_window_s": 998.1}),
+    ("healthy", 0, {"was_no_window_s": 998.0, "state": State.CLOSE_WAIT}),
     # not-closed
     ("not-closed", 20, FORGOTTEN),
     ("idle", 0, FORGOTTEN | {"was_state_s": 940.1}),
@@ -218,9 +251,10 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("not-closed", 20, FORGOTTEN | {"last_sent_us": TOO_LONG}),
     ("not-closed", 20, FORGOTTEN | {"last_sent_us": UNKNOWN_U64}),
     ("idle", 0, FORGOTTEN | {"send_q": 1}),  # it has sent, or waits to
-    ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_read_s": 1000.0}),  # a close_notify of TLS
-    ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_read_s": 940.0}),
-    ("idle", 0, FORGOTTEN | {"recv_q": 102, "was_read_s": 940.1}),  # it still reads what is left
+    ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_taken_s": 1000.0}),  # a close_notify of TLS
+    ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_taken_s": 940.0}),
+    ("not-reading", 50, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 940.1}),
+    ("idle", 0, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 995.0}),  # it still reads what is left
     # syn-lost: 15 and 5 a SYN, halved every ten seconds
     ("syn-lost", 20, LATE | {"syn_retrans": 1}),
     ("syn-lost", 25, LATE | {"syn_retrans": 3}),
@@ -272,7 +306,7 @@ ALL_AT_ONCE: dict[str, dict[str, Any]] = {
     "inbound-loss": {"ooo_in": 500} | OUT_OF_ORDER,
     "bufferbloat": QUEUED | {"srtt_us": 900_000},
     "not-closed": FORGOTTEN | {"unacked": 0},
-    "not-reading": UNREAD,
+    "not-reading": UNREAD | {"was_taken_s": 0.0, "recv_q": 200},
     "syn-lost": LATE | {"syn_retrans": 1},
 }
 """Faults that can be had together, in the order of the rules."""
@@ -330,7 +364,7 @@ def test_what_merely_limits(limit: str, told: dict[str, Any], rx: float) -> None
     made = case(**told)
     rates = np.zeros(1, RATES)
     rates["win"], rates["win_s"], rates["rx_bytes_per_s"], rates["tx_bytes_per_s"] = made.win, made.win_s, rx, 5e5
-    found = limits(made.sockets, made.memory, rates)
+    found = limits(made, rates)
     assert LIMITS[int(found[0])] == limit
 
 

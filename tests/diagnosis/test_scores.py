@@ -18,6 +18,7 @@ from tests.support.cases import MET, STUCK
 from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
 HELD = {"state": State.CLOSE_WAIT, "last_sent_us": 3_000_000_000}
+SHUT = {**STUCK, "snd_wnd": 0, "backoff": 1, "last_sent_us": 9_000_000}
 
 
 def run(*ticks: dict[str, Any], every_s: float = 1.0, **tracker: Any) -> list[tuple[str, float]]:
@@ -36,13 +37,13 @@ def told_of(flows: Flows) -> tuple[str, float]:
 
 
 def test_a_score_rises_at_once_and_halves_in_ten_seconds() -> None:
-    told = run({}, dict(STUCK, snd_wnd=0, backoff=1), {}, {}, {}, {}, {}, every_s=10, window_s=10)
+    told = run({}, SHUT, {}, {}, {}, {}, {}, every_s=10, window_s=10)
     assert [name for name, _ in told] == ["idle", *["peer-not-reading"] * 4, "idle", "idle"]
     assert [score for _, score in told] == pytest.approx([0, 50, 25, 12.5, 6.25, 0, 0])
 
 
 def test_what_is_worse_than_what_fades_is_said_at_once() -> None:
-    stuck, gone = {**STUCK, "snd_wnd": 0, "backoff": 1}, {"unacked": 3, "retransmits": 5}
+    stuck, gone = SHUT, {"unacked": 3, "retransmits": 5}
     assert run({}, stuck, gone) == [("idle", 0), ("peer-not-reading", 50), ("dead-peer", 95)]
 
 
@@ -60,7 +61,7 @@ def test_a_peer_is_dead_when_nothing_came_since_the_segment_was_sent_again() -> 
 
 
 def test_one_sample_of_a_row_met_in_mid_life_says_nothing() -> None:
-    old = {"origin": Origin.ADOPTED, "recv_q": 10, "rcv_wnd": 0}
+    old = {"origin": Origin.ADOPTED, "recv_q": 10, "bytes_received": 10, "last_received_us": 20_000_000}
     first, second, third = run(old, old, old)
     assert first[0] == "unknown"
     assert math.isnan(first[1])
@@ -148,7 +149,7 @@ def test_closed_rows() -> None:
 
 def test_what_was_bad_stays_bad_when_it_is_closed() -> None:
     tracker = Tracker()
-    stuck = flow(1, states=MET, snd_wnd=0, backoff=1, **STUCK)
+    stuck = flow(1, states=MET, **SHUT)
     tracker.update(snapshot(0, [stuck]))
     tracker.update(snapshot(1, [stuck]))
     flows = tracker.update(snapshot(2, [], finals([stuck], BOOT_NS + 2_000_000_000)))

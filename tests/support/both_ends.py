@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_ops.diagnosis.case import Case, Everyone
+from tcptop_ops.diagnosis.case import MEMORY, Case, Everyone
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.pairs import Pairs
 from tcptop_ops.model.records import EVENTS, SOCKET
@@ -28,5 +28,5 @@ def with_other_end(told: dict[str, Any], other: dict[str, Any], other_win_s: flo
             sockets[name] = value
         if name in (COUNTED.names or ()):
             win[name] = value
-    everyone = Everyone(sockets, np.zeros(1, EVENTS), win, np.array([other_win_s]))
+    everyone = Everyone(sockets, np.zeros(1, EVENTS), win, np.array([other_win_s]), np.zeros(1, MEMORY))
     return replace(made, pairs=Pairs(np.array([0]), np.array([-1])), everyone=everyone)
