@@ -81,7 +81,7 @@ class Row:
         return self._flows.snapshot.activities.get(self._process_key, "")
 
     @cached_property
-    def net(self) -> Any:
+    def net_win(self) -> Any:
         """A row of NET: what the kernel counted within W in its namespace; zeros where that is not known."""
         at, found = find_sorted(self._flows.net_of["netns"], self.sockets["netns"].reshape(1))
         return self._flows.net_of["net"][at[0]] if found[0] else np.zeros((), NET)

@@ -132,7 +132,7 @@ def _lacking_side(row: Row) -> Row:
 def _pruned(row: Row) -> list[str]:
     """Say what the namespace counted in W of receive queues without room."""
     names = {"prune_called": "PruneCalled", "rcv_collapsed": "TCPRcvCollapsed", "rcv_q_drop": "TCPRcvQDrop"}
-    told = [f"{theirs} {int(row.net[name])}" for name, theirs in names.items() if row.net[name]]
+    told = [f"{theirs} {int(row.net_win[name])}" for name, theirs in names.items() if row.net_win[name]]
     return [f"in its namespace {', '.join(told)}"] * bool(told)
 
 

@@ -254,7 +254,11 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_taken_s": 1000.0}),  # a close_notify of TLS
     ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_taken_s": 940.0}),
     ("not-reading", 50, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 940.1}),
-    ("idle", 0, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 995.0}),  # it still reads what is left
+    (
+        "idle",
+        0,
+        FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 995.0},
+    ),  # it still reads what is left
     # syn-lost: 15 and 5 a SYN, halved every ten seconds
     ("syn-lost", 20, LATE | {"syn_retrans": 1}),
     ("syn-lost", 25, LATE | {"syn_retrans": 3}),

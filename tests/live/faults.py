@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tcptop_ops.diagnosis import ending, rules
-from tests.live import faults_connecting, faults_ending, faults_listening
+from tests.live import faults_connecting, faults_ending, faults_listening, faults_receiving
 from tests.live.stage import Fault, Stage, at_clients
 from tests.support.lab import Lab
 
@@ -64,20 +64,6 @@ def local_drop_in_flight(stage: Stage) -> Fault:
     link.loss.set(100)
     stage.lab.own_drop(link.a)
     return at_clients("local-drop", link, clients)
-
-
-def peer_not_reading(stage: Stage) -> Fault:
-    """A peer that reads one byte, and then no more."""
-    link = stage.link()
-    clients = stage.connected(link, stage.server(link, "serve-sink", 1).port, "send-endless")
-    return at_clients("peer-not-reading", link, clients)
-
-
-def not_reading(stage: Stage) -> Fault:
-    """The same, seen from the other end."""
-    link = stage.link()
-    server = stage.server(link, "serve-source", 50_000_000)
-    return at_clients("not-reading", link, stage.connected(link, server.port, "connect-only"))
 
 
 def dead_peer(stage: Stage) -> Fault:
@@ -181,12 +167,12 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     **faults_listening.FAULTS,
     **faults_connecting.FAULTS,
     **faults_ending.FAULTS,
+    **faults_receiving.FAULTS,
     "refused": refused,
     "unreachable": unreachable,
     "syn-unanswered": syn_unanswered,
     "local-drop": local_drop,
     "local-drop, in flight": local_drop_in_flight,
-    "peer-not-reading": peer_not_reading,
     "dead-peer": dead_peer,
     "dead-peer, a message": dead_peer_small,
     "dead-peer, at rest": dead_peer_idle,
@@ -197,7 +183,6 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     "loss": loss,
     "inbound-loss": inbound_loss,
     "bufferbloat": bufferbloat,
-    "not-reading": not_reading,
     "not-closed": not_closed,
 }
 
@@ -206,6 +191,7 @@ TWINS: dict[str, Callable[[Stage], Fault]] = {
     **faults_connecting.TWINS,
     **faults_ending.TWINS,
     "out of order, nothing lost": disorder,
+    **faults_receiving.TWINS,
 }
 """What looks like a fault and is none: its rows must never be called bad."""
 
@@ -218,6 +204,8 @@ BESIDE = {
     "syn-queue": {"syn-queue", "syn-unanswered"},  # of some the answer is lost
     "syn-unanswered": {"syn-unanswered"},  # the later attempts
     "peer-not-reading": {"not-reading"},
+    "dead-peer": {"not-reading"},  # at a shut window
+    "receive-buffer": {"receive-buffer"},
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},
     "inbound-loss": {"loss", "rto-stall"},

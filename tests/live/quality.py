@@ -19,7 +19,7 @@ from tests.live.faults import BESIDE, FAULTS, HARMLESS, LISTENERS, TWINS
 from tests.live.stage import Fault, Stage
 
 TICKS = 5
-"""Within so many a fault must be named, a second each."""
+"""Within so many a fault must be named, a second each; some later (``Fault.later``)."""
 
 GROUP = 8
 """So many are staged at once, at links of their own: ticks are what takes long."""
@@ -113,7 +113,7 @@ def observe(stage: Stage, names: Sequence[str], crowd: Crowd, *, all_ticks: bool
 
     def goes_on(name: str, each: Told) -> bool:
         until_named = name in FAULTS and not all_ticks
-        return each.ticks < TICKS and not (until_named and each.named_in is not None)
+        return each.ticks < TICKS + each.fault.later and not (until_named and each.named_in is not None)
 
     started = stage.lab.started
     stage.on_tick = see

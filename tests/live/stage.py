@@ -27,11 +27,15 @@ Key = tuple[str, int]
 
 @dataclass
 class Fault:
-    """A fault that goes on: the cause that must be named, and where. ``addresses``: of all rows that it touches."""
+    """A fault that goes on: the cause that must be named, and where. ``addresses``: of all rows that it touches.
+
+    ``later``: in so many more ticks than others it must be named, since only time tells.
+    """
 
     cause: str
     where: list[Key]
     addresses: set[str]
+    later: int = 0
 
 
 class Stage:
@@ -116,7 +120,7 @@ class Stage:
         return clients
 
 
-def at_clients(cause: str, link: Link, clients: list[Traffic]) -> Fault:
+def at_clients(cause: str, link: Link, clients: list[Traffic], later: int = 0) -> Fault:
     """A fault that the near end has to tell."""
     where = [(link.a.ipv4, client.port) for client in clients]
-    return Fault(cause, where, {link.a.ipv4, link.b.ipv4})
+    return Fault(cause, where, {link.a.ipv4, link.b.ipv4}, later)

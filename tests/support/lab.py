@@ -195,6 +195,19 @@ class Lab:
         self._make_cgroup(made)
         return made
 
+    def limit_tcp_memory(self, process: Traffic, count: int) -> None:
+        """Let a process, and what it accepts from now on, use no more than ``count`` bytes of memory for TCP.
+
+        Raises LabError where the memory controller of cgroup v1 is not mounted: v2 has no limit of TCP's own.
+        """
+        mount = leftovers.memory_mount()
+        if mount is None:
+            raise LabError("the memory controller of cgroup v1 is not mounted")
+        made = mount / f"{self.prefix}-{process.pid}"
+        self._make_cgroup(made)
+        (made / "memory.kmem.tcp.limit_in_bytes").write_text(str(count))
+        (made / "cgroup.procs").write_text(str(process.pid))
+
     @staticmethod
     def _make_cgroup(path: Path) -> None:
         try:

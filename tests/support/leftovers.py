@@ -59,6 +59,13 @@ def cgroup2_mount() -> Path | None:
     return next(iter(mounts("cgroup2")), None)
 
 
+def memory_mount() -> Path | None:
+    """The root of the memory controller's tree of cgroup v1; None where that is not mounted."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    options = {line.split()[4]: line.split()[-1] for line in lines}
+    return next((point for point in mounts("cgroup") if "memory" in options.get(str(point), "").split(",")), None)
+
+
 @contextlib.contextmanager
 def tracefs() -> Iterator[Path]:
     """The root of tracefs, which often is not mounted: through a mount of our own, that ends with its descriptor."""
@@ -114,8 +121,7 @@ def _namespaces(prefix: str) -> list[Path]:
 
 
 def _cgroups(prefix: str) -> list[Path]:
-    root = cgroup2_mount()
-    return sorted(root.glob(f"{prefix}*")) if root else []
+    return sorted(path for root in (cgroup2_mount(), memory_mount()) if root for path in root.glob(f"{prefix}*"))
 
 
 def _instances(prefix: str, stack: contextlib.ExitStack) -> list[Path]:

@@ -59,6 +59,8 @@ def new_socket(args: argparse.Namespace) -> socket.socket:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, args.keepalive)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, args.keepalive)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, args.probes)
+    if args.rcvbuf:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, args.rcvbuf)
     if args.user_timeout:
         made.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, args.user_timeout)
     return made
@@ -89,6 +91,12 @@ def receive(connection: socket.socket, count: int) -> None:
             break
         total += len(data)
     say("received", total)
+
+
+def read_slowly(connection: socket.socket, count: int, pause_s: float) -> None:
+    """Read ``count`` bytes at most, and rest, to the end."""
+    while connection.recv(count):
+        time.sleep(pause_s)
 
 
 def echo(connection: socket.socket) -> None:
@@ -151,6 +159,8 @@ def act(connection: socket.socket, args: argparse.Namespace) -> None:
         if args.mode == "half-close-and-receive":
             connection.shutdown(socket.SHUT_WR)
         receive(connection, args.count)
+    elif args.mode == "serve-slowly":
+        read_slowly(connection, args.count, args.pause)
     elif args.mode == "serve-echo":
         echo(connection)
     elif args.mode == "exchange":
@@ -230,6 +240,7 @@ def short_connections(args: argparse.Namespace) -> None:
 MODES = {
     "serve-sink": serve,
     "serve-echo": serve,
+    "serve-slowly": serve,
     "serve-source": serve,
     "listen-only": serve,
     "connect-only": connect,
@@ -258,7 +269,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--keepalive", type=int, default=0, help="seconds between probes; 0: none")
     parser.add_argument("--probes", type=int, default=9, help="keepalive probes until it gives up")
     parser.add_argument("--user-timeout", type=int, default=0, help="TCP_USER_TIMEOUT in milliseconds; 0: none")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds after each exchange, message or connection")
+    parser.add_argument("--rcvbuf", type=int, default=0, help="SO_RCVBUF in bytes; 0: the kernel's own")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds after each exchange, message, connection or slow read"
+    )
     parser.add_argument("--comm", help="name of the process")
     args = parser.parse_args(arguments)
     args.source = args.source or ("::" if family_of(args.address) == socket.AF_INET6 else "0.0.0.0")
