@@ -8,7 +8,7 @@ from tcptop_ops import text
 from tcptop_ops.diagnosis.both_ends import acks_missing, from_row, how_many
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats, never_stood, percent
 from tcptop_ops.diagnosis.cause import Cause
-from tcptop_ops.diagnosis.connecting import TOLD_BY_ICMP, kept_back
+from tcptop_ops.diagnosis.connecting import kept_back
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times, us, within
 from tcptop_ops.diagnosis.quantities import (
     had_arrived,
