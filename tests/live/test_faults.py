@@ -1,4 +1,4 @@
-"""Each fault is named by its cause within five ticks, or some more, and fifty healthy flows beside it are never called bad."""
+"""Each fault is named by its cause in time, and fifty healthy flows beside it are never called bad."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_a_stopped_process_a_frozen_one_and_a_slow_one(lab: Lab, cgroup: Path, p
     servers = {
         "stopped": lab.server(link.b.ns, "serve-sink", address=link.b.ipv6, cgroup=cgroup),
         "frozen": lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=icy),
-        "": lab.server(link.b.ns, "serve-slowly", 10, address=link.b.ipv4, cgroup=cgroup, pause=0.2),
+        "": lab.server(link.b.ns, "serve-slowly", 10, address=link.b.ipv4, cgroup=cgroup, pause="0.2"),
     }
     clients = {}
     for does, server in servers.items():
