@@ -19,6 +19,7 @@ from tcptop_ops.diagnosis.case import Case, as_floats
 from tcptop_ops.diagnosis.evidence_row import Row
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
+from tcptop_ops.model.records import TOO_LONG
 
 SKEW_S = 0.01
 """Time between the polls of the two ends, seconds, as far as is allowed for."""
@@ -113,7 +114,7 @@ def as_sender(case: Case) -> tuple[Mask, Counts]:
         in_flight=as_floats(sockets["unacked"]),
         win_s=case.win_s,
         apart_s=np.abs(case.win_s - case.other_win_s),
-        rests=sockets["last_sent_us"] >= RESTS_US,
+        rests=_rests(sockets["last_sent_us"]),
     )
     return _comparable(case), counts
 
@@ -130,7 +131,7 @@ def as_receiver(case: Case) -> tuple[Mask, Counts]:
         in_flight=as_floats(case.other("unacked")),
         win_s=case.win_s,
         apart_s=np.abs(case.win_s - case.other_win_s),
-        rests=case.other("last_sent_us") >= RESTS_US,
+        rests=_rests(case.other("last_sent_us")),
     )
     return _comparable(case), counts
 
@@ -174,9 +175,14 @@ def _of(sender: Row, receiver: Row) -> Counts | None:
         in_flight=float(sender.socket("unacked")),
         win_s=sender.win_s,
         apart_s=abs(sender.win_s - receiver.win_s),
-        rests=sender.socket("last_sent_us") >= RESTS_US,
+        rests=_rests(sender.socket("last_sent_us")),
     )
     return counts if counts.apart_s <= SAME_AGE_S and counts.unsure <= max(1.0, counts.retransmits / 4) else None
+
+
+def _rests(sent_us: Any) -> Any:
+    """Return whether data was last sent so long ago (SOCKET's ``last_sent_us``) that all has come that will."""
+    return (sent_us >= RESTS_US) & (sent_us < TOO_LONG)
 
 
 def _comparable(case: Case) -> Mask:

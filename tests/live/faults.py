@@ -209,7 +209,6 @@ BESIDE = {
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},
     "inbound-loss": {"loss", "rto-stall"},
-    "reordering": {"inbound-loss"},  # a receiver can't tell what is late from what is lost
 }
 """What the other rows that a fault touches may be called: both ends are on this host."""
 
