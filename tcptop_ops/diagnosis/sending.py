@@ -139,9 +139,10 @@ def _without_sack(row: Row) -> list[str]:
 
 def _needless_evidence(row: Row) -> list[str]:
     again = times(row.grown("retrans_segs"), "retransmit")
-    found = what_had_arrived(row) or [f"{row.grown('dsack_dups')} of {again} {within(row)} had arrived"]
+    counted = what_had_arrived(row)
+    found = counted or [f"{row.grown('dsack_dups')} of {again} {within(row)} had arrived"]
     found += [f"reordering noticed {times(row.grown('reord_seen'), 'time')}"] * bool(row.grown("reord_seen"))
-    return found + _without_sack(row)
+    return found if counted else [*found, *_without_sack(row)]
 
 
 def what_had_arrived(row: Row) -> list[str]:

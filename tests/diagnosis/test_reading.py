@@ -98,6 +98,8 @@ def both(receiver: dict[str, Any], sender: dict[str, Any], net: dict[str, int] |
         np.concatenate([getattr(one, part) for one in ends])
         for part in ("sockets", "events", "win", "win_s", "memory", "ended")
     )
+    for name in ("data_segs_out", "data_segs_in"):
+        sockets[name] = win[name]  # what W counts, the life has, too
     pairs = Pairs(np.array([1, 0], np.intp), np.full(2, -1, np.intp))
     net_of = np.zeros(1, NET_OF)
     for name, value in (net or {}).items():
@@ -124,12 +126,12 @@ def test_a_path_that_is_cut_is_told_before_a_peer_that_does_not_read() -> None:
 
 
 def test_what_is_dropped_for_lack_of_memory_is_no_loss_of_the_network() -> None:
-    poor = {"drops": 500, "rmem": 0, "rcvbuf": 131_072, "ooo_in": 300, "inode": 9}
-    lossy = {"retrans_segs": 600}
+    poor = {"drops": 500, "rmem": 0, "rcvbuf": 131_072, "ooo_in": 300, "inode": 9, "data_segs_in": 1600}
+    lossy = {"retrans_segs": 600, "data_segs_out": 1600}
     counted = {"known": 1, "prune_called": 40, "rcv_q_drop": 20}
     assert both(poor, lossy, counted) == ["receive-buffer", "receive-buffer"]
-    assert both(poor, lossy) == ["inbound-loss", "loss"]
-    assert both(poor | {"drops": 200}, lossy, counted) == ["receive-buffer", "loss"]  # most were lost elsewhere
+    assert both(poor | {"data_segs_in": 1000}, lossy) == ["inbound-loss", "loss"]
+    assert both(poor | {"drops": 200, "data_segs_in": 1000}, lossy, counted) == ["receive-buffer", "loss"]  # most were lost elsewhere
     full = poor | {"rmem": 131_072, "ooo_in": 0}
     assert both(full, {}, counted) == ["healthy", "healthy"]
 
