@@ -46,6 +46,9 @@ MEMORY = np.dtype(
         ("min_rtt_us", "u4"),  # least so far
         ("acked_size", "u2"),  # largest segments that were acknowledged, as the average of a tick; bytes
         ("mss_before", "u2"),  # MSS of this path before the kernel lowered it in a stall, else the present one
+        ("retrans_segs", "u4"),
+        ("resized", "u4"),  # segments retransmitted since a router told of a smaller MTU
+        ("resized_s", "f8"),  # when it last did: s, CLOCK_MONOTONIC
         ("lowered_s", "f8"),  # when the kernel did so: s, CLOCK_MONOTONIC; 0: it did not
         ("stalled_s", "f8"),  # since when nothing is acknowledged after a timeout, as far as seen, where ``stalled``
         ("passing_s", "f4"),  # for how long new data of the peer came meanwhile, seconds

@@ -35,7 +35,7 @@ def first_memory(sockets: Records, events: Records, now_s: float) -> Records:
     closed = np.flatnonzero(sockets["state"] == State.CLOSE_WAIT)
     memory["state_s"][closed] -= since_fin_s(sockets[closed])
     memory["ooo_in"] = np.where(events["origin"] == Origin.NEW, 0, sockets["ooo_in"])
-    first_segments(memory, sockets)
+    first_segments(memory, sockets, events, now_s)
     return memory
 
 

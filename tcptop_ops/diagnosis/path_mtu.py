@@ -10,7 +10,7 @@ from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times
 from tcptop_ops.diagnosis.quantities import least_rtt_us
 from tcptop_ops.model.arrays import Mask, gather, scatter
-from tcptop_ops.model.enums import State
+from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
 
 SMALLEST = 512
@@ -25,6 +25,9 @@ PASSING_S, LONG_PASSING_S = 0.9, 2.0
 Without them it sends what its congestion window allows, and after one timeout of its own nothing new. The longer time
 is for a connection of which full segments were acknowledged before.
 """
+
+USUAL, RESIZING_S = 1500, 1.0
+"""MTU of most paths, bytes; and for how long segments are retransmitted that were larger than a router allowed, s."""
 
 _WIDE = 65535
 
@@ -55,8 +58,14 @@ def remember_segments(memory: Records, sockets: Records, rows: NDArray[np.intp],
     scatter(memory, rows, known)
 
 
-def first_segments(memory: Records, sockets: Records) -> None:
-    """Fill in what ``remember_segments`` compares with, for sockets that are seen for the first time."""
+def first_segments(memory: Records, sockets: Records, events: Records, now_s: float) -> None:
+    """Fill in what ``remember_segments`` compares with, for sockets that are seen for the first time.
+
+    What a new connection has retransmitted until then is taken to be too large for its path, where that is narrow.
+    """
+    narrow = (events["origin"] == Origin.NEW) & (sockets["pmtu"] < USUAL)
+    memory["resized"], memory["resized_s"] = np.where(narrow, sockets["retrans_segs"], 0), now_s
+    memory["retrans_segs"] = sockets["retrans_segs"]
     memory["acked"], memory["received"] = low(sockets["bytes_acked"]), low(sockets["bytes_received"])
     memory["delivered"] = sockets["delivered"] - sockets["sacked"]
     size = memory["acked"] // np.maximum(memory["delivered"], 1)
@@ -66,7 +75,10 @@ def first_segments(memory: Records, sockets: Records) -> None:
 
 
 def _remember_mss(known: Records, told: Records, stalled: Mask, now_s: float) -> None:
-    """Remember when the kernel lowered the MSS in a stall, although no router told of a smaller MTU."""
+    """Remember when the kernel lowered the MSS in a stall, although no router told of a smaller MTU.
+
+    And where one did, what was retransmitted since: it was too large, and is no loss (tcp_simple_retransmit()).
+    """
     mss = np.minimum(told["mss"], _WIDE)
     other_path = (known["pmtu"] != told["pmtu"]) | (known["mss_before"] == 0) | ~stands(told["state"])
     lower = (mss < known["mss_before"]) & ~other_path & (told["pmtu"] != UNKNOWN_U32)
@@ -74,7 +86,12 @@ def _remember_mss(known: Records, told: Records, stalled: Mask, now_s: float) ->
     known["lowered_s"][~lower] = 0
     ours = lower & (known["lowered_s"] > 0)
     known["mss_before"] = np.where(stands(told["state"]), np.where(ours, known["mss_before"], mss), 0)
-    known["pmtu"] = told["pmtu"]
+    fell = (told["pmtu"] < known["pmtu"]) & (known["pmtu"] != UNKNOWN_U32)
+    again = told["retrans_segs"] - known["retrans_segs"]
+    counts = fell | (now_s - known["resized_s"] <= RESIZING_S) & (known["resized"] > 0)
+    known["resized"] = np.where(counts, known["resized"] + again, known["resized"])
+    known["resized_s"][fell] = now_s
+    known["retrans_segs"], known["pmtu"] = told["retrans_segs"], told["pmtu"]
 
 
 def low(counter: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -24,6 +24,12 @@ def _syns(case: Case) -> Floats:
     return syns
 
 
+def _too_large(case: Case) -> Floats:
+    """Return how many segments were retransmitted in W since a router told that they were too large for the path."""
+    recent = case.now_s - case.memory["resized_s"] <= case.win_s
+    return np.where(recent, as_floats(case.memory["resized"]), 0.0)
+
+
 def sent_again(case: Case) -> Floats:
     """Count the retransmissions of data in W: calls of RETRANS_CB, or segments where no call was seen.
 
@@ -31,7 +37,7 @@ def sent_again(case: Case) -> Floats:
     """
     win = case.win
     again = as_floats(np.where(win["retrans_calls"] == 0, win["retrans_segs"], win["retrans_calls"]))
-    return np.maximum(again - _syns(case), 0.0)
+    return np.maximum(again - _syns(case) - _too_large(case), 0.0)
 
 
 def loss_percent(case: Case) -> Floats:
@@ -41,7 +47,7 @@ def loss_percent(case: Case) -> Floats:
     Nor are retransmits counted whose original had arrived.
     """
     win = case.win
-    again = np.maximum(as_floats(win["retrans_segs"]) - _syns(case), 0.0)
+    again = np.maximum(as_floats(win["retrans_segs"]) - _syns(case) - _too_large(case), 0.0)
     lost = again - had_arrived(case) - again / np.maximum(sent_again(case), 1.0)
     return percent(np.maximum(lost, 0.0), as_floats(win["data_segs_out"]) + 50)
 

@@ -35,7 +35,7 @@ SNMP = (
     "Ip: InDiscards OutDiscards\nIp: 1 2\nIcmp: InErrors\nIcmp: 9\n"
     "Tcp: OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 50 4 3 2 1\n"
 )
-LIMITS = b"32768\t60999\n4096\n512\n2\n1\n8192\n100\n7\n"
+LIMITS = b"32768\t60999\n4096\n512\n1\n2\n1\n8192\n100\n7\n"
 NONE = np.zeros(0, SOCKET)
 
 
@@ -98,6 +98,9 @@ def test_which_are_worth_reading() -> None:
     many["netns"][:5] = 7
     assert worth_reading(many, NONE, NONE) == {6}
     assert worth_reading(many[:999], NONE, NONE) == set()
+    many["retransmits"][:2] = 1, 2
+    assert worth_reading(many[:1], NONE, NONE) == set()
+    assert worth_reading(many[:2], NONE, NONE) == {7}
 
 
 def test_what_the_files_say() -> None:
@@ -128,6 +131,7 @@ def test_what_the_files_say() -> None:
         "port_high": 60999,
         "somaxconn": 4096,
         "syn_backlog": 512,
+        "mtu_probing": 1,
         "tw_reuse": 2,
         "syncookies": 1,
         "max_tw_buckets": 8192,

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tcptop_ops.diagnosis import ending, rules
-from tests.live import faults_connecting, faults_ending, faults_listening, faults_receiving
+from tests.live import faults_connecting, faults_ending, faults_listening, faults_receiving, faults_sending
 from tests.live.stage import Fault, Stage, at_clients
 from tests.support.lab import Lab
 
@@ -168,6 +168,7 @@ FAULTS: dict[str, Callable[[Stage], Fault]] = {
     **faults_connecting.FAULTS,
     **faults_ending.FAULTS,
     **faults_receiving.FAULTS,
+    **faults_sending.FAULTS,
     "refused": refused,
     "unreachable": unreachable,
     "syn-unanswered": syn_unanswered,
@@ -192,6 +193,7 @@ TWINS: dict[str, Callable[[Stage], Fault]] = {
     **faults_ending.TWINS,
     "out of order, nothing lost": disorder,
     **faults_receiving.TWINS,
+    **faults_sending.TWINS,
 }
 """What looks like a fault and is none: its rows must never be called bad."""
 

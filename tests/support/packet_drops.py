@@ -64,6 +64,10 @@ class Loss(_Dropper):
         """Lose the last segment of each of ``traffic.MESSAGE``, the first ``lost`` times that it is sent."""
         self.replace(f"{self._arriving} meta length 300-1000 numgen inc mod {lost + 1} < {lost}")
 
+    def longer_than(self, size: int) -> None:
+        """Lose each packet of more bytes than this, the IP header included: a path whose MTU nobody tells."""
+        self.replace(f"{self._arriving} meta length > {size}")
+
     def plain_acks(self) -> None:
         """Lose IPv4 acknowledgements without SACK blocks: 20 bytes, 20, and timestamps."""
         self.replace(f"{self._arriving} meta length 52")
