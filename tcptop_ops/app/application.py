@@ -141,7 +141,7 @@ class TcptopApp(TerminalApp):
         Textual calls that of ``TerminalApp`` too.
         """
         if self.main.panels.is_mounted:
-            self.main.show_status()
+            self.call_after_refresh(self.main.show_status)
         self.call_after_refresh(self.main.focus_again)
 
     def on_unmount(self) -> None:
