@@ -44,5 +44,6 @@ class HostTick:
     now: Records = field(default_factory=lambda: np.zeros(0, HOST))  # HOST: one row, or none
     grown: Mapping[str, int] = field(default_factory=dict)  # COUNTERS within W
     namespaces: Records = field(default_factory=none_known)  # NET_OF, sorted: the growth of each within W
+    settled: Records = field(default_factory=none_known)  # the same two seconds ago, or at the last tick before
     seconds: float = 0.0  # how much of W was seen; 0 at the first tick
     since_start: Mapping[str, int] = field(default_factory=dict)  # all counters by name, since the first tick

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.host_counters import COUNTERS, HostTick
+from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
 from tcptop_ops.tracking.window import SAMPLES
+
+SETTLED_S = 2.0
+"""After how long rows have told what they know of what their namespace counted, seconds."""
 
 _SLACK_S = 1e-6  # for the rounding of clocks
 
@@ -23,6 +27,7 @@ class HostGrowth:
         """Begin with nothing known. ``seconds``: the length of W."""
         self._seconds = seconds
         self._samples: deque[tuple[float, NDArray[np.uint64]]] = deque()
+        self._told: deque[tuple[float, Records]] = deque()
         self._start_s: float | None = None
         self._first: NDArray[np.uint64] | None = None
 
@@ -34,7 +39,13 @@ class HostGrowth:
         seconds = min(now_s - self._start_s, self._seconds)
         row = snapshot.host_counters
         grown, total = self._grown(row, now_s) if len(row) else ({}, {})
-        return HostTick(row, grown, namespaces, seconds, growth.since_start | total)
+        self._told.append((now_s, namespaces))
+        while len(self._told) > 1 and self._told[1][0] <= now_s - SETTLED_S + _SLACK_S:
+            self._told.popleft()
+        at_s, settled = self._told[0]
+        if at_s > now_s - SETTLED_S + _SLACK_S:
+            settled = none_known()
+        return HostTick(row, grown, namespaces, settled, seconds, growth.since_start | total)
 
     def _grown(self, row: Records, now_s: float) -> tuple[dict[str, int], dict[str, int]]:
         """Return COUNTERS within W, and since the first reading."""

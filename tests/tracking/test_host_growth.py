@@ -54,3 +54,13 @@ def test_a_counter_that_runs_backwards_begins_anew() -> None:
     told = ticks(*({"host_counters": row(HOST, backlog_drops=count)} for count in (90, 95, 3, 4)))
     assert [one.grown["backlog_drops"] for one in told] == [0, 5, 0, 1]
     assert told[3].since_start["backlog_drops"] == 1
+
+
+def test_what_namespaces_had_counted_two_seconds_ago() -> None:
+    tracker = Tracker(10.0)
+    told = [
+        tracker.update(snapshot(tenths / 10, [], namespace_counters=row(NETNS, netns=4, out_segs=tenths))).host
+        for tenths in range(0, 40, 4)
+    ]
+    assert [len(one.settled) for one in told[:6]] == [0, 0, 0, 0, 0, 1]
+    assert [one.settled["net"]["out_segs"].tolist() for one in told[5:8]] == [[0], [4], [8]]

@@ -212,19 +212,30 @@ def _time_wait(flows: Flows, net: Any) -> str:
 
 
 def _output(flows: Flows, net: Any, netns: int) -> str:
-    """Most retransmits fail, and no row that is listed says so."""
+    """Most retransmits fail, and no row says so: where only polls tell of rows, none can."""
     failed, again = int(net["retrans_fail"]), int(net["retrans_segs"])
-    if failed < RETRANSMITS_FAILED or 2 * failed <= again or _is_told(flows, netns, (LOCAL_DROP,)):
+    if _settled(flows, net, netns, "retrans_fail") < RETRANSMITS_FAILED or 2 * failed <= again:
         return ""
-    words = (
-        f"{text.count(failed)} of {text.count(max(again, failed))} retransmits dropped by this host {_within(flows)}"
-    )
+    if _is_told(flows, netns, (LOCAL_DROP,)):
+        return ""
+    of_all = text.count(max(again, failed))
+    words = f"{text.count(failed)} of {of_all} retransmits dropped by this host {_within(flows)}"
     return words + (f", and {text.count(discards)} other packets" if (discards := int(net["out_discards"])) else "")
 
 
+def _settled(flows: Flows, net: Any, netns: int, counter: str) -> int:
+    """Return the growth of a counter that was there two seconds ago: what is newer, rows may tell of yet."""
+    then = flows.host.settled
+    before = then[then["netns"] == netns]["net"][counter]
+    return min(int(net[counter]), int(before[0])) if len(before) else 0
+
+
 def _queues(flows: Flows, net: Any, netns: int) -> str:
-    """More is dropped at full queues than listeners explain, and none of them is told of."""
-    dropped = int(net["listen_overflows"]) + int(net["req_q_full_drop"])
+    """More was dropped at full queues than listeners explain, and none of them is told of.
+
+    A listener's own drops may show a tick later than those of its namespace.
+    """
+    dropped = sum(_settled(flows, net, netns, name) for name in ("listen_overflows", "req_q_full_drop"))
     if dropped < QUEUE_DROPS or _is_told(flows, netns, (ACCEPT_QUEUE, SYN_QUEUE)):
         return ""
     sockets = flows.live.sockets

@@ -58,10 +58,11 @@ ROWS = [
 
 
 def ticked(rows: Sequence[dict[str, Any]] = ROWS, **told: int) -> Flows:
-    """Two ticks, ten seconds apart: what is told was counted between them."""
+    """Three ticks within ten seconds: what is told was counted between the first and the second."""
     tracker = Tracker(20.0)
     gauges = {name: value for name, value in told.items() if name not in COUNTERS}
     tracker.update(shot(0, rows, **gauges))
+    tracker.update(shot(8, rows, **told))
     return tracker.update(shot(10, rows, **told))
 
 
@@ -187,6 +188,12 @@ def test_several_listeners_of_which_none_is_known_to_have_dropped() -> None:
     rows = [flow(n, netns=7, state=State.LISTEN, local=("10.0.0.1", 80 + n), inode=n) for n in (1, 2, 3)]
     [one] = tell.findings(ticked(rows, listen_overflows=30))
     assert one.text.startswith("30 handshakes dropped at full queues in 10s (which of 3 listeners is not known)")
+
+
+def test_handshakes_dropped_within_two_seconds_are_waited_for() -> None:
+    tracker = Tracker(20.0)
+    told = [len(tell.findings(tracker.update(shot(at, ROWS, listen_overflows=30 * min(at, 1))))) for at in range(4)]
+    assert told == [0, 0, 0, 1]
 
 
 def test_listeners_that_explain_it_stand_alone() -> None:
