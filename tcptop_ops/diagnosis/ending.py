@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops import text
+from tcptop_ops.diagnosis import reading
 from tcptop_ops.diagnosis.case import Case, Floats, never_stood
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.evidence_row import Row, times, us
@@ -27,13 +28,14 @@ WITH_DATA, AT_REST, UNANSWERED = 50.0, 40.0, 30.0
 def _not_closed(case: Case) -> tuple[Mask, Floats]:
     """Match sockets that the process neither closes nor uses.
 
-    Data on its way, or that waits, shows that it was used. So may what is unread, since a poll tells what was read
-    from tick to tick only; but no farewell is read bit by bit (that of TLS is often left unread in a forgotten socket).
+    Data on its way, or that waits, shows that it was used. So may what is unread, for as long as is not known whether
+    some was read; but no farewell is read bit by bit (that of TLS is often left unread in a forgotten socket).
     """
     sockets = case.sockets
     much = sockets["recv_q"] > ends.FAREWELL + 1  # the FIN counts as one
     idle_s = np.minimum(case.in_state_s, _since_s(sockets["last_sent_us"]))
-    idle_s = np.where(much, np.minimum(idle_s, case.now_s - case.memory["taken_s"]), idle_s)
+    unread_s = reading.unread_s(sockets, case.memory, case.now_s)
+    idle_s = np.where(much, np.minimum(idle_s, unread_s), idle_s)
     return case.is_in(State.CLOSE_WAIT) & (sockets["send_q"] == 0) & (idle_s >= PATIENCE_S), np.where(much, 50.0, 20.0)
 
 
@@ -226,7 +228,7 @@ NOT_CLOSED = Cause(
     "of descriptors",
     told_by="CLOSE-WAIT, nothing received or sent for 60 seconds, the FIN and acknowledgements included, as the kernel "
     "tells, and nothing that waits to be sent. Where more than 100 bytes are unread, 60 seconds in which none were "
-    "read, as far as seen; before that it is not-reading",
+    "read, as far as is known (see not-reading, which it is before)",
     severity="20; 50 with more than 100 bytes unread",
     threshold="60 s",
     remedy="the process forgets to close: restart it, and look into its error handling",

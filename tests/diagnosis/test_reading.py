@@ -131,7 +131,10 @@ def test_what_is_dropped_for_lack_of_memory_is_no_loss_of_the_network() -> None:
     counted = {"known": 1, "prune_called": 40, "rcv_q_drop": 20}
     assert both(poor, lossy, counted) == ["receive-buffer", "receive-buffer"]
     assert both(poor | {"data_segs_in": 1000}, lossy) == ["inbound-loss", "loss"]
-    assert both(poor | {"drops": 200, "data_segs_in": 1000}, lossy, counted) == ["receive-buffer", "loss"]  # most were lost elsewhere
+    assert both(poor | {"drops": 200, "data_segs_in": 1000}, lossy, counted) == [
+        "receive-buffer",
+        "loss",
+    ]  # most were lost elsewhere
     full = poor | {"rmem": 131_072, "ooo_in": 0}
     assert both(full, {}, counted) == ["healthy", "healthy"]
 

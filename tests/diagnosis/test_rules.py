@@ -253,6 +253,8 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("idle", 0, FORGOTTEN | {"send_q": 1}),  # it has sent, or waits to
     ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_taken_s": 1000.0}),  # a close_notify of TLS
     ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_taken_s": 940.0}),
+    # of a few bytes the kernel tells for how long they have waited
+    ("not-closed", 50, FORGOTTEN | {"recv_q": 301, "was_taken_s": 999.0, "last_received_us": 60_000_000}),
     ("not-reading", 50, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 940.1}),
     (
         "idle",
