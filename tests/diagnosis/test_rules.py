@@ -234,7 +234,7 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("healthy", 0, UNREAD | {"was_taken_s": 999.5, "last_received_us": 7_000_000}),
     ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "recv_q": 5000}),
     ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "rcv_wnd": 99}),
-    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": UNKNOWN_U32}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": UNKNOWN_U64}),
     ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 1}),  # its FIN alone
     ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 101}),  # and a farewell
     ("not-reading", 27.5, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 102}),

@@ -28,7 +28,7 @@ class FindingsMemory:
     def look(self, flows: Flows) -> BadRows:
         """Return the bad rows of the next tick, with since when they are bad."""
         bad = bad_rows(flows)
-        if not len(bad.row) and not len(self._lives):
+        if not len(bad.row) and not len(self._lives) and not self._told:
             return bad
         lives = Table(flows, bad.row).life
         at, known = find_sorted(self._lives, lives)
