@@ -108,6 +108,11 @@ class Case:
         return found
 
     @cached_property
+    def queued(self) -> NDArray[np.intp]:
+        """Indices of the rows with bytes that wait to be read, and of the listeners with a queue."""
+        return np.flatnonzero(self.sockets["recv_q"])
+
+    @cached_property
     def net(self) -> Records:
         """NET rows, aligned: what the kernel counted within W in each row's namespace, and the limits there.
 

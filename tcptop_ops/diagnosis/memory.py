@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import Origin, RetransClass, State
 from tcptop_ops.model.processes import process_keys
 from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, Records
+from tcptop_ops.model.snapshot import Snapshot
 
 SECOND_S = 0.9
 """Growth of the segments out of order counts once in so many seconds: about a tick of a second."""
@@ -52,8 +52,8 @@ def since_fin_s(sockets: Records) -> Floats:
 
 def remember(
     memory: Records, sockets: Records, state: NDArray[np.uint8], events: Records, now_s: float, seconds: float
-) -> None:
-    """Update ``memory`` in place with this tick, before its rows are judged.
+) -> NDArray[np.intp]:
+    """Update ``memory`` in place with this tick, before its rows are judged; return the rows with waiting bytes.
 
     ``recv_q``, ``score`` and ``cause`` stay those of the last tick: rules and ``fade`` compare with them. ``seconds``:
     since the last tick.
@@ -70,12 +70,13 @@ def remember(
     np.copyto(memory["heard"], again, where=heard)
     memory["segs_in"] = segs_in
     np.copyto(memory["failed"], events["retrans_failed"], where=again == 0)
-    _remember_reading(memory, sockets, state, now_s)
+    unread = _remember_reading(memory, sockets, state, now_s)
     waits = np.flatnonzero(sockets["notsent"])
     waiting = gather(sockets, waits)
     shut = (waiting["unacked"] == 0) & (waiting["snd_wnd"] < waiting["mss"]) & (waiting["state"] != State.LISTEN)
     memory["zero_window_us"][waits[shut]] += np.uint64(seconds * 1e6)
     remember_nagle(memory, sockets, waits)
+    return unread
 
 
 def notice_disorder(case: Case, seconds: float) -> None:
@@ -98,8 +99,10 @@ def notice_disorder(case: Case, seconds: float) -> None:
     memory["ooo_s"][another] = case.now_s
 
 
-def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8], now_s: float) -> None:
+def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8], now_s: float) -> NDArray[np.intp]:
     """Remember since when no bytes were taken of those that wait, and since when a window is shut without any.
+
+    Return the rows with waiting bytes, and the listeners with a queue.
 
     Whatever was read between two ticks shows: the bytes received less those that wait only grow, and only by reading.
     """
@@ -112,20 +115,21 @@ def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8
     shut, since = reading.without_window(sockets, state), memory["no_window_s"]
     since[np.setdiff1d(np.flatnonzero(since), shut, assume_unique=True)] = 0
     since[shut[since[shut] == 0]] = now_s
-
-
-def mark_held(memory: Records, sockets: Records, owners: Records, activities: Mapping[int, str]) -> NDArray[np.intp]:
-    """Note in ``memory`` of which rows bytes wait for a process that cannot run; return the rows with waiting bytes.
-
-    ``owners``: OWNED rows, aligned; ``activities``: ``Snapshot.activities``.
-    """
-    memory["held"] = 0
-    waits = np.flatnonzero(sockets["recv_q"])
-    cannot = [key for key, told in activities.items() if reading.cannot_run(told)]
-    if cannot:
-        keys = process_keys(gather(owners, waits))
-        memory["held"][waits] = np.isin(keys, np.array(cannot, np.uint64))
     return waits
+
+
+def notice_unread(memory: Records, rates: Records, snapshot: Snapshot, waits: NDArray[np.intp]) -> None:
+    """Note in ``memory`` of which rows bytes wait for a process that cannot run, and in ``rates`` for how long.
+
+    ``memory``, ``rates``: of the snapshot's live rows; ``waits``: the rows with waiting bytes (``remember``).
+    """
+    held = memory["held"]
+    held[np.flatnonzero(held)] = 0
+    cannot = [key for key, told in snapshot.activities.items() if reading.cannot_run(told)]
+    if cannot:
+        held[waits] = np.isin(process_keys(gather(snapshot.owners, waits)), np.array(cannot, np.uint64))
+    sockets, now_s = gather(snapshot.sockets, waits), snapshot.now_ns / 1e9
+    rates["unread_s"][waits] = reading.unread_s(sockets, gather(memory, waits), now_s)
 
 
 def _count_syns(memory: Records, sockets: Records, state: NDArray[np.uint8]) -> None:

@@ -44,11 +44,11 @@ def _suspicious(case: Case) -> Mask:
     """
     sockets, win, state = case.sockets, case.win, case.states
     found: Mask = (win["retrans_segs"] | win["rto_events"] | win["ooo_in"] | win["drops"]) > 0
-    found |= (sockets["notsent"] | sockets["recv_q"] | sockets["retransmits"] | case.ended) > 0
+    found |= (sockets["notsent"] | sockets["retransmits"] | case.ended) > 0
     found |= (case.events["rto_events"] > 0) | (sockets["probes"] > 1) | (case.memory["syn_retrans"] > 0)
-    found |= case.memory["no_window_s"] > 0
-    if case.pairs is not None:  # the other ends of what is not read, or lacks a window
-        others = case.partner[np.flatnonzero((sockets["recv_q"] > 0) | (case.memory["no_window_s"] > 0))]
+    for unread in (case.queued, np.flatnonzero(case.memory["no_window_s"])):
+        found[unread] = True
+        others = case.partner[unread] if case.pairs is not None else unread[:0]
         found[others[others >= 0]] = True
     far = np.flatnonzero(sockets["srtt_us"] >= BLOAT_US)
     found[far] |= queueing_us(gather(sockets, far), gather(case.memory, far)) >= BLOAT_US
@@ -121,7 +121,7 @@ def limits(case: Case, rates: Records) -> NDArray[np.uint8]:
     """
     sockets, win = case.sockets, case.win
     found = np.zeros(len(sockets), np.uint8)
-    waits = np.flatnonzero(sockets["recv_q"])
+    waits = case.queued
     reads = waits[(rates["rx_bytes_per_s"][waits] > 0) | (case.memory["taken_s"][waits] >= case.now_s)]
     reads = reads[case.states[reads] != State.LISTEN]
     lags = np.where(case.memory["recv_q"][reads] > 0, np.uint8(4), np.uint8(0))

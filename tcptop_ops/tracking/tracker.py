@@ -18,15 +18,14 @@ from tcptop_ops.diagnosis.end_verdict import Verdicts
 from tcptop_ops.diagnosis.memory import (
     established_late,
     first_memory,
-    mark_held,
     notice_disorder,
+    notice_unread,
     probe_segments,
     remember,
     stall_us,
     waited_us,
 )
 from tcptop_ops.diagnosis.path_mtu import fill_rates
-from tcptop_ops.diagnosis.reading import unread_s
 from tcptop_ops.diagnosis.rules import LINGERING_SCORE
 from tcptop_ops.model.arrays import gather, scatter
 from tcptop_ops.model.counters import COUNTED
@@ -224,9 +223,7 @@ class Tracker:
         """Fill in the fields of ``rates`` that ``diagnosis`` works out for live rows, and update their memory."""
         sockets, events = snapshot.sockets, snapshot.events
         memory = gather(self._memory, slots)
-        remember(memory, sockets, states, events, now, seconds)
-        waits = mark_held(memory, sockets, snapshot.owners, snapshot.activities)
-        rates["unread_s"][waits] = unread_s(gather(sockets, waits), gather(memory, waits), now)
+        notice_unread(memory, rates, snapshot, remember(memory, sockets, states, events, now, seconds))
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
         everyone = Everyone(sockets, events, win, win_s, memory)
