@@ -227,7 +227,8 @@ class Tracker:
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         known = (self._net_of, self._listened)
         everyone = Everyone(sockets, events, win, win_s, memory)
-        case = Case(sockets, events, win, win_s, memory, now, _open(sockets), *known, self._pairs, everyone)
+        is_open = np.zeros(len(sockets), np.uint8)
+        case = Case(sockets, events, win, win_s, memory, now, is_open, *known, self._pairs, everyone)
         notice_disorder(case, seconds)
         cause, score, kept = verdict.fade(case, *verdict.judge(case), seconds)
         rates["limit"] = verdict.limits(case, rates)
@@ -397,11 +398,6 @@ def _nothing() -> Rows:
     """Return closed rows, none of them."""
     final = np.zeros(0, FINAL)
     return Rows(final["socket"], final["events"], empty(OWNED), empty(RATES), final["ending"])
-
-
-def _open(sockets: Records) -> NDArray[np.uint8]:
-    """Return ``Case.ended`` for live rows: zeros."""
-    return np.zeros(len(sockets), np.uint8)
 
 
 def _bytes(sockets: Records) -> NDArray[np.uint64]:
