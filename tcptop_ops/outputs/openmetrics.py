@@ -176,11 +176,12 @@ def _present(tick: GroupTick) -> list[Family]:
 
 
 def _host(flows: Flows) -> list[Family]:
-    """Return the figures of the host that are known."""
-    known = [one for one in readings(flows) if one.value is not None]
+    """Return the figures of the host: counters from the start on, others as far as they are known."""
+    found = readings(flows)
+    known = [one for one in found if one.value is not None]
     of_now = {one.figure.name: float(one.value or 0) for one in known if not one.figure.is_counter}
     limits = {one.figure.name: float(one.limit) for one in known if one.limit is not None}
-    events = {one.figure.name: float(one.value or 0) for one in known if one.figure.is_counter}
+    events = {one.figure.name: float(one.value or 0) for one in found if one.figure.is_counter}
     return [
         Family("tcptop_host", "gauge", "What the host holds, by figure.", ("figure",), _by_label(of_now)),
         Family("tcptop_host_limit", "gauge", "The limit of such a figure.", ("figure",), _by_label(limits)),

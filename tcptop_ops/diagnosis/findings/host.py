@@ -196,7 +196,9 @@ def _tracking(flows: Flows, net: Any) -> str:
     tracked, most, drops = (int(net[name]) for name in ("conntrack", "conntrack_max", "conntrack_drops"))
     if not most or tracked < NEAR * most:
         return ""
-    told = f"{text.count(drops)} packets dropped {_within(flows)}" if drops else "when it is full, new ones are dropped"
+    told = (
+        f"{text.count(drops)} packets dropped {_within(flows)}" if drops else "when it is full, new ones may be dropped"
+    )
     return f"{tracked} of {most} connections tracked (net.netfilter.nf_conntrack_max): {told}"
 
 

@@ -127,8 +127,8 @@ def test_below_its_limit_nothing_is_told(told: dict[str, int]) -> None:
         ),
         (
             {"conntrack": 900},
-            "900 of 1000 connections tracked (net.netfilter.nf_conntrack_max): when it is full, new ones are dropped "
-            "in namespace blue",
+            "900 of 1000 connections tracked (net.netfilter.nf_conntrack_max): when it is full, new ones may be "
+            "dropped in namespace blue",
             3,
             "conntrack-full 7",
         ),
