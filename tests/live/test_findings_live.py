@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
@@ -10,12 +9,10 @@ import pytest
 
 from tcptop_ops.filters import compiler
 from tcptop_ops.model.flows import Finding
-from tcptop_ops.outputs.json_lines import connections
 from tcptop_ops.text import endpoint
 from tcptop_ops.views import view
 from tests.live import faults
 from tests.live.faults import HARMLESS
-from tests.live.quality import Crowd
 from tests.live.stage import Stage
 from tests.live.watch import program
 from tests.support.lab import Link, Traffic
@@ -23,9 +20,6 @@ from tests.support.netns import run
 
 pytestmark = pytest.mark.halved
 
-
-QUIET_S = int(os.environ.get("TCPTOP_QUIET_S", "12"))
-"""How long nothing may be said of healthy flows; two minutes prove more."""
 
 TICKS = 8
 
@@ -233,13 +227,3 @@ def test_a_leak_is_one_finding_for_its_process(stage: Stage, link: Link) -> None
         stage, rf"leaky {server.pid} has not closed 4 sockets that their peers closed, the oldest since \d s"
     )
     assert (found.blame, found.rows) == ("app", 4)
-
-
-def test_nothing_is_said_of_healthy_flows() -> None:
-    with faults.staged() as stage:
-        crowd = Crowd()
-        for _ in range(QUIET_S):
-            flows = stage.tick()
-            crowd.take(connections(view.make(flows, view.Spec())), stage.crowd)
-            assert flows.findings == ()
-    assert crowd.blamed == []
