@@ -63,7 +63,7 @@ def first_segments(memory: Records, sockets: Records, events: Records, now_s: fl
 
     What a new connection has retransmitted until then is taken to be too large for its path, where that is narrow.
     """
-    narrow = (events["origin"] == Origin.NEW) & (sockets["pmtu"] < USUAL)
+    narrow = (events["origin"] == Origin.NEW) & (sockets["pmtu"] > 0) & (sockets["pmtu"] < USUAL)
     memory["resized"], memory["resized_s"] = np.where(narrow, sockets["retrans_segs"], 0), now_s
     memory["retrans_segs"] = sockets["retrans_segs"]
     memory["acked"], memory["received"] = low(sockets["bytes_acked"]), low(sockets["bytes_received"])

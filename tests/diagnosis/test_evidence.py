@@ -34,6 +34,19 @@ def of(cause: str, win: dict[str, int] | None = None, **fields: object) -> str:
     [
         ("loss", {"retrans_segs": 31, "data_segs_out": 1000}, {}, "31 retransmits in 20 s, 3.1 % of 1000 segments"),
         (
+            "loss",
+            {"retrans_segs": 31, "data_segs_out": 1000},
+            {"rto_us": 200_000, "options": 5},
+            "31 retransmits in 20 s, 3.1 % of 1000 segments,"
+            " SACK was not agreed: loss and reordering can't be told apart",
+        ),
+        (
+            "loss",
+            {"retrans_segs": 31, "data_segs_out": 1000},
+            {"rto_us": 200_000, "options": 2},
+            "31 retransmits in 20 s, 3.1 % of 1000 segments",
+        ),
+        (
             "accept-queue",
             {"drops": 1},
             {"state": State.LISTEN, "recv_q": 4, "send_q": 9},
