@@ -192,7 +192,7 @@ def blame(rows: Rows, _: Flows) -> Values:
 
 def least_rtt(rows: Rows, _: Flows) -> Values:
     """Return the least round trip as far as seen, us; NaN where none was measured, and for a listener."""
-    values = floats(rows.rates["least_rtt_us"])
+    values = unless(rows.rates["least_rtt_us"], 0)  # tcp_update_rtt_min() has no 0
     values[listens(rows)] = np.nan
     return values
 

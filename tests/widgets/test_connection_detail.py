@@ -155,7 +155,7 @@ async def test_the_detail_has_everything(size: tuple[int, int]) -> None:
 async def test_every_column_is_in_the_detail_with_what_it_means() -> None:
     from tcptop_ops.views.column_sets import OUTPUT
 
-    async with running(size=(160, 200)) as (app, pilot):
+    async with running(size=(160, 240)) as (app, pilot):
         await pilot.press("enter")
         found = whole(app)
         for column in OUTPUT:

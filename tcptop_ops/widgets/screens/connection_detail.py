@@ -44,7 +44,7 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ("WHO", "cookie", "uid"),
     ("HEALTH", "score", "connect_ms"),
     ("TIME", "srtt_us", "closed_s"),
-    ("LOSS", "retrans_segs", "ooo_in"),
+    ("LOSS", "retrans_segs", "ce_in_pct"),
     ("WINDOW", "cwnd", "drops"),
     ("FLOW", "bytes_acked", "sndbuf_limited_pct"),
 )
