@@ -25,7 +25,7 @@ from tests.support.witness import snmp
 
 CLIENTS = 2
 ROUNDS = 5
-SHORT_CONNECTIONS = CLIENTS * ROUNDS * int(10_000 * float(os.environ.get("TCPTOP_SCALE", "1")))
+SHORT_CONNECTIONS = CLIENTS * ROUNDS * int(8_000 * float(os.environ.get("TCPTOP_SCALE", "1")))
 MOST_TICKS = 300
 RING_HEADER = 8
 """Bytes before each record of a BPF ring buffer (BPF_RINGBUF_HDR_SZ)."""
