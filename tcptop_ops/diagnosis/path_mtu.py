@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from tcptop_ops.diagnosis.case import Case, Floats, as_floats
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.evidence_row import Row, next_in, times
-from tcptop_ops.diagnosis.quantities import least_rtt_us
 from tcptop_ops.model.arrays import Mask, gather, scatter
 from tcptop_ops.model.enums import Origin, State
 from tcptop_ops.model.records import UNKNOWN_U32, Records
@@ -164,11 +163,18 @@ def _mtu(case: Case) -> tuple[Mask, Floats]:
 
 
 def fill_rates(rates: Records, sockets: Records, memory: Records) -> None:
-    """Fill in what words need of the memory."""
-    rates["acked_size"], rates["least_rtt_us"] = memory["acked_size"], least_rtt_us(sockets, memory)
+    """Fill in the least round trip, and what words need of the memory.
+
+    That is the least so far, but of a closed connection that was never seen alive, of which nothing is remembered.
+    """
+    least = memory["min_rtt_us"].copy()
+    unmet = np.flatnonzero(least == 0)
+    least[unmet] = sockets["min_rtt_us"][unmet]
+    rates["least_rtt_us"] = least
     lowered = np.flatnonzero(memory["lowered_s"])
     rates["mss_before"][lowered] = memory["mss_before"][lowered]
     stalled = np.flatnonzero(memory["stalled"])
+    rates["acked_size"][stalled] = memory["acked_size"][stalled]
     rates["passing"][stalled] = (memory["passing_s"][stalled] >= PASSING_S) | (sockets["sacked"][stalled] > 0)
 
 

@@ -36,7 +36,7 @@ RATES = np.dtype(
         ("over_s", "f4"),  # where it is kept: seconds since its rule last matched; of a closed row, before its end
         ("reset_by", "u1"),  # ResetBy
         ("passing", "u1"),  # 1: while full segments are not acknowledged, smaller ones pass
-        ("acked_size", "u2"),  # largest segments that were acknowledged, as the average of a tick; bytes
+        ("acked_size", "u2"),  # in a stall: largest segments acknowledged before, as the average of a tick; bytes
         ("mss_before", "u2"),  # MSS before the kernel lowered it in a stall; 0: it did not
         ("least_rtt_us", "u4"),  # least round trip as far as seen; UNKNOWN_U32: none was measured
         ("paired", "u1"),  # 1: the other end is on this host, too, or was as long as it lived

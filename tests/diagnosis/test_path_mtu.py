@@ -115,7 +115,8 @@ def test_a_router_that_tells_of_its_mtu(pmtu: int) -> None:
 def test_acknowledgements_of_what_was_reported_before_are_not_larger() -> None:
     """Ten segments of 100 bytes, nine of them by SACK a tick ago."""
     small = ASKED | {"unacked": 10, "send_q": 1000, "delivered": 11, "sacked": 9, "segs_in": 11}
-    flows = run(ASKED, small, ASKED | {"bytes_acked": 1501, "delivered": 12, "segs_in": 12})
+    after = {"bytes_acked": 1501, "delivered": 12, "segs_in": 12}
+    flows = run(ASKED, small, ASKED | after, lost(1, **after))
     assert flows.live.rates["acked_size"][0] == 250  # the first: 501 bytes in two segments, SYN and request
 
 
