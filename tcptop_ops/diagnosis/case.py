@@ -58,7 +58,7 @@ MEMORY = np.dtype(
         ("taken", "u8"),  # bytes received less those that waited, when any last waited
         ("taken_s", "f8"),  # while any wait: since when none were taken, as far as seen: s, CLOCK_MONOTONIC
         ("no_window_s", "f8"),  # since when we offer no window with nothing unread: s, CLOCK_MONOTONIC; 0: we do
-        ("held", "u1"),  # 1: bytes wait, and the process cannot run: stopped, frozen, in state D, a zombie
+        ("held", "u1"),  # 1: bytes wait, and the process cannot run: stopped, frozen, a zombie
     ]
 )
 """What is remembered of a socket from one tick to the next."""

@@ -36,11 +36,14 @@ GOT_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 CLOSED_BY_US = (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
 """States of a connection whose process may have closed it: it has no inode then."""
 
-_CANNOT_RUN = ("stopped", "frozen", "zombie", "in state D")
+_CANNOT_RUN = ("stopped", "frozen", "zombie")
 
 
 def cannot_run(activity: str) -> bool:
-    """Return whether a process that does this (``Snapshot.activities``) cannot read until something changes."""
+    """Return whether a process that does this (``Snapshot.activities``) cannot read until somebody changes that.
+
+    State D is none of these: most who are seen in it read a file, and go on in a moment.
+    """
     return activity.startswith(_CANNOT_RUN)
 
 

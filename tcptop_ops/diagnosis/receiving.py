@@ -161,7 +161,7 @@ NOT_READING = Cause(
     blame="app",
     means="the local application does not read what has come",
     told_by="bytes wait, however few, and none were taken for 5.5 seconds; for 2 seconds where the process cannot run, "
-    "since it is stopped, frozen, a zombie or in state D. A process that takes something from time to time is slow: "
+    "since it is stopped, frozen or a zombie. A process that takes something from time to time is slow: "
     "`limit` says `rwnd` or `app`",
     severity="5 x seconds, from 25 to 50; 60 where the process cannot run",
     threshold="received less waiting did not grow for 5.5 s, or 2 s, at two ticks at least; not for 100 bytes behind "
