@@ -9,6 +9,8 @@ import pytest
 from tcptop_ops.diagnosis.cause import Cause
 from tcptop_ops.diagnosis.rules import RULES
 from tests.live.faults import FAULTS
+from tests.live.faults_receiving import LATER
+from tests.live.quality import TICKS
 from tests.support.cause_pages import PAGE, PARTS, made
 
 
@@ -28,4 +30,4 @@ def test_the_page_has_a_line_of_the_matrix_for_each_fault() -> None:
     lines = [[cell.strip() for cell in line.strip("| ").split(" |")] for line in staged.splitlines() if " | " in line]
     assert [line[0] for line in lines[2:]][: len(FAULTS)] == list(FAULTS)
     named_in = [line[1] for line in lines[2 : len(FAULTS) + 2]]
-    assert all(1 <= int(tick) <= 5 for tick in named_in)
+    assert all(1 <= int(tick) <= TICKS + LATER for tick in named_in)

@@ -210,7 +210,7 @@ BESIDE = {
     "receive-buffer": {"receive-buffer"},
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},
-    "inbound-loss": {"loss", "rto-stall"},
+    "inbound-loss": {"loss", "rto-stall", "spurious"},  # of what the sender retransmits, half may have arrived
 }
 """What the other rows that a fault touches may be called: both ends are on this host."""
 
