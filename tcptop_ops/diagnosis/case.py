@@ -56,6 +56,7 @@ MEMORY = np.dtype(
         ("lately", "u1"),  # 1: something had come shortly before that
         ("nagle", "u1"),  # a bit a tick, the last tick's the lowest: 1 where Nagle's algorithm held back a write
         ("taken", "u8"),  # bytes received less those that waited, when any last waited
+        ("in_parts", "u1"),  # 1: some of what waits was taken from one tick to the next, and some was left
         ("taken_s", "f8"),  # while any wait: since when none were taken, as far as seen: s, CLOCK_MONOTONIC
         ("no_window_s", "f8"),  # since when we offer no window with nothing unread: s, CLOCK_MONOTONIC; 0: we do
         ("held", "u1"),  # 1: bytes wait, and the process cannot run: stopped, frozen, a zombie

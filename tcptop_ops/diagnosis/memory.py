@@ -109,7 +109,12 @@ def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8
     waits = np.flatnonzero(sockets["recv_q"])
     if len(waits):
         taken = sockets["bytes_received"][waits] - sockets["recv_q"][waits]
-        moved = (memory["recv_q"][waits] == 0) | (memory["taken"][waits] != taken)
+        begins = memory["recv_q"][waits] == 0
+        grown = memory["taken"][waits] != taken
+        in_parts = memory["in_parts"]
+        in_parts[waits[begins]] = 0
+        in_parts[waits[grown & ~begins & (memory["taken_s"][waits] > 0)]] = 1
+        moved = begins | grown
         memory["taken"][waits] = taken
         memory["taken_s"][waits[moved]] = now_s
     shut, since = reading.without_window(sockets, state), memory["no_window_s"]

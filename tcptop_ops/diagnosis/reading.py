@@ -21,7 +21,7 @@ HELD_S = 2.0
 NO_WINDOW_S = 2.0
 """How long our window must be shut with nothing unread, seconds: an instant of it is nothing."""
 
-LOOKED_S = 0.9
+LOOKED_S = 2.5
 """How long a row must have been looked at for the kernel's times to tell how long a few bytes have waited, seconds."""
 
 FEW = 4096
@@ -74,14 +74,14 @@ def unread_s(sockets: Records, memory: Records, now_s: float) -> Floats:
 
     ``memory``: MEMORY rows of these SOCKET rows. That is as long as it was seen; longer where the kernel tells when the
     last of these bytes came: of a process that has never read any, and of a few bytes that a process would have read at
-    once, while the window is open, so that it does not merely lag behind.
+    once, while the window is open, so that it does not merely lag behind, and unless it was seen to take them in parts.
     """
     waiting = unread(sockets)
     seen = np.where(waiting > 0, now_s - memory["taken_s"], 0.0)
     came = sockets["last_received_us"]
     never = sockets["bytes_received"] - sockets["recv_q"] == 0
     open_wide = sockets["rcv_wnd"] >= np.maximum(sockets["rcv_mss"], waiting)
-    few = (waiting <= FEW) & open_wide & (seen >= LOOKED_S)
+    few = (waiting <= FEW) & open_wide & (seen >= LOOKED_S) & (memory["in_parts"] == 0)
     told = (waiting > 0) & (never | few) & (came < TOO_LONG)
     return np.where(told, np.maximum(seen, came / 1e6), seen)
 

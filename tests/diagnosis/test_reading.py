@@ -52,6 +52,12 @@ def test_300_bytes_that_nobody_reads() -> None:
     assert evidence.sentence(told[-1].live, told[-1]) == "300B unread, none read for 7.00s"
 
 
+def test_a_process_that_takes_a_few_bytes_in_parts_is_slow() -> None:
+    """The kernel tells when the last of them came, not when some were taken."""
+    told = ticks(*[waiting(5300, 300 - 10 * (at // 2)) | {"last_received_us": 60_000_000} for at in range(12)])
+    assert set(names(told)[1:]) == {"idle"}
+
+
 def test_a_process_that_is_stopped_is_named_sooner() -> None:
     for does in ("stopped", "frozen", "zombie"):
         told = ticks(waiting(5000, 0), *[waiting(5300, 300)] * 4, does=does)

@@ -230,11 +230,12 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
         WAITS | {"recv_q": 9, "bytes_received": 9, "was_taken_s": 1000.0, "last_received_us": 6_000_000},
     ),
     ("healthy", 0, WAITS | {"recv_q": 9, "bytes_received": 9, "was_taken_s": 1000.0, "last_received_us": 5_000_000}),
-    ("not-reading", 35, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000}),  # a few bytes, all or none
-    ("healthy", 0, UNREAD | {"was_taken_s": 999.5, "last_received_us": 7_000_000}),
-    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "recv_q": 5000}),
-    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": 7_000_000, "rcv_wnd": 99}),
-    ("healthy", 0, UNREAD | {"was_taken_s": 999.0, "last_received_us": UNKNOWN_U64}),
+    ("not-reading", 35, UNREAD | {"was_taken_s": 997.5, "last_received_us": 7_000_000}),  # a few bytes, all or none
+    ("healthy", 0, UNREAD | {"was_taken_s": 997.6, "last_received_us": 7_000_000}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 997.5, "last_received_us": 7_000_000, "was_in_parts": 1}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 997.5, "last_received_us": 7_000_000, "recv_q": 5000}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 997.5, "last_received_us": 7_000_000, "rcv_wnd": 99}),
+    ("healthy", 0, UNREAD | {"was_taken_s": 997.5, "last_received_us": UNKNOWN_U64}),
     ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 1}),  # its FIN alone
     ("healthy", 0, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 101}),  # and a farewell
     ("not-reading", 27.5, UNREAD | {"state": State.CLOSE_WAIT, "recv_q": 102}),
@@ -254,7 +255,7 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("not-closed", 20, FORGOTTEN | {"recv_q": 101, "was_taken_s": 1000.0}),  # a close_notify of TLS
     ("not-closed", 50, FORGOTTEN | {"recv_q": 102, "was_taken_s": 940.0}),
     # of a few bytes the kernel tells for how long they have waited
-    ("not-closed", 50, FORGOTTEN | {"recv_q": 301, "was_taken_s": 999.0, "last_received_us": 60_000_000}),
+    ("not-closed", 50, FORGOTTEN | {"recv_q": 301, "was_taken_s": 997.5, "last_received_us": 60_000_000}),
     ("not-reading", 50, FORGOTTEN | {"recv_q": 102, "bytes_received": 900, "was_taken_s": 940.1}),
     (
         "idle",
