@@ -110,7 +110,7 @@ def test_a_snapshot_of_sock_diag() -> None:
     """Every field but those that only a program fills, and the events."""
     shot = polled().snapshot
     blank = {one.name for one in fields(Snapshot) if not is_filled(getattr(shot, one.name))}
-    of_host = {"users", "cgroups", "commands", "namespace_names", "used_ports", "activities"}
+    of_host = {"users", "cgroups", "commands", "namespace_names", "used_ports", "activities", "addresses"}
     assert blank - of_host == OF_A_PROGRAM | {"events"}
 
 
@@ -135,5 +135,5 @@ def test_columns_that_take_events_are_missing() -> None:
 
 def test_every_field_of_events_was_tried() -> None:
     names = EVENTS.names or ()
-    untold = {"found", "closed", "told", "rto_us", "backoff", "gave_up", "retrans_failed", "cgroup_id"}
+    untold = {"found", "closed", "told", "rto_us", "backoff", "gave_up", "retrans_failed", "cgroup_id", "soft_error"}
     assert {name for name in names if not np.count_nonzero(of_events().live.events[name])} <= untold

@@ -183,7 +183,7 @@ HAND: list[tuple[str, dict[str, Any], Any]] = [
     ("connect_ms", {"connect_us": 0}, None),
     ("srtt_us", {"srtt_us": 0}, None),
     ("min_rtt_us", {"min_rtt_us": UNKNOWN_U32}, None),
-    ("min_rtt_us", {"min_rtt_us": 0}, 0),
+    ("min_rtt_us", {"min_rtt_us": 0}, None),
     ("pacing_bytes_per_s", {"pacing_rate": 1_000_000}, 1_000_000),
     ("pacing_bytes_per_s", {"pacing_rate": UNLIMITED_RATE}, None),
     ("pacing_bytes_per_s", {"pacing_rate": 0}, None),
