@@ -34,6 +34,12 @@ NOT_IN_SOCK_DIAG = {"last_rtt_us", "cb_flags", "nonagle"}
 BY_CHANCE = {"reord_seen", "reordering", "probes", "app_limited", "delivered_ce", "mptcp", "drops"}
 """Fields that depend on what the kernel had to do in this second, or that nothing here uses."""
 
+OF_SOME_ROWS = {"used_ports", "activities", "addresses"}
+"""Fields of a Snapshot that are filled where some row needs them: one that another process of this host has, too."""
+
+OF_BUSY_ROWS = {"retrans_pct"}
+"""Columns that have a value from some data segments on: by sock_diag, the rows of other processes have it, too."""
+
 NOT_ASKED_FOR = {"watched", "story", "program_ns", "program_calls"}
 """Fields of a Snapshot that are empty as long as no connection is looked at, and the cost is not measured."""
 
@@ -119,10 +125,10 @@ def test_both_sources_fill_the_same_fields(lab: Lab) -> None:
     ours, theirs = within(watched, namespaces), within(polled, namespaces)
     assert set(ours["cookie"].tolist()) == set(theirs["cookie"].tolist())
     assert (filled(ours) ^ filled(theirs)) - BY_CHANCE == NOT_IN_SOCK_DIAG
-    assert blank(polled.snapshot) - {"used_ports"} == OF_A_PROGRAM | {"events"}  # which no namespace here runs out of
-    assert blank(watched.snapshot) - {"used_ports", "notes", "missing"} == NOT_ASKED_FOR
+    assert blank(polled.snapshot) - OF_SOME_ROWS == OF_A_PROGRAM | {"events"}
+    assert blank(watched.snapshot) - OF_SOME_ROWS - {"notes", "missing"} == NOT_ASKED_FOR
     assert null(polled) - null(watched) <= polled.snapshot.missing
-    assert null(watched) - null(polled) == set()
+    assert null(watched) - null(polled) <= OF_BUSY_ROWS
     for side in ("laddr", "raddr"):
         names = {name for name in shown(polled, side, namespaces) if name.startswith("fe80:")}
         assert names == {name for name in shown(watched, side, namespaces) if name.startswith("fe80:")}
