@@ -207,7 +207,7 @@ BESIDE = {
     "syn-unanswered": {"syn-unanswered"},  # the later attempts
     "peer-not-reading": {"not-reading"},
     "dead-peer": {"not-reading"},  # at a shut window
-    "receive-buffer": {"receive-buffer"},
+    "receive-buffer": {"receive-buffer", "inbound-loss", "loss"},  # until the namespace has counted what it dropped
     "not-reading": {"peer-not-reading", "tail-loss", "loss"},  # it drops what is sent before its window shuts
     "loss": {"inbound-loss"},
     "inbound-loss": {"loss", "rto-stall", "spurious"},  # of what the sender retransmits, half may have arrived

@@ -30,6 +30,11 @@ PART = re.compile(r"(<!-- made: quality -->\n).*?(<!-- end: quality -->)", re.DO
 Row = dict[str, Any]
 
 
+DISORDER = {"reordering", "spurious"}
+"""Of healthy flows these are true where there is more work than processors: a veth delivers out of order when a sender
+moves from one CPU to another, and TCP retransmits what had arrived. Nothing was lost, and no row says so."""
+
+
 @dataclass
 class Crowd:
     """What was said of the healthy flows: (row, tick)s by cause, and those that scored, and why."""
@@ -42,7 +47,7 @@ class Crowd:
         """Count those of one more tick."""
         healthy = [row for row in rows if row["laddr"] in addresses]
         self.causes.update(row["cause"] for row in healthy)
-        self.blamed += [in_short(row) for row in healthy if row["score"]]
+        self.blamed += [in_short(row) for row in healthy if row["score"] and row["cause"] not in DISORDER]
         self.open.append(sum(row["state"] == "ESTAB" for row in healthy))
 
 
