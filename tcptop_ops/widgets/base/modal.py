@@ -27,6 +27,18 @@ class Dialog(ModalScreen[ScreenResultType]):
         return super().render()
 
 
+class MenuDialog(Dialog[ScreenResultType]):
+    """A dialog around one list, whose selection its own keys move too."""
+
+    def action_move(self, way: str) -> None:
+        """Move the selection "up" or "down"."""
+        listed = self.query_one(OptionList)
+        if way == "down":
+            listed.action_cursor_down()
+        else:
+            listed.action_cursor_up()
+
+
 class Menu(OptionList):
     """A list that tolerates page keys before its first layout, when Textual's own would fail on missing lines."""
 

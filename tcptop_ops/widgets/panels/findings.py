@@ -50,7 +50,7 @@ class FindingsPanel(LineWidget):
     """
 
     def __init__(self, *, id: str | None = None) -> None:
-        """Set up without findings."""
+        """Set up hidden: ``show`` gives it findings, and a line for each."""
         super().__init__(id=id)
         self._places: Sequence[Place] = ()
         self._shown = ""

@@ -15,7 +15,7 @@ from tcptop_ops.config.settings import LEAST_WIDTH, MOST_WIDTH
 from tcptop_ops.text import shorten
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.columns import COLUMNS
-from tcptop_ops.widgets.base.modal import Dialog
+from tcptop_ops.widgets.base.modal import MenuDialog
 
 HELP_WIDTH = 48
 
@@ -38,7 +38,7 @@ class Choices(OptionList, inherit_bindings=False):
     ]
 
 
-class ColumnPicker(Dialog[Choice | None]):
+class ColumnPicker(MenuDialog[Choice | None]):
     """A dialog whose result is a Choice, or None if it is left. Shown columns come first, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -97,13 +97,6 @@ class ColumnPicker(Dialog[Choice | None]):
     @property
     def _at(self) -> int:
         return self._menu.highlighted or 0
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        if way == "down":
-            self._menu.action_cursor_down()
-        else:
-            self._menu.action_cursor_up()
 
     def action_show_or_hide(self) -> None:
         """Show the selected column, or hide it."""

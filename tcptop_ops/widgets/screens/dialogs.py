@@ -14,14 +14,14 @@ from textual.widgets.option_list import Option
 
 from tcptop_ops.explain.commands import Command, OtherTools
 from tcptop_ops.text import shorten
-from tcptop_ops.widgets.base.modal import Dialog, Menu
+from tcptop_ops.widgets.base.modal import Dialog, Menu, MenuDialog
 
 TITLE_WIDTH = 70
 COPIED = "copied, if the terminal takes OSC 52; Esc closes"
 """What is said after a copy: no reply of the terminal tells whether it accepted the OSC 52 sequence."""
 
 
-class CommandsDialog(Dialog[None]):
+class CommandsDialog(MenuDialog[None]):
     """A numbered list of commands, each shown in full, so that it can be copied from the screen by hand."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,14 +49,6 @@ class CommandsDialog(Dialog[None]):
     def on_mount(self) -> None:
         """Select the first command."""
         self.query_one(OptionList).highlighted = 0
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        menu = self.query_one(OptionList)
-        if way == "down":
-            menu.action_cursor_down()
-        else:
-            menu.action_cursor_up()
 
     def action_copy(self, number: int) -> None:
         """Copy the command with this number, counted from 1, to the terminal's clipboard.

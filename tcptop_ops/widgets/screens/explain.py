@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 
 from tcptop_ops.explain import pages
 from tcptop_ops.text import shorten
-from tcptop_ops.widgets.base.modal import Dialog, Menu
+from tcptop_ops.widgets.base.modal import Dialog, Menu, MenuDialog
 
 PAGE_WIDTH = 74
 SHORT = 48
@@ -59,7 +59,7 @@ def _styled(page: str) -> Text:
     return found
 
 
-class WordList(Dialog[str | None]):
+class WordList(MenuDialog[str | None]):
     """The list of all pages. Enter opens the selected page above the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,14 +79,6 @@ class WordList(Dialog[str | None]):
     def on_mount(self) -> None:
         """Select the first entry."""
         self.query_one(OptionList).highlighted = 0
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        listed = self.query_one(OptionList)
-        if way == "down":
-            listed.action_cursor_down()
-        else:
-            listed.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Open the page of the selected entry, above the list."""

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from tcptop_ops import text
 from tcptop_ops.model.flows import Finding
 from tcptop_ops.views.finding_places import MOST, Place
-from tcptop_ops.widgets.base.modal import Dialog, Menu
+from tcptop_ops.widgets.base.modal import Menu, MenuDialog
 from tcptop_ops.widgets.panels.findings import TAG_WIDTH, TAGS
 
 WORDS_WIDTH = 66
@@ -35,7 +35,7 @@ ALL = 0
 """What the list ends with where all rows are wanted again."""
 
 
-class FindingsMenu(Dialog[int | None]):
+class FindingsMenu(MenuDialog[int | None]):
     """A list whose result is the number of a finding, from 1; ALL: show all rows again; None: nothing was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,7 +57,7 @@ class FindingsMenu(Dialog[int | None]):
         self._shown = shown
 
     def compose(self) -> ComposeResult:
-        """Yield the list."""
+        """Yield the list of findings, each with its number, blame, text and age."""
         options = (Option(_told(number, place, self._tags)) for number, place in enumerate(self._places, 1))
         menu = Menu(*options, id="findings-menu", markup=False)
         menu.border_title = "findings, the gravest first"
@@ -68,14 +68,6 @@ class FindingsMenu(Dialog[int | None]):
         """Select the finding whose rows are shown, or the first."""
         keys = [place.finding.key for place in self._places]
         self.query_one(OptionList).highlighted = keys.index(self._shown) if self._shown in keys else 0
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        menu = self.query_one(OptionList)
-        if way == "down":
-            menu.action_cursor_down()
-        else:
-            menu.action_cursor_up()
 
     def action_choose(self, number: int) -> None:
         """Close with this number, if there is such a finding."""

@@ -11,12 +11,12 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tcptop_ops.views.group_keys import GROUP_KEYS
-from tcptop_ops.widgets.base.modal import Dialog, Menu
+from tcptop_ops.widgets.base.modal import Menu, MenuDialog
 
 CHOICES = {"none": "a row for each connection"} | {name: key.what for name, key in GROUP_KEYS.items()}
 
 
-class GroupMenu(Dialog[str | None]):
+class GroupMenu(MenuDialog[str | None]):
     """A menu whose result is the name of a way to group (``GROUP_KEYS`` or ``none``); None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,14 +40,6 @@ class GroupMenu(Dialog[str | None]):
     def on_mount(self) -> None:
         """Select the grouping in force."""
         self.query_one(OptionList).highlighted = list(CHOICES).index(self._current)
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        menu = self.query_one(OptionList)
-        if way == "down":
-            menu.action_cursor_down()
-        else:
-            menu.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Close with the selected name."""

@@ -14,12 +14,12 @@ from tcptop_ops.text import shorten
 from tcptop_ops.views.column import Column
 from tcptop_ops.views.column_lookup import find
 from tcptop_ops.views.columns import COLUMNS
-from tcptop_ops.widgets.base.modal import Dialog, Menu
+from tcptop_ops.widgets.base.modal import Menu, MenuDialog
 
 HELP_WIDTH = 60
 
 
-class SortMenu(Dialog[Column | None]):
+class SortMenu(MenuDialog[Column | None]):
     """A menu whose result is a column; None if it is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,14 +43,6 @@ class SortMenu(Dialog[Column | None]):
     def on_mount(self) -> None:
         """Select the column that rows are sorted by now."""
         self.query_one(OptionList).highlighted = COLUMNS.index(self._current)
-
-    def action_move(self, way: str) -> None:
-        """Move the selection "up" or "down"."""
-        menu = self.query_one(OptionList)
-        if way == "down":
-            menu.action_cursor_down()
-        else:
-            menu.action_cursor_up()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Close with the selected column."""
