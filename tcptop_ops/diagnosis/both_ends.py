@@ -9,13 +9,14 @@ loss had arrived before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tcptop_ops import text
-from tcptop_ops.diagnosis.case import Case, as_floats
+from tcptop_ops.diagnosis.case import Case
 from tcptop_ops.diagnosis.evidence_row import Row
 from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
@@ -54,7 +55,7 @@ class Counts:
     @property
     def missing_ever(self) -> Any:
         """The same since the connection began."""
-        difference = np.asarray(self.sent_ever, np.float64) - self.received_ever
+        difference = self.sent_ever - self.received_ever
         return (difference + 2.0**31) % 2.0**32 - 2.0**31
 
     @property
@@ -103,37 +104,17 @@ class Counts:
 
 def as_sender(case: Case) -> tuple[Mask, Counts]:
     """Return which rows can be compared with their other end, and the counts of what they sent."""
-    sockets, win = case.sockets, case.win
-    counts = Counts(
-        sent=as_floats(win["data_segs_out"]),
-        received=as_floats(case.other_win("data_segs_in")),
-        retransmits=as_floats(win["retrans_segs"]),
-        sent_ever=as_floats(sockets["data_segs_out"]),
-        received_ever=as_floats(case.other("data_segs_in")),
-        retransmits_ever=as_floats(sockets["retrans_segs"]),
-        in_flight=as_floats(sockets["unacked"]),
-        win_s=case.win_s,
-        apart_s=np.abs(case.win_s - case.other_win_s),
-        rests=_rests(sockets["last_sent_us"]),
-    )
-    return _comparable(case), counts
+    here, there = _mine(case), _theirs(case)
+    return _comparable(case), _between(here, there)
 
 
 def as_receiver(case: Case) -> tuple[Mask, Counts]:
-    """Return which rows can be compared with their other end, and the counts of what that sent to them."""
-    counts = Counts(
-        sent=as_floats(case.other_win("data_segs_out")),
-        received=as_floats(case.win["data_segs_in"]),
-        retransmits=as_floats(case.other_win("retrans_segs")),
-        sent_ever=as_floats(case.other("data_segs_out")),
-        received_ever=as_floats(case.sockets["data_segs_in"]),
-        retransmits_ever=as_floats(case.other("retrans_segs")),
-        in_flight=as_floats(case.other("unacked")),
-        win_s=case.win_s,
-        apart_s=np.abs(case.win_s - case.other_win_s),
-        rests=_rests(case.other("last_sent_us")),
-    )
-    return _comparable(case), counts
+    """Return which rows can be compared with their other end, and the counts of what that sent to them.
+
+    Their length of W is that of the rows themselves, as in ``as_sender``: the two differ by SAME_AGE_S at most.
+    """
+    here, there = _mine(case), _theirs(case)
+    return _comparable(case), replace(_between(there, here), win_s=case.win_s)
 
 
 def to_row(row: Row) -> Counts | None:
@@ -164,20 +145,45 @@ def acks_missing(row: Row) -> tuple[int, int]:
     return max(sent - came, 0), sent
 
 
+@dataclass(frozen=True)
+class _End:
+    """One end, or the same end of several connections: what it holds and what it counted."""
+
+    socket: Callable[[str], Any]  # a field of SOCKET, by its name
+    grown: Callable[[str], Any]  # growth of a counter of COUNTED within W
+    win_s: Any  # length of W, seconds
+
+
+def _mine(case: Case) -> _End:
+    return _End(case.sockets.__getitem__, case.win.__getitem__, case.win_s)
+
+
+def _theirs(case: Case) -> _End:
+    return _End(case.other, case.other_win, case.other_win_s)
+
+
 def _of(sender: Row, receiver: Row) -> Counts | None:
-    counts = Counts(
-        sent=float(sender.grown("data_segs_out")),
-        received=float(receiver.grown("data_segs_in")),
-        retransmits=float(sender.grown("retrans_segs")),
-        sent_ever=sender.socket("data_segs_out"),
-        received_ever=receiver.socket("data_segs_in"),
-        retransmits_ever=sender.socket("retrans_segs"),
-        in_flight=float(sender.socket("unacked")),
+    ends = (_End(row.socket, row.grown, row.win_s) for row in (sender, receiver))
+    counts = _between(*ends)
+    return counts if counts.apart_s <= SAME_AGE_S and counts.unsure <= max(1.0, counts.retransmits / 4) else None
+
+
+def _between(sender: _End, receiver: _End) -> Counts:
+    def floats(values: Any) -> Any:
+        return np.asarray(values, np.float64)
+
+    return Counts(
+        sent=floats(sender.grown("data_segs_out")),
+        received=floats(receiver.grown("data_segs_in")),
+        retransmits=floats(sender.grown("retrans_segs")),
+        sent_ever=floats(sender.socket("data_segs_out")),
+        received_ever=floats(receiver.socket("data_segs_in")),
+        retransmits_ever=floats(sender.socket("retrans_segs")),
+        in_flight=floats(sender.socket("unacked")),
         win_s=sender.win_s,
-        apart_s=abs(sender.win_s - receiver.win_s),
+        apart_s=np.abs(sender.win_s - receiver.win_s),
         rests=_rests(sender.socket("last_sent_us")),
     )
-    return counts if counts.apart_s <= SAME_AGE_S and counts.unsure <= max(1.0, counts.retransmits / 4) else None
 
 
 def _rests(sent_us: Any) -> Any:
