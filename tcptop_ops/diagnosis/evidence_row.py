@@ -16,14 +16,13 @@ from tcptop_ops.model.flows import Flows, Rows
 from tcptop_ops.model.listener_drops import listened_by
 from tcptop_ops.model.namespace_counters import NET
 from tcptop_ops.model.processes import process_keys
-from tcptop_ops.model.records import TOO_LONG, Records
+from tcptop_ops.model.records import TOO_LONG
 
 
 class Row:
     """One row as plain Python values. ``end``: how a closed one ended (endings.ENDS); "" where live or not known.
 
     ``listening``: a row of LISTENED, zeros for what does not listen. ``now_s``: CLOCK_MONOTONIC.
-    ``net``: a row of NETNS, None where its namespace was not read in this tick.
     ``loss_pct``: retransmitted segments per 100 data segments sent in W.
     """
 
@@ -31,7 +30,6 @@ class Row:
         """Take the only row of ``rows``, which has length 1. ``past``: it is one of ``flows.past``."""
         self.sockets, self.events, self.rates = rows.sockets[0], rows.events[0], rows.rates[0]
         self.owner = rows.owners[0]
-        self._process_key = int(process_keys(rows.owners)[0])
         self._flows = flows
         self.win: Any = self.rates["win"]
         self.win_s = float(self.rates["win_s"])
@@ -44,7 +42,6 @@ class Row:
             else ""
         )
         self.listening: Any = listened_by(rows.sockets["cookie"], flows.listened)[0]
-        self.net = _net_of(rows.sockets, flows)
         self.now_s = flows.snapshot.now_ns / 1e9
         self.loss_pct = 100.0 * int(self.win["retrans_segs"]) / max(int(self.win["data_segs_out"]), 1)
 
@@ -78,7 +75,15 @@ class Row:
     @property
     def activity(self) -> str:
         """What that process does, as Snapshot.activities says; empty where that is not known."""
-        return self._flows.snapshot.activities.get(self._process_key, "")
+        activities = self._flows.snapshot.activities
+        return activities.get(int(process_keys(self.owner.reshape(1))[0]), "") if activities else ""
+
+    @cached_property
+    def net(self) -> Any:
+        """The row of NETNS of its namespace; None where that was not read in this tick."""
+        known = self._flows.snapshot.namespace_counters
+        at = np.flatnonzero(known["netns"] == self.sockets["netns"])
+        return known[at[0]] if len(at) else None
 
     @cached_property
     def net_win(self) -> Any:
@@ -119,13 +124,6 @@ class Row:
     def grown(self, name: str) -> int:
         """Return how much a counter of COUNTED grew within W."""
         return int(self.win[name])
-
-
-def _net_of(sockets: Records, flows: Flows) -> Any:
-    """Return the row of NETNS of the only socket's namespace; None where that was not read in this tick."""
-    known = flows.snapshot.namespace_counters
-    at = np.flatnonzero(known["netns"] == sockets["netns"][0])
-    return known[at[0]] if len(at) else None
 
 
 def us(value: float) -> str:
