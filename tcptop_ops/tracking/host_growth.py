@@ -12,7 +12,7 @@ from tcptop_ops.model.namespace_counters import none_known
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.namespace_growth import NamespaceGrowth
-from tcptop_ops.tracking.window import SAMPLES
+from tcptop_ops.tracking.window import begin_s, is_due
 
 SETTLED_S = 2.0
 """After how long rows have told what they know of what their namespace counted, seconds."""
@@ -53,10 +53,10 @@ class HostGrowth:
         if self._first is None or (now < self._first).any():
             self._first = now
             self._samples.clear()
-        while len(self._samples) > 1 and self._samples[0][0] < now_s - self._seconds - _SLACK_S:
+        while len(self._samples) > 1 and self._samples[0][0] < begin_s(now_s, self._seconds):
             self._samples.popleft()
         oldest = self._samples[0][1] if self._samples else now
-        if not self._samples or now_s - self._samples[-1][0] >= self._seconds / (SAMPLES - 1) - _SLACK_S:
+        if not self._samples or is_due(self._samples[-1][0], now_s, self._seconds):
             self._samples.append((now_s, now))
         grown, total = ((now - then).tolist() for then in (oldest, self._first))
         return dict(zip(COUNTERS, grown, strict=True)), dict(zip(COUNTERS, total, strict=True))

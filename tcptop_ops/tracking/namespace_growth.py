@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from tcptop_ops.model.arrays import find_sorted, gather, scatter
 from tcptop_ops.model.namespace_counters import COUNTERS, NET, NET_OF, NETNS, none_known
 from tcptop_ops.model.records import Records
-from tcptop_ops.tracking.window import SAMPLES
-
-_SLACK_S = 1e-6  # for the rounding of clocks
+from tcptop_ops.tracking.window import begin_s, is_due
 
 
 class NamespaceGrowth:
@@ -42,10 +40,10 @@ class NamespaceGrowth:
             return none_known()
         self._sum_up(read)
         self._merge(read, now_s)
-        while len(self._samples) > 1 and self._samples[0][0] < now_s - self._seconds - _SLACK_S:
+        while len(self._samples) > 1 and self._samples[0][0] < begin_s(now_s, self._seconds):
             self._samples.popleft()
         grown = self._grown()
-        if not self._samples or now_s - self._samples[-1][0] >= self._seconds / (SAMPLES - 1) - _SLACK_S:
+        if not self._samples or is_due(self._samples[-1][0], now_s, self._seconds):
             self._samples.append((now_s, self._latest))
         else:
             self._begin_those_that_are_new()
@@ -67,7 +65,7 @@ class NamespaceGrowth:
 
     def _merge(self, read: Records, now_s: float) -> None:
         """Put what was read in the place of what was known, and forget what is older than W."""
-        kept = ~np.isin(self._latest["netns"], read["netns"]) & (self._read_s >= now_s - self._seconds - _SLACK_S)
+        kept = ~np.isin(self._latest["netns"], read["netns"]) & (self._read_s >= begin_s(now_s, self._seconds))
         merged = np.concatenate([read, gather(self._latest, kept)]) if kept.any() else read
         times = np.concatenate([np.full(len(read), now_s), self._read_s[kept]])
         order = np.argsort(merged["netns"], kind="stable")

@@ -123,7 +123,7 @@ class Partners:
     """
 
     def __init__(self) -> None:
-        """Begin with no rows."""
+        """Begin before the first tick, without a hash of any end."""
         self._slots: Indices | None = None
         self._ports_of = np.zeros(0, "u4")
         self._local_of = self._remote_of = np.zeros(0, "u8")

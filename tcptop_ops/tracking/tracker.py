@@ -252,13 +252,14 @@ class Tracker:
         ended: Records,
         slots: NDArray[np.intp],
         known: NDArray[np.bool_],
+        waited: NDArray[np.uint32],
         rates: Records,
         now: float,
         live: Records,
     ) -> None:
         """Fill in cause, score and time lost of rows that closed: how they ended counts, and no score fades.
 
-        ``live``: SOCKET rows of those that are open still.
+        ``waited``: ``waited_us`` of these rows; ``live``: SOCKET rows of those that are open still.
         """
         sockets, events, ending = ended["socket"], ended["events"], ended["ending"]
         memory = _at(self._memory, slots, known)
@@ -272,7 +273,7 @@ class Tracker:
         rates["over_s"] = np.where(told.kept, np.maximum(ending["end_ns"] / 1e9 - memory["matched_s"], 0), 0)
         fill_rates(rates, sockets, memory)
         rates["listener"] = np.where(rules.OF_LISTENER[told.cause], memory["listener"], 0)
-        rates["stall_us"] = stall_us(waited_us(sockets, events), events, memory, ending["end_ns"])
+        rates["stall_us"] = stall_us(waited, events, memory, ending["end_ns"])
         rates["state_s"] = np.where(known, now - memory["state_s"], 0.0)
 
     def _remember(self, slots: NDArray[np.intp], current: Records, payload: NDArray[np.uint64], now: float) -> None:
@@ -289,7 +290,8 @@ class Tracker:
         sockets, events = final["socket"], final["events"]
         slots, known = self._slots.find(sockets["cookie"])
         known[known] = self._first_ns[slots[known]] == events["first_ns"][known]
-        current = counted(sockets, events, waited_us(sockets, events))
+        waited = waited_us(sockets, events)
+        current = counted(sockets, events, waited)
         since = self._window.since(now)
         base, last, sent = (
             _at(self._window.oldest, slots, known),
@@ -308,7 +310,7 @@ class Tracker:
         rates["paired"] = partners_of(sockets) >= 0
         rates["paired"][known] |= self._partners.paired(slots[known])
         _fill_per_second(rates, current, last, _bytes(sockets), sent, seconds)
-        self._judge_ended(final, slots, known, rates, now, snapshot.sockets)
+        self._judge_ended(final, slots, known, waited, rates, now, snapshot.sockets)
         owners = snapshot.closed_owners if snapshot.closed_owners is not None else owners_from_events(events)
         return Rows(sockets, events, owners, rates, final["ending"])
 

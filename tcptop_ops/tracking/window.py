@@ -24,6 +24,16 @@ _SLACK_S = 1e-6  # for the rounding of clocks
 SlotArrays = NDArray[np.intp]
 
 
+def begin_s(now_s: float, seconds: float) -> float:
+    """Return the earliest time that is inside a window of ``seconds``."""
+    return now_s - seconds - _SLACK_S
+
+
+def is_due(before_s: float, now_s: float, seconds: float) -> bool:
+    """Return whether a window of ``seconds`` takes another sample: a tenth of it after the one before."""
+    return now_s - before_s >= seconds / (SAMPLES - 1) - _SLACK_S
+
+
 def words(counters: Records) -> NDArray[np.uint32]:
     """Return a view of COUNTED rows as a matrix, one column per counter.
 
@@ -77,7 +87,7 @@ class Window:
 
         The newest is never dropped. Without any sample ``now_s`` is returned.
         """
-        while len(self._samples) > 1 and self._samples[0].at_s < now_s - self.seconds - _SLACK_S:
+        while len(self._samples) > 1 and self._samples[0].at_s < begin_s(now_s, self.seconds):
             self._advance()
         return self._samples[0].at_s if self._samples else now_s
 
@@ -90,7 +100,7 @@ class Window:
         """Take a sample of the live slots, if a tenth of W has passed since the last one."""
         if not self._samples:
             self.oldest[slots] = counters
-        elif now_s - self._samples[-1].at_s < self.seconds / (SAMPLES - 1) - _SLACK_S:
+        elif not is_due(self._samples[-1].at_s, now_s, self.seconds):
             return
         elif len(self._samples) == SAMPLES:
             self._advance()
@@ -113,6 +123,6 @@ def sampled(times_s: NDArray[np.float64], seconds: float) -> NDArray[np.intp]:
     """Return the indices of the ticks at which a window of ``seconds`` that saw all of them would take its samples."""
     found: list[int] = []
     for at, now_s in enumerate(times_s.tolist()):
-        if not found or now_s - times_s[found[-1]] >= seconds / (SAMPLES - 1) - _SLACK_S:
+        if not found or is_due(float(times_s[found[-1]]), now_s, seconds):
             found.append(at)
     return np.array(found, np.intp)
