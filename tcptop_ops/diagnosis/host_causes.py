@@ -75,4 +75,4 @@ OF_HOST: tuple[Cause, ...] = (
     FILES_USED_UP,
     BACKLOG_DROP,
 )
-"""All of them."""
+"""The causes of the host, in the order in which the pages list them."""

@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def is_counter(self) -> bool:
-        """Whether it only grows."""
+        """Whether its value is the growth of a counter within W, and not a number of now."""
         return bool(self.counter)
 
 
