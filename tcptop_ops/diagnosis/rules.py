@@ -53,10 +53,10 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(name="healthy", means="none of the rules matches", told_by=""),
 )
+"""All verdicts; rows hold indices into them (``cause``)."""
+
 OF_NAMESPACES: tuple[Cause, ...] = (ports.PORTS_USED_UP, *host_causes.OF_HOST)
 """What a finding tells of a network namespace, or of the host: no row has it."""
-
-"""All verdicts; rows hold indices into them (``cause``)."""
 
 UNKNOWN, IDLE, HEALTHY = 0, len(RULES) + 1, len(RULES) + 2
 """Indices into CAUSES of the verdicts that are no faults."""
@@ -78,9 +78,6 @@ BLAME_NAMES = np.array([(cause.blame or "").encode() for cause in CAUSES], "S8")
 
 RESET_BLAME = np.array([b"", b"app", b"host", b"", b"", b"", b"network"], "S8")
 """Who is to blame for a reset, to be indexed by an array of ResetBy; empty: as BLAME_NAMES say."""
-
-NETWORK = np.array([cause.network for cause in CAUSES])
-"""Whether each of CAUSES is a fault of the path: NDArray[np.bool_]."""
 
 
 def blames(causes: NDArray[np.uint8], reset_by: NDArray[np.uint8]) -> NDArray[np.bytes_]:
