@@ -39,6 +39,7 @@ class Counts:
     sent: Any  # data segments that the sender sent within W, retransmits included
     received: Any  # data segments that came to the receiver within W, duplicates included
     retransmits: Any  # segments that the sender retransmitted within W
+    duplicates: Any  # segments of which the receiver has told the sender within W that they had arrived before
     sent_ever: Any  # the same three since the connection began, of u4 counters that wrap
     received_ever: Any
     retransmits_ever: Any
@@ -75,11 +76,14 @@ class Counts:
     def surely_lost(self) -> Any:
         """The least number of retransmitted segments that had been lost on the path within W.
 
-        At least as many as of all retransmits since the connection began can't have arrived.
+        At least as many as of all retransmits since the connection began can't have arrived; and none of those that
+        the receiver has reported as duplicates (DSACK, RFC 2883; tcp_dsack_seen()), which the sender counts alone: that
+        holds however late the other end was polled.
         """
         had_arrived = np.maximum(self.retransmits_ever - self.missing_ever + self.doubt_ever, 0.0)
         least = np.maximum(self.missing - self.doubt, self.retransmits - had_arrived)
-        return np.clip(least, 0.0, np.minimum(self.retransmits, np.maximum(self.missing_ever, 0.0)))
+        most = np.minimum(self.retransmits - self.duplicates, self.missing_ever)
+        return np.clip(least, 0.0, np.maximum(most, 0.0))
 
     @property
     def surely_arrived(self) -> Any:
@@ -89,7 +93,8 @@ class Counts:
         as received and not sent.
         """
         ever = np.maximum(self.retransmits_ever - self.missing_ever, 0.0)
-        return np.clip(self.retransmits - np.maximum(self.missing + self.doubt, 0.0), 0.0, ever)
+        counted = np.clip(self.retransmits - np.maximum(self.missing + self.doubt, 0.0), 0.0, ever)
+        return np.maximum(counted, np.minimum(self.duplicates, self.retransmits))
 
     @property
     def lost(self) -> Any:
@@ -176,6 +181,7 @@ def _between(sender: _End, receiver: _End) -> Counts:
         sent=floats(sender.grown("data_segs_out")),
         received=floats(receiver.grown("data_segs_in")),
         retransmits=floats(sender.grown("retrans_segs")),
+        duplicates=floats(sender.grown("dsack_dups")),
         sent_ever=floats(sender.socket("data_segs_out")),
         received_ever=floats(receiver.socket("data_segs_in")),
         retransmits_ever=floats(sender.socket("retrans_segs")),

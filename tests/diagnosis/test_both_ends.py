@@ -52,6 +52,9 @@ AS_RECEIVER: list[tuple[str, float, dict[str, Any], dict[str, Any]]] = [
     ("healthy", 0, CAME | {"ooo_in": 4}, {"data_segs_out": 1010, "retrans_segs": 10}),
     # under way
     ("healthy", 0, CAME, {"data_segs_out": 1010, "retrans_segs": 10, "unacked": 8}),
+    # the sender was polled later, and has been told that what it retransmitted had arrived
+    ("healthy", 0, CAME, {"data_segs_out": 1100, "retrans_segs": 100, "dsack_dups": 98}),
+    ("inbound-loss", 12 * 4000 / 1150, CAME, {"data_segs_out": 1100, "retrans_segs": 100, "dsack_dups": 60}),
 ]
 
 
@@ -96,7 +99,7 @@ def test_a_listener_and_a_row_alone_are_compared_with_none() -> None:
 
 
 def test_where_a_poll_may_be_late_a_second_of_a_fast_flow_tells_little() -> None:
-    counts = Counts(50_000.0, 49_800.0, 250.0, 150_000, 149_000, 1250, 0.0, 1.0, 0.0, False)
+    counts = Counts(50_000.0, 49_800.0, 250.0, 0.0, 150_000, 149_000, 1250, 0.0, 1.0, 0.0, False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tcptop_ops.diagnosis.both_ends.SKEW_S", 0.005)
         assert (counts.doubt, counts.lost, counts.surely_lost, counts.surely_arrived) == (500, 200, 0, 0)
