@@ -23,6 +23,13 @@ from tcptop_ops.model.arrays import Mask
 from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import Records
 
+KNOWN_S = 3.0
+"""Length of W, seconds, from which on a share of needless retransmits tells something.
+
+Packets of a flow overtake each other for a moment where it moves to another queue or CPU, as on a veth device. In the
+first second of a flow that is a large part of all that it has sent.
+"""
+
 BLOAT_US = 50_000
 """Queueing delay from which a flow may suffer from bufferbloat."""
 
@@ -59,14 +66,20 @@ def _rto_stall(case: Case) -> tuple[Mask, Floats]:
     return stalled, np.minimum(50.0 + 150.0 * share, 100.0)
 
 
-def _needless(case: Case) -> Mask:
-    """Return where retransmits were spurious: of at least half the original had arrived.
+def _had_mostly_arrived(case: Case) -> Mask:
+    """Return where of at least half of the retransmits the original had arrived.
 
     Only of ten retransmissions or more, and 2 % or more of the segments sent in W.
     """
     again = as_floats(case.win["retrans_segs"])
     enough = (sent_again(case) >= 10) & (percent(again, as_floats(case.win["data_segs_out"])) >= 2.0)
-    found: Mask = enough & (2 * had_arrived(case) >= again) & ~other_end_gone(case)
+    found: Mask = enough & (2 * had_arrived(case) >= again)
+    return found
+
+
+def _needless(case: Case) -> Mask:
+    """Return where retransmits were spurious, in a W of KNOWN_S or longer."""
+    found: Mask = _had_mostly_arrived(case) & (case.win_s >= KNOWN_S) & ~other_end_gone(case)
     return found
 
 
@@ -80,7 +93,8 @@ def _spurious(case: Case) -> tuple[Mask, Floats]:
 
 def _lost(case: Case) -> tuple[Mask, Floats]:
     share = loss_percent(case)
-    return (sent_again(case) >= 3) & (share >= 0.5) & ~other_end_gone(case), np.minimum(12.0 * share, 90.0)
+    lost = (sent_again(case) >= 3) & (share >= 0.5) & ~other_end_gone(case)
+    return lost & ~_had_mostly_arrived(case), np.minimum(12.0 * share, 90.0)
 
 
 def _tail_loss(case: Case) -> tuple[Mask, Floats]:
@@ -230,10 +244,10 @@ REORDERING = Cause(
     phase="sending",
     blame="network",
     means="the network delivers out of order, and what was only late is retransmitted",
-    told_by="ten retransmits or more, 2 % or more, and at least half of them had arrived, as duplicates reported by "
-    "the peer tell, or the counts of both ends; reordering was noticed three times",
+    told_by="ten retransmits or more in three seconds or more, 2 % or more, and at least half of them had arrived, as "
+    "duplicates reported by the peer tell, or the counts of both ends; reordering was noticed three times",
     severity="20",
-    threshold="10 retransmits, 2 %, half of them had arrived, noticed 3 times",
+    threshold="10 retransmits in 3 s or more, 2 %, half of them had arrived, noticed 3 times",
     remedy="look for paths of unequal length: bonding, ECMP by packet",
     source="tcp_check_sack_reordering(), tcp_check_dsack(); RFC 2883, RFC 8985 (RACK)",
     of_many="are reordered",
@@ -250,10 +264,10 @@ SPURIOUS = Cause(
     phase="sending",
     blame="network",
     means="segments are retransmitted that had arrived: their acknowledgements were lost, or late",
-    told_by="ten retransmits or more, 2 % or more, and at least half of them had arrived, as duplicates reported by "
-    "the peer tell, or the counts of both ends where both are on this host",
+    told_by="ten retransmits or more in three seconds or more, 2 % or more, and at least half of them had arrived, as "
+    "duplicates reported by the peer tell, or the counts of both ends where both are on this host",
     severity="20",
-    threshold="10 retransmits, 2 %, half of them had arrived",
+    threshold="10 retransmits in 3 s or more, 2 %, half of them had arrived",
     remedy="look at the path back, from the peer to here: loss of acknowledgements there, or sudden delays",
     source="tcp_check_dsack(); RFC 2883, RFC 5682 (F-RTO)",
     of_many="retransmit what had arrived",

@@ -177,6 +177,10 @@ BY_HAND: list[tuple[str, float, dict[str, Any]]] = [
     ("reordering", 20, {"retrans_segs": 20, "dsack_dups": 10, "reord_seen": 3}),
     ("spurious", 20, {"retrans_segs": 20, "dsack_dups": 10, "reord_seen": 2}),
     ("loss", 12 * 1000 / 1050, {"retrans_segs": 20, "dsack_dups": 9, "reord_seen": 3}),
+    # and not in the first moments of a flow, of which they may be all
+    ("healthy", 0, {"retrans_segs": 90, "dsack_dups": 80, "reord_seen": 1, "win_s": 2.9}),
+    ("spurious", 20, {"retrans_segs": 90, "dsack_dups": 80, "reord_seen": 1, "win_s": 3.0}),
+    ("loss", 90, {"retrans_segs": 90, "dsack_dups": 10, "reord_seen": 1, "win_s": 1.0}),
     ("healthy", 0, {"retrans_segs": 19, "dsack_dups": 19, "reord_seen": 3, "data_segs_out": 10_000}),
     ("healthy", 0, {"retrans_segs": 9, "dsack_dups": 9, "reord_seen": 3, "data_segs_out": 200}),
     # tail-loss, loss: three, and half a percent

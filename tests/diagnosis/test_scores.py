@@ -107,11 +107,11 @@ def test_what_both_ends_counted_outlives_the_connection() -> None:
     """Retransmits that had arrived are no loss once it is closed, though nobody reported duplicates."""
     tracker = Tracker()
     there, here = ("10.0.0.2", 6), ("10.0.0.1", 5)
-    for second in range(2):
+    for second in range(5):
         near = flow(1, local=here, peer=there, states=MET, data_segs_out=100 * second, retrans_segs=20 * second)
         far = flow(2, local=there, peer=here, states=MET, data_segs_in=100 * second)
         tracker.update(snapshot(second, [near, far]))
-    flows = tracker.update(snapshot(2, [], finals([near], BOOT_NS + 2_000_000_000)))
+    flows = tracker.update(snapshot(5, [], finals([near], BOOT_NS + 5_000_000_000)))
     assert told_of(flows)[0] == "spurious"
 
 
