@@ -41,6 +41,7 @@ def test_a_handshake_s_own_time_is_no_queue(lab: Lab, cgroup: Path, how: str) ->
         accepted = door.accept()[0]
         with contextlib.closing(accepted):
             accepted.recv(1)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # less than the path's queue has room for
             accepted.setblocking(False)
             client.setblocking(False)
             causes, srtt_us = set(), []
