@@ -119,7 +119,8 @@ class ViewState:
 
     def cookie_at(self, row: int | None) -> int | None:
         """Return the cookie of a shown row, the identity (negative) of a group; None where there is no row."""
-        return None if self.shown is None or row is None else self.shown.cookies(row, row + 1)[0]
+        found = [] if self.shown is None or row is None else self.shown.cookies(row, row + 1)
+        return found[0] if found else None
 
     def to_save(self, delay_s: float, theme: str, names: bool) -> dict[str, Any]:
         """Return what the settings file shall keep, by its names there.
