@@ -8,6 +8,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import copied
 from tcptop_ops.model.host_counters import HOST
@@ -20,6 +21,10 @@ from tcptop_ops.model.used_ports import USED_PORTS
 @dataclass(frozen=True)
 class Snapshot:
     """All TCP sockets at one instant. The Source owns the arrays and may write them again at its second next poll.
+
+    ``changed``: indices, rising, of the rows whose socket was not in the last snapshot, or that may tell something else
+    of it than there, be it in ``sockets``, ``events`` or ``owners``. What only goes on with time is no change:
+    last_sent_us, last_received_us, last_ack_received_us, timer_us.
 
     What is to be kept for longer is a ``copy``. ``events[i]`` and ``owners[i]`` belong to ``sockets[i]``; where
     ``first_ns`` of events, or ``pid`` of owners, is 0 nothing is known. ``closed``: the connections that ended since
@@ -34,6 +39,7 @@ class Snapshot:
     owners: Records  # OWNED
     closed: Records  # FINAL
     counters: Records  # a single COUNTERS, summed over the CPUs
+    changed: NDArray[np.intp] | None = None  # see below; None: every row may have changed
     closed_owners: Records | None = None  # OWNED, aligned with closed; None: take those in closed["events"]
     callbacks_mode: str = ""  # a key of bpf.attach.MODES, or bpf.load_shedding.LIGHT; "" without a sock_ops program
     opened: int = 0  # connections since the last snapshot

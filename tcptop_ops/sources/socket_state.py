@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tcptop_ops.model.records import Records
 
 
@@ -17,6 +20,8 @@ class SocketState:
     half_open: Records  # SOCKET rows of those in SYN-RECV, addresses and ports alone
     time_wait: int
     syn_recv: int
+    changed: NDArray[np.intp] | None = None  # as in Snapshot, of ``sockets`` alone
+    descriptors: Records | None = None  # OWNER rows that the pass met; None: it does not look at descriptors
 
 
 class StateReader(Protocol):
