@@ -28,6 +28,7 @@ from typing import Any
 NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN, ROUTE = range(
     1, 13
 )
+SOCKET_COUNTS = 2  # argument of COUNTERS: descriptors of ``proc_walk.open_socket_counts`` alone
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
@@ -371,6 +372,8 @@ class Helper:
             return b"", [create_iterator(self._attached.link)]
         if what == DEVICES:
             return json.dumps(dict(socket.if_nameindex())).encode(), []
+        if what == COUNTERS and argument == SOCKET_COUNTS:
+            return b"", proc_walk.open_socket_counts()
         if what == COUNTERS:
             return proc_walk.limits(), proc_walk.open_counters() if argument else []
         if what == CLOSE:

@@ -20,6 +20,7 @@ OWNER = struct.Struct("=QQQII16sQ")
 
 BOUND = "/run/netns"
 COUNTED = ("/proc/thread-self/net/netstat", "/proc/thread-self/net/snmp", "/proc/thread-self/net/sockstat")
+SOCKET_COUNTS = ("/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6")
 TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
 """Not there where connection tracking is not loaded (nf_conntrack_standalone_init_sysctl())."""
 
@@ -174,6 +175,14 @@ def open_counters() -> list[int]:
     found = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in COUNTED]
     with suppress(OSError):
         found.append(os.open(TRACKED, os.O_RDONLY | os.O_CLOEXEC))
+    return found
+
+
+def open_socket_counts() -> list[int]:
+    """Return descriptors of SOCKET_COUNTS, alike. The second is missing on a kernel without IPv6. Raises OSError."""
+    found = [os.open(SOCKET_COUNTS[0], os.O_RDONLY | os.O_CLOEXEC)]
+    with suppress(OSError):
+        found.append(os.open(SOCKET_COUNTS[1], os.O_RDONLY | os.O_CLOEXEC))
     return found
 
 

@@ -72,6 +72,10 @@ class NamespaceAccess(Protocol):
         """
         ...
 
+    def socket_counts(self, namespace: int) -> list[int]:
+        """Return the descriptors of ``proc_walk.open_socket_counts`` there, which hold as those of ``counters``."""
+        ...
+
     def limits(self, namespace: int) -> bytes:
         """Return the lines of ``proc_walk.limits`` of this namespace. Raises as ``iterator``."""
         ...
@@ -228,6 +232,11 @@ class InProcessAccess:
         found: tuple[list[int], bytes] = self._do(namespace, lambda: (proc_walk.open_counters(), proc_walk.limits()))
         return found
 
+    def socket_counts(self, namespace: int) -> list[int]:
+        """Open the descriptors in the thread of that namespace (see Reach)."""
+        found: list[int] = self._do(namespace, proc_walk.open_socket_counts)
+        return found
+
     def limits(self, namespace: int) -> bytes:
         """Read them in the thread of that namespace (see Reach)."""
         return bytes(self._do(namespace, proc_walk.limits))
@@ -338,6 +347,12 @@ class HelperAccess:
             return proc_walk.open_counters(), proc_walk.limits()
         data, fds = self._ask(helper.COUNTERS, namespace, 1)
         return fds, data
+
+    def socket_counts(self, namespace: int) -> list[int]:
+        """Open the descriptors, in another namespace through the helper (see Reach)."""
+        if namespace == self.own:
+            return proc_walk.open_socket_counts()
+        return self._ask(helper.COUNTERS, namespace, helper.SOCKET_COUNTS)[1]
 
     def limits(self, namespace: int) -> bytes:
         """Read them, in another namespace through the helper (see Reach)."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_ops.model.arrays import find_sorted
 from tcptop_ops.model.enums import EcnMode, State, Timer
 from tcptop_ops.model.records import SOCKET, UNKNOWN_U32, UNKNOWN_U64, UNLIMITED_RATE, Records, unknown_of
 from tcptop_ops.sources import netlink
@@ -196,6 +197,25 @@ def half_open(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     return sockets
 
 
+def others(part: netlink.Messages, buffer: netlink.Bytes, told_of: NDArray[np.uint64]) -> Records:
+    """Return the sockets of a part of an answer that are not among these cookies, which are sorted.
+
+    SOCKET rows with addresses, ports, state, cookie and cgroup only; none of TIME-WAIT. The answer is to a request for
+    states without SYN-RECV, of which a request socket can't be told from a whole one here.
+    """
+    told = told_by(part, buffer)
+    is_new = (told["timer"] != 3) & (told["state"] != State.TIME_WAIT)
+    is_new &= ~find_sorted(told_of, _cookies(told))[1]
+    sockets = np.zeros(int(np.count_nonzero(is_new)), SOCKET)
+    if len(sockets):
+        part = part.take(is_new)
+        _fill_identity(sockets, told[is_new])
+        begin = part.begin + netlink.HEADER.itemsize + MESSAGE.itemsize
+        place, length = netlink.attributes(buffer, begin, part.end, (INET_DIAG_CGROUP_ID,))
+        sockets["cgroup_id"] = _cgroup_ids(buffer, place[0], length[0])
+    return sockets
+
+
 def time_wait(part: netlink.Messages, buffer: netlink.Bytes) -> Records:
     """Return each struct inet_timewait_sock of a part of an answer: SOCKET rows with addresses, ports and the timer."""
     told = told_by(part, buffer)
@@ -226,11 +246,16 @@ def take(part: netlink.Messages, buffer: netlink.Bytes, rows: DumpBuffer, found:
     found.cgroups |= bool((length[4] >= 8).any())
 
 
+def _cookies(told: Records) -> NDArray[np.uint64]:
+    cookies: NDArray[np.uint64] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
+    return cookies
+
+
 def _fill_identity(sockets: Records, told: Records) -> None:
     for name in _PLAIN:
         sockets[name] = told[name]
     sockets["timer"][told["timer"] == IDIAG_TIMER_DELACK] = Timer.DELACK
-    sockets["cookie"] = told["cookie"][:, 0] | told["cookie"][:, 1].astype("u8") << np.uint64(32)
+    sockets["cookie"] = _cookies(told)
     expires = told["expires"]
     sockets["timer_us"] = np.where(expires > 0x7FFFFFFF, 0, expires)  # older kernels: it is due already
     sockets["timer_us"] *= _US_OF_MS
@@ -349,5 +374,47 @@ def _fill_extras(sockets: Records, buffer: netlink.Bytes, place: netlink.Ints, l
     upper = np.flatnonzero(length[3] >= ULP_INFO.itemsize - 2)  # "mptcp" and its zero are 6 bytes
     if len(upper):
         sockets["mptcp"][upper] = netlink.at(buffer, ULP_INFO, place[3][upper])["name"] == b"mptcp"
-    cgroup = netlink.at(buffer, np.dtype([("id", "u8")]), place[4])["id"]
-    sockets["cgroup_id"] = np.where(length[4] >= 8, cgroup, 0)
+    sockets["cgroup_id"] = _cgroup_ids(buffer, place[4], length[4])
+
+
+def _cgroup_ids(buffer: netlink.Bytes, place: netlink.Ints, length: netlink.Ints) -> NDArray[np.uint64]:
+    found: NDArray[np.uint64] = netlink.at(buffer, np.dtype([("id", "u8")]), place)["id"]
+    return np.where(length >= 8, found, np.uint64(0))
+
+
+REQUEST = np.dtype(
+    [
+        *netlink.HEADER.descr,
+        *((name, "u1") for name in ("family", "src_len", "dst_len", "extensions")),
+        ("lport", ">u2"),
+        ("rport", ">u2"),
+        ("laddr", "u4", (4,)),
+        ("raddr", "u4", (4,)),
+        ("ifindex", "u4"),
+        ("cookie", "u4", (2,)),
+        ("states", "u4"),
+        ("dbs", "u4"),
+    ]
+)
+"""struct nlmsghdr with a struct inet_diag_req behind it: a question about one socket."""
+
+
+def requests(sockets: Records, kind: int, flags: int) -> Records:
+    """Return REQUEST rows: questions about these SOCKET rows, by address and cookie. ``kind``, ``flags``: of nlmsghdr.
+
+    The kernel looks the address up, and answers if the socket that it finds has this cookie
+    (inet_diag_find_one_icsk()): for one in SYN-RECV to LAST-ACK that is always it. Of listeners it may be another one.
+    """
+    asked = np.zeros(len(sockets), REQUEST)
+    asked["length"], asked["type"], asked["flags"] = REQUEST.itemsize, kind, flags
+    asked["extensions"] = EXTENSIONS
+    for name in ("family", "lport", "rport", "ifindex"):
+        asked[name] = sockets[name]
+    asked["cookie"][:, 0] = sockets["cookie"] & np.uint64(UNKNOWN_U32)
+    asked["cookie"][:, 1] = sockets["cookie"] >> np.uint64(32)
+    is_ipv4 = sockets["family"] == AF_INET
+    for name in ("laddr", "raddr"):
+        words = np.ascontiguousarray(sockets[name]).view("u4")
+        asked[name] = np.where(is_ipv4[:, None], 0, words)
+        asked[name][is_ipv4, 0] = words[is_ipv4, 3]
+    return asked

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
 import numpy as np
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespaces import NamespaceAccess
+from tcptop_ops.host.socket_counts import SocketCounts
 from tcptop_ops.model.records import Records
 from tcptop_ops.sources.inet_diag import Dump, DumpBuffer
 from tcptop_ops.sources.namespace_sweep import Sweep
 from tcptop_ops.sources.sock_diag import WITHOUT_TIME_WAIT, SockDiag, new_buffer
-
-COUNT_REST = 10
-"""Rest after a count of the TIME-WAIT sockets, in multiples of its duration: a proxy may have a million of them."""
+from tcptop_ops.sources.time_wait import TimeWait
 
 
 class EveryNamespace:
@@ -27,34 +25,27 @@ class EveryNamespace:
         self._sweep = sweep or Sweep(reach)
         self._diags: dict[int, SockDiag] = {}
         self._buffer = new_buffer()
-        self._time_wait = 0
-        self._counted = self._counting_s = 0.0
+        self._counts, self._time_wait = SocketCounts(reach), TimeWait()
 
     def dump(self, rows: DumpBuffer | None = None) -> Dump:
         """List the sockets of all namespaces. Raises Failed or Unsupported, as SockDiag does.
 
-        The result's array is a part of ``rows``, if given, and is overwritten when that is used again. ``time_wait``
-        may be older than the rest: see COUNT_REST.
+        The result's array is a part of ``rows``, if given, and is overwritten when that is used again. A namespace is
+        not asked if the kernel counts no socket there. Without one that listens there is none in SYN-RECV either.
         """
         self._open()
         rows = DumpBuffer() if rows is None else rows
         rows.cut(0)
-        dumps = [diag.add_to(rows, WITHOUT_TIME_WAIT) for diag in self._diags.values()]
-        merged = Dump(rows.all(), time_wait=self._count_time_wait())
+        counts = self._counts.read(self._diags)
+        empty = {one for one, of in counts.items() if of is not None and not (of.inet or of.inet6)}
+        dumps = [diag.add_to(rows, WITHOUT_TIME_WAIT) for one, diag in self._diags.items() if one not in empty]
+        merged = Dump(rows.all(), time_wait=self._time_wait.learn(counts, self._diags.__getitem__))
         for dump in dumps:
-            merged.time_wait += dump.time_wait
             merged.syn_recv += dump.syn_recv
             merged.info_bytes = min(merged.info_bytes, dump.info_bytes)
             merged.cgroups |= dump.cgroups
             merged.interrupted |= dump.interrupted
         return merged
-
-    def _count_time_wait(self) -> int:
-        now = time.monotonic()
-        if now - self._counted >= COUNT_REST * self._counting_s:
-            self._time_wait = sum(diag.count_time_wait() for diag in self._diags.values())
-            self._counted, self._counting_s = now, time.monotonic() - now
-        return self._time_wait
 
     def half_open(self) -> Records:
         """Return the request sockets of all namespaces as SOCKET rows, addresses and ports only."""
@@ -73,6 +64,8 @@ class EveryNamespace:
         """Close the sockets of namespaces that are no longer found: a netlink socket keeps its namespace alive."""
         for inode in self._diags.keys() - self._sweep.found:
             self._diags.pop(inode).close()
+        self._counts.let_go(self._sweep.found)
+        self._time_wait.keep(self._sweep.found)
 
     def devices(self, sockets: Records) -> dict[int, str]:
         """Return device names by ``device_keys`` (see Sweep)."""
@@ -87,3 +80,4 @@ class EveryNamespace:
         for diag in self._diags.values():
             diag.close()
         self._diags.clear()
+        self._counts.close()

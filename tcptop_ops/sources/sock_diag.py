@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.bpf import kernel_offsets
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
@@ -25,6 +26,9 @@ NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18  # also the type of the answers
 
 
+NLM_F_REQUEST = 1
+
+
 NLM_F_DUMP_REQUEST = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 
 
@@ -33,6 +37,18 @@ ALL_STATES = 0xFFF
 
 
 WITHOUT_TIME_WAIT = ALL_STATES & ~(1 << State.TIME_WAIT)
+
+
+PASSING = sum(1 << state for state in (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK, State.SYN_RECV))
+"""Mask of the states of orphans and of handshakes."""
+
+
+STAYING = sum(1 << state for state in (State.ESTABLISHED, State.SYN_SENT, State.CLOSE_WAIT, State.LISTEN))
+"""Mask of the other states of sockets that are in the kernel's hashes."""
+
+
+ASKED_AT_ONCE = 64
+"""Questions in one datagram. Each answer takes 2,304 bytes of the 212,992 that wait at most (net.core.rmem_default)."""
 
 
 BUFFER = 4 << 20
@@ -119,6 +135,47 @@ class SockDiag:
             if not found.interrupted:
                 break
         found.sockets["netns"] = self._netns
+        return found
+
+    def ask(self, sockets: Records, rows: DumpBuffer) -> Dump:
+        """Append to ``rows`` what these SOCKET rows, found by address and cookie, are now; those gone are left out.
+
+        See ``inet_diag.requests`` for listeners. A question costs six times as much as a socket of a dump does.
+        """
+        start = len(rows)
+        found = Dump(rows.all(start), packs_ecn=kernel_offsets.packs_ecn)
+        asked = inet_diag.requests(sockets, TCPDIAG_GETSOCK, NLM_F_REQUEST)
+        for at in range(0, len(asked), ASKED_AT_ONCE):
+            try:
+                self._ask(asked[at : at + ASKED_AT_ONCE].tobytes())
+                part = netlink.messages(self._buffer, *self._receive())
+            except OSError as error:
+                raise refusal(error.errno or errno.EIO) from error
+            inet_diag.take(part.take(part.header["type"] == TCPDIAG_GETSOCK), self._buffer, rows, found)
+        found.sockets = rows.all(start)
+        found.sockets["netns"] = self._netns
+        return found
+
+    def add_passing(self, rows: DumpBuffer) -> tuple[Dump, Records]:
+        """Append the sockets in PASSING to ``rows``, and return the request sockets as ``half_open`` does."""
+        start = len(rows)
+        found = Dump(rows.all(start), packs_ecn=kernel_offsets.packs_ecn)
+        waiting = [np.zeros(0, SOCKET)]
+        for part in self._parts(request(PASSING, inet_diag.EXTENSIONS), found):
+            inet_diag.take(part, self._buffer, rows, found)
+            waiting += [inet_diag.half_open(part, self._buffer)] if found.syn_recv else []
+        found.sockets, half_open = rows.all(start), np.concatenate(waiting)
+        found.sockets["netns"] = half_open["netns"] = self._netns
+        return found, half_open
+
+    def others(self, told_of: NDArray[np.uint64]) -> Records:
+        """Return the sockets in STAYING that are not among these cookies, which are sorted.
+
+        SOCKET rows with addresses, ports, state, cookie and cgroup only: no struct tcp_info is asked for.
+        """
+        parts = self._parts(request(STAYING, 0), Dump(np.zeros(0, SOCKET)))
+        found = np.concatenate([np.zeros(0, SOCKET), *(inet_diag.others(p, self._buffer, told_of) for p in parts)])
+        found["netns"] = self._netns
         return found
 
     def count_time_wait(self) -> int:

@@ -24,6 +24,30 @@ class SocketState:
     descriptors: Records | None = None  # OWNER rows that the pass met; None: it does not look at descriptors
 
 
+class UnheldSockets(Protocol):
+    """What finds the sockets that no descriptor shows, beside a pass over all descriptors."""
+
+    def read(self, held: Records) -> SocketState:
+        """Return the sockets that ``held`` lacks. Raises OSError or TcptopError.
+
+        ``held``: the SOCKET rows of this pass, each socket once. ``half_open``, ``time_wait`` and ``syn_recv`` of the
+        result are those of the whole host. The rows hold until the second next call.
+        """
+        ...
+
+    def expire(self) -> None:
+        """Have the next ``read`` search for new namespaces."""
+        ...
+
+    def devices(self, sockets: Records) -> dict[int, str]:
+        """Return names of devices, as StateReader does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        ...
+
+
 class StateReader(Protocol):
     """Where the present state comes from. The rows hold until the second next pass."""
 
