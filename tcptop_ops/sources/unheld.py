@@ -4,15 +4,15 @@ These are connections that wait for accept(), orphans in a closing state, what i
 own, direct descriptors of io_uring, subflows of MPTCP, and sockets of processes in no PID namespace of ours.
 
 How many there are is told by what the kernel counts in a namespace, less those that are held. Where that is nothing,
-and nobody listens, nobody is asked. What was found once is asked for by its address and cookie from then on. What is
-new is looked for first among the closing states, whose dump costs a walk of the kernel's hash and no message for any
+and no handshake began, nobody is asked. What was found once is asked for by its address and cookie from then on. What
+is new is looked for first among the closing states, whose dump costs a walk of the kernel's hash and no message for any
 other socket, then among all. Both are bounded by shares of a processor (``CpuShare``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -36,10 +36,13 @@ from tcptop_ops.sources.time_wait import TimeWait
 WALK_SHARE = 0.03
 """Most of a processor for dumps of the closing states: in a second, four walks of a hash with 100,000 sockets."""
 
+GUESS_SHARE = 0.01
+"""Most of a processor for such dumps where somebody listens, and nothing says that there is any."""
+
 SEARCH_SHARE = 0.05
 """Most of a processor for looking through all sockets of a namespace where some are missing."""
 
-CHECK_SHARE = 0.01
+CHECK_SHARE = 0.005
 """Most of a processor for the same where none is missing."""
 
 CHECK_S = 10.0
@@ -101,8 +104,10 @@ class _Place:
     diag: SockDiag | None = None
     searched_at: float = NEVER
     walked_at: float = NEVER
+    shaken: int = -1  # how many handshakes had begun on the host at the last walk
     unexplained: int = 0  # sockets that the kernel counted, and the last search did not find
-    answers: bool = True  # about each socket that it is asked about
+    silent: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "u8"))  # what did not answer it then
+    answers: bool = True  # whether each socket that is asked for is told
     half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))
 
 
@@ -135,15 +140,20 @@ class UnheldReader:
         reach: NamespaceAccess,
         sweep: Sweep | None = None,
         members: CgroupMembers | None = None,
+        handshakes: Callable[[], int] | None = None,
         clock: Clock = time.monotonic,
         cpu: Clock = time.thread_time,
     ) -> None:
-        """Take what gives access to the namespaces, and stays its owner's, and what knows which there are."""
+        """Take what gives access to the namespaces, and stays its owner's, and what knows which there are.
+
+        ``handshakes``: returns how many handshakes have begun on this host, as far as a sock_ops program was called for
+        them, so that nobody is in SYN-RECV where it stays the same; None: that is not known.
+        """
         self._reach, self._sweep, self._members, self._clock = reach, sweep or Sweep(reach), members, clock
         self._counts, self._time_wait = SocketCounts(reach), TimeWait(clock, cpu)
-        self._walks, self._searches, self._checks = (
-            CpuShare(share, clock, cpu) for share in (WALK_SHARE, SEARCH_SHARE, CHECK_SHARE)
-        )
+        shares = (WALK_SHARE, GUESS_SHARE, SEARCH_SHARE, CHECK_SHARE)
+        self._walks, self._guesses, self._searches, self._checks = (CpuShare(share, clock, cpu) for share in shares)
+        self._handshakes, self._shaken = handshakes, 0
         self._places: dict[int, _Place] = {}
         self._empty: dict[int, float] = {}  # namespaces without sockets: when they were looked at
         self._newest, self._oldest = DumpBuffer(), DumpBuffer()
@@ -157,6 +167,7 @@ class UnheldReader:
         before = self._last
         if self._sweep.refresh():
             self._forget(self._sweep.found)
+        self._shaken = self._shaken + 1 if self._handshakes is None else self._handshakes()
         cookies = _Cookies(held)
         known = gather(before, cookies.lack(before))
         by_namespace = _tally(held)
@@ -204,7 +215,8 @@ class UnheldReader:
         nothing, found = self._last[:0], []
         for one in expected:
             place, is_missing = self._places.get(one.number) or _Place(one.number), one.missing(nothing) > 0
-            if is_missing or one.held.listens or one.number in inhabited or self._is_check_due(place):
+            is_new = one.held.listens and (place.shaken != self._shaken or len(place.half_open) > 0)
+            if is_missing or is_new or one.number in inhabited or self._is_check_due(place):
                 found.append((not is_missing, max(place.walked_at, place.searched_at), one.number, one))
         return [one for *_, one in sorted(found, key=lambda of: of[:3])]
 
@@ -212,8 +224,11 @@ class UnheldReader:
         """Append what is found in a namespace to the rows. Raises OSError or TcptopError where it can't be asked."""
         start, rows = len(self._newest), self._newest
         listens = expected.held.listens or bool((known["state"] == State.LISTEN).any())
-        if (listens or expected.missing(known) or _are_many(known, expected)) and self._walks.allows:
-            self._walk(place, cookies)
+        is_likely = expected.missing(known) > 0 or len(place.half_open) > 0 or _are_many(known, expected)
+        if is_likely and self._walks.allows:
+            self._walk(place, cookies, self._walks)
+        elif listens and place.shaken != self._shaken and self._guesses.allows:
+            self._walk(place, cookies, self._guesses)
         elif not listens:
             place.half_open = self._last[:0]
         self._follow(expected, place, known, start, cookies)
@@ -226,37 +241,42 @@ class UnheldReader:
     def _is_check_due(self, place: _Place) -> bool:
         return self._clock() - place.searched_at >= CHECK_S
 
-    def _walk(self, place: _Place, cookies: _Cookies) -> None:
+    def _walk(self, place: _Place, cookies: _Cookies, account: CpuShare) -> None:
         """Append what is in a closing state, and learn what is in SYN-RECV."""
         start = len(self._newest)
-        with self._walks.spent():
+        with account.spent():
             found, place.half_open = self._diag(place.number).add_passing(self._newest)
             self._keep(start, cookies.lack(found.sockets))
-        place.walked_at = self._clock()
+        place.walked_at, place.shaken = self._clock(), self._shaken
 
     def _search(self, expected: _Expected, place: _Place, start: int, cookies: _Cookies) -> None:
-        """Look through all sockets for those that are neither held nor told: ``start`` is where those rows begin."""
-        rows = self._newest
+        """Look through all sockets for those that are neither held nor told: ``start`` is where those rows begin.
+
+        One that is there at two searches and answers no question, for whatever reason, is told by dumps from then on.
+        """
+        rows, place.answers = self._newest, True
         found = self._diag(place.number).others(np.union1d(cookies.sorted, rows.all(start)["cookie"]))
-        self._follow(expected, place, self._wanted(found), start, cookies)
-        left = expected.missing(rows.all(start)) if expected.counts else 0
-        if left and not np.isin(found["cookie"], rows.all(start)["cookie"]).all():
+        found = self._wanted(found)
+        self._follow(expected, place, found, start, cookies)
+        silent = found["cookie"][~np.isin(found["cookie"], rows.all(start)["cookie"])]
+        if np.isin(silent, place.silent).any():
             place.answers = False
             self._dump(place, STAYING, start, cookies)
-            left = expected.missing(rows.all(start))
-        place.unexplained, place.searched_at = left, self._clock()
+        place.silent, place.searched_at = silent, self._clock()
+        left = expected.missing(rows.all(start)) if expected.counts else 0
+        place.unexplained = max(left - len(silent), 0)
 
     def _follow(self, expected: _Expected, place: _Place, known: Records, start: int, cookies: _Cookies) -> None:
         """Append these sockets as they are now, but for those that are told: ``start`` is where those rows begin."""
         known = gather(known, ~np.isin(known["cookie"], self._newest.all(start)["cookie"]))
         if not len(known):
             return
-        is_listener = known["state"] == State.LISTEN
-        if not place.answers or np.count_nonzero(~is_listener) * ASKED_US > expected.everybody * DUMPED_US:
+        if not place.answers or len(known) * ASKED_US > WALK_US + expected.everybody * DUMPED_US:
             self._dump(place, STAYING, start, cookies)
             return
-        self._diag(place.number).ask(gather(known, ~is_listener), self._newest)
-        if is_listener.any():
+        self._diag(place.number).ask(known, self._newest)
+        listeners = known["cookie"][known["state"] == State.LISTEN]
+        if not np.isin(listeners, self._newest.all(start)["cookie"]).all():  # of several at one port one answers
             self._dump(place, 1 << State.LISTEN, start, cookies)
 
     def _dump(self, place: _Place, states: int, start: int, cookies: _Cookies) -> None:
@@ -273,7 +293,7 @@ class UnheldReader:
         """Keep, of the rows from ``start`` on, these, if they are wanted."""
         kept = self._wanted(gather(self._newest.all(start), which))
         self._newest.cut(start)
-        scatter(self._newest.add(len(kept)), slice(None), kept)
+        scatter(self._newest.add(len(kept)), np.ones(len(kept), np.bool_), kept)
 
     def _diag(self, namespace: int) -> SockDiag:
         """Return what asks there. Raises OSError or Unsupported where it can't be."""
