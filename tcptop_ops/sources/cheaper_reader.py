@@ -33,7 +33,7 @@ DEARER = 0.8
 DEAR_S = 0.05
 """A first read that took so much CPU time is not repeated before the other reader was tried."""
 
-HOPELESS = 4.0
+HOPELESS = 10.0
 """A trial ends at its first read where that took so many times what is paid now."""
 
 CHANGED = 1.5

@@ -214,7 +214,8 @@ class UnheldReader:
         """
         nothing, found = self._last[:0], []
         for one in expected:
-            place, is_missing = self._places.get(one.number) or _Place(one.number), one.missing(nothing) > 0
+            place = self._places.get(one.number) or _Place(one.number)
+            is_missing = one.missing(nothing) > place.unexplained
             is_new = one.held.listens and (place.shaken != self._shaken or len(place.half_open) > 0)
             if is_missing or is_new or one.number in inhabited or self._is_check_due(place):
                 found.append((not is_missing, max(place.walked_at, place.searched_at), one.number, one))
@@ -224,7 +225,9 @@ class UnheldReader:
         """Append what is found in a namespace to the rows. Raises OSError or TcptopError where it can't be asked."""
         start, rows = len(self._newest), self._newest
         listens = expected.held.listens or bool((known["state"] == State.LISTEN).any())
-        is_likely = expected.missing(known) > 0 or len(place.half_open) > 0 or _are_many(known, expected)
+        is_likely = (
+            expected.missing(known) > place.unexplained or len(place.half_open) > 0 or _are_many(known, expected)
+        )
         if is_likely and self._walks.allows:
             self._walk(place, cookies, self._walks)
         elif listens and place.shaken != self._shaken and self._guesses.allows:
