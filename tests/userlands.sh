@@ -102,7 +102,7 @@ loader_time() {
     .venv/bin/python -I -c '
 import time
 from tcptop_ops.bpf.attach import Options, attach, begin
-options = Options(helper=False, iterate="always")
+options = Options(helper=False, reader="descriptors")
 def once():
     start = time.monotonic()
     attach(options, begin(options))

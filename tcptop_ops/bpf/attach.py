@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcptop_ops.bpf import c_structs, cgroup, iterator_cve, kernel_offsets
+from tcptop_ops.bpf import c_structs, cgroup, kernel_offsets
 from tcptop_ops.bpf.loader_process import (
     HERE,
     INTERPRETERS,
@@ -22,8 +22,12 @@ from tcptop_ops.errors import Failed, TcptopError, Unsupported
 CLOCK_MONOTONIC_COARSE = 6
 MAX_ROWS = 1_048_576
 RING_BYTES = 16 << 20
+STATES_BYTES = 1 << 20
+"""Of the ring ``states``: room for four times the records of one read() of an iterator, which is 32 KiB of rows."""
 
 ALL_FLAGS, EVENT_FLAGS = 0x7F, 0x07
+READERS = ("descriptors", "sock_diag")
+
 RETIRE_AFTER = 4
 """Segments, both ways, after which the per-packet flags of a socket retire."""
 
@@ -36,8 +40,7 @@ MODES = {
 PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c")
 """The C files that are compiled as one program text, in this order."""
 
-ITERATE = ("auto", "always", "never")
-TCP_ITERATOR, FILE_ITERATOR = "bpf_iter__tcp", "bpf_iter__task_file"
+FILE_ITERATOR = "bpf_iter__task_file"
 ADOPTION = "adoption"
 TRACEPOINTS = ("inet_sk_error_report", "tcp_receive_reset", "tcp_send_reset")
 """Raw tracepoints of the kernel; the C has a function of each name behind ``trace_``."""
@@ -57,7 +60,7 @@ class Options:
     adopt: bool = True
     helper: bool = True  # what still needs privilege is done by a helper
     may_close: bool = False  # the helper closes connections, if asked
-    iterate: str = "auto"  # ITERATE: whether all sockets are walked by the TCP iterator
+    reader: str = ""  # READERS: how the present state is read; "": as costs less here
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,6 @@ class Attached:
     cgroup: str
     program_id: int
     directory: int  # inode number of the cgroup's directory that it was attached to
-    spared: bool  # the TCP iterator is not used, since it can harm this kernel: see ``iterator_cve``
     missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``kernel_offsets``
     helper: LoaderProcess | None  # what the loader became
 
@@ -106,25 +108,10 @@ def attempts(has_btf: bool, can_adopt: bool = True) -> list[list[str]]:
     return [*rich, task, without_pid, []]
 
 
-def spares(options: Options) -> bool:
-    """Whether the TCP iterator is left alone because it can harm this kernel."""
-    system = os.uname()
-    return options.iterate == "auto" and iterator_cve.harms(system.release, system.version)
-
-
-def wanted_iterators(options: Options) -> list[str]:
-    """Those that may be used here."""
-    return [FILE_ITERATOR] if options.iterate == "never" or spares(options) else [TCP_ITERATOR, FILE_ITERATOR]
-
-
-def unable_to(known: kernel_offsets.KernelLayout, one_cgroup: bool) -> dict[str, str]:
-    """Return what the kernel's BTF tells too little for: the reason by iterator, by tracepoint, and by ADOPTION.
-
-    ``one_cgroup``: not all sockets are wanted, and an iterator has to tell which.
-    """
+def unable_to(known: kernel_offsets.KernelLayout) -> dict[str, str]:
+    """Return what the kernel's BTF tells too little for: the reason by iterator, by tracepoint, and by ADOPTION."""
     socket = known.reason(kernel_offsets.SOCKET)
     found = {
-        TCP_ITERATOR: socket or (known.reason(kernel_offsets.ONE_CGROUP) if one_cgroup else ""),
         FILE_ITERATOR: socket or known.reason(kernel_offsets.DESCRIPTORS),
         ADOPTION: known.reason(kernel_offsets.ADOPTION) if known.has_option else "",
         **dict.fromkeys(TRACEPOINTS, socket or _untraceable(known)),
@@ -145,33 +132,27 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
     except Unsupported:
         known = kernel_offsets.NOTHING
     has_btf = bool(known.offsets) and not known.without(kernel_offsets.SOCKET)
-    part = cgroup.is_part(root)
-    unable = unable_to(known, one_cgroup=target != root or part) if known.offsets else {}
-    iterators = [name for name in wanted_iterators(options) if name not in unable]
+    unable = unable_to(known) if known.offsets else {}
+    iterators = [name for name in (FILE_ITERATOR,) if name not in unable]
     tracepoints = [name for name in TRACEPOINTS if has_btf and name not in unable]
     defines: dict[str, Any] = {
         "HZ": hertz(),
         "MAP_SIZE": options.map_size or default_map_size(),
         "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE"),
         **known.defines(),
-        **({"WALKS": 1} if TCP_ITERATOR in iterators else {}),
+        "STATE_PAGES": STATES_BYTES // os.sysconf("SC_PAGE_SIZE"),
         **({"TRACES": 1} if tracepoints else {}),
     }
-    if target != root or part:
-        defines["OUR_CGROUP_ID"] = os.stat(target).st_ino
-    if target != root and not part:
-        defines["OUR_CGROUP_LEVEL"] = target.removeprefix(root).count("/")
     return {
         "text": c_structs.header() + "".join((HERE / name).read_text() for name in PROGRAMS),
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(has_btf, TCP_ITERATOR in iterators and known.has_option and ADOPTION not in unable),
+        "attempts": attempts(has_btf, known.has_option and ADOPTION not in unable),
         "iterators": iterators,
         "tracepoints": tracepoints,
         "unable": unable,
         "missing": sorted(known.missing) if has_btf else [],
-        "spared": spares(options),
         "headers": str(HERE / "include"),
         "source": str(HERE),
         "cgroup": target,
@@ -244,7 +225,6 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
                 directory=answer["directory"],
-                spared=current.asked["spared"],
                 missing=frozenset(current.asked["missing"]),
                 helper=current.child if options.helper else None,
             )

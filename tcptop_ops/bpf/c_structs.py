@@ -10,7 +10,9 @@ from tcptop_ops.model.enums import (
     Direction,
     EcnMode,
     Happening,
+    HasRecord,
     IteratorPass,
+    Met,
     Origin,
     OwnerKind,
     ResetSeen,
@@ -73,6 +75,9 @@ RECORDS: dict[str, Fields] = {
     "story": fields.STORY,
     "seen": fields.SEEN,
     "control": fields.CONTROL,
+    "met": fields.MET,
+    "met_process": fields.MET_PROCESS,
+    "walk": fields.WALK,
 }
 
 ENUMS: dict[str, type[IntEnum]] = {
@@ -83,6 +88,8 @@ ENUMS: dict[str, type[IntEnum]] = {
     "TIMER": Timer,
     "HAPPENING": Happening,
     "PASS": IteratorPass,
+    "MET": Met,
+    "RECORD": HasRecord,
     "SEEN": SeenRow,
     "RESET": ResetSeen,
     "ECN": EcnMode,
@@ -106,7 +113,12 @@ def c_operators() -> str:
 
 def header() -> str:
     """Return the header that all C files need."""
-    numbers = {"LAST_OPERATOR": fields.OPERATORS - 1, "HAPPENINGS": fields.HAPPENINGS, "FOLLOWED": fields.FOLLOWED}
+    numbers = {
+        "LAST_OPERATOR": fields.OPERATORS - 1,
+        "HAPPENINGS": fields.HAPPENINGS,
+        "FOLLOWED": fields.FOLLOWED,
+        "TURNS": fields.TURNS,
+    }
     constants = f"enum {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};\n"
     enums = "".join(c_enum(prefix, members) for prefix, members in ENUMS.items())
     structs = "\n".join(c_struct(name, listed) for name, listed in RECORDS.items())

@@ -95,9 +95,6 @@ WANTED: tuple[WantedOffset, ...] = (
     WantedOffset("ICSK_ACK_PENDING", ("inet_connection_sock.icsk_ack.pending",)),
     WantedOffset("NET_INUM", ("net.ns.inum",), feeds=("netns",)),
     WantedOffset("CGROUP_KN", ("cgroup.kn",)),
-    WantedOffset("CGROUP_LEVEL", ("cgroup.level",)),
-    WantedOffset("CGROUP_ANCESTORS", ("cgroup.ancestors",)),
-    WantedOffset("CGROUP_ANCESTOR_IDS", ("cgroup.ancestor_ids",)),  # up to 6.0
     WantedOffset("KN_ID", ("kernfs_node.id",)),
     WantedOffset("SOCKET_SK", ("socket.sk",)),
     WantedOffset("TASK_TGID", ("task_struct.tgid",)),
@@ -216,28 +213,25 @@ ANY_CONTEXT = "bpf_mem_alloc"
 a map whose rows are allocated one by one makes the kernel print a warning, which on some hosts is a panic
 (check_map_prog_compatibility(), kernel/bpf/verifier.c): its name in the BTF tells whether it may be tried."""
 
-SOCKET, DESCRIPTORS, ADOPTION, ONE_CGROUP = "socket", "descriptors", "adoption", "one-cgroup"
+SOCKET, DESCRIPTORS, ADOPTION = "socket", "descriptors", "adoption"
 TRACEPOINTS = "tracepoints"
-"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, telling
-whether a socket is of one cgroup, and finding the row of a socket that a tracepoint is about."""
+"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, and finding
+the row of a socket that a tracepoint is about."""
 
 NAMES = {
     SOCKET: "reading sockets directly",
     DESCRIPTORS: "iterator of descriptors",
     ADOPTION: "adoption of open sockets",
-    ONE_CGROUP: "iterator of TCP sockets with --cgroup",
     TRACEPOINTS: "tracepoints of errors and resets",
 }
 """Of these features, as the doctor says them."""
 
 _ADDRESSES_V6 = ("SKC_V6_DADDR", "SKC_V6_RCV_SADDR")
-_PARENTS = ("SK_CGROUP", "CGROUP_LEVEL")
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     SOCKET: (("SKC_FAMILY", "SKC_STATE", "SKC_DADDR", "SKC_RCV_SADDR", "SKC_DPORT", "SKC_NUM"),),
     DESCRIPTORS: (("SOCKET_SK", "TASK_TGID", "TASK_COMM", "TASK_START_BOOTTIME"),),
     ADOPTION: (("TP_CB_FLAGS",),),
     TRACEPOINTS: (("SKC_COOKIE",),),
-    ONE_CGROUP: ((*_PARENTS, "CGROUP_ANCESTORS", "CGROUP_KN", "KN_ID"), (*_PARENTS, "CGROUP_ANCESTOR_IDS")),
 }
 """The few members without which a feature can't be: any of these sets is enough."""
 

@@ -25,6 +25,8 @@ from contextlib import suppress
 from typing import Any
 
 MAPS = ("conns", "counters", "control", "done", "stories", "seen")
+ITERATED = ("walk", "states")
+"""Maps of the iterator's program, which are there where it was compiled."""
 BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN = 5, 17
 BPF_PROG_TYPE_SOCK_OPS = 13
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
@@ -253,7 +255,7 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     links, refused = iterators(BPF, module, request["iterators"], features, log)
     wanted = request["tracepoints"] if "HAVE_BTF_SOCKET" in features else []
     traced, untraced = tracepoints(BPF, module, wanted, log)
-    maps = {name: int(module[name.encode()].map_fd) for name in MAPS}
+    maps = {name: int(module[name.encode()].map_fd) for name in (*MAPS, *(ITERATED if links else ()))}
     link, directory = attach(program, request["cgroup"])
     fds = {**maps, **links, **traced, "link": link, "program": program}
     answer = {

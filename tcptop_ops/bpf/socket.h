@@ -119,27 +119,28 @@ static __always_inline bool is_pending(void *tp, int pprev)
 }
 
 /*
- * inet_sk_diag_fill() (net/ipv4/inet_diag.c), which tells of delayed ACKs from 7.1 on. icsk_pending:
- * ICSK_TIME_RETRANS 1, PROBE0 3, LOSS_PROBE 5, REO_TIMEOUT 6 (include/net/inet_connection_sock.h). r->timer: Timer of
- * snapshot.py.
+ * Which timer is pending, and how long it has left. inet_sk_diag_fill() (net/ipv4/inet_diag.c), which tells of delayed
+ * ACKs from 7.1 on. icsk_pending: ICSK_TIME_RETRANS 1, PROBE0 3, LOSS_PROBE 5, REO_TIMEOUT 6
+ * (include/net/inet_connection_sock.h).
  */
-static __always_inline void fill_timer(struct socket *r, void *tp, __u64 now)
+static __always_inline __u8 timer_of(void *tp, __u64 now, __u64 *left_us)
 {
-	__u8 pending = READ_OR(__u8, tp, TCO_ICSK_PENDING, 0);
+	__u8 pending = READ_OR(__u8, tp, TCO_ICSK_PENDING, 0), timer = 0;
 	__u64 expires = 0;
 	if (pending == 1 || pending == 3 || pending == 5 || pending == 6) {
-		r->timer = pending == 3 ? TIMER_PERSIST : pending;
+		timer = pending == 3 ? TIMER_PERSIST : pending;
 		expires = READ_OR(__u64, tp, TCO_ICSK_TIMEOUT, 0);
 	} else if (HAS(TCO_KEEPALIVE_PPREV) && is_pending(tp, TCO_KEEPALIVE_PPREV)) {
-		r->timer = TIMER_KEEPALIVE;
+		timer = TIMER_KEEPALIVE;
 		expires = READ_OR(__u64, tp, TCO_KEEPALIVE_EXPIRES, 0);
 	} else if (HAS(TCO_ICSK_ACK_PENDING) && HAS(TCO_DELACK_PPREV) &&
 		   READ(__u8, tp, TCO_ICSK_ACK_PENDING) & ICSK_ACK_TIMER && is_pending(tp, TCO_DELACK_PPREV)) {
-		r->timer = TIMER_DELACK;
+		timer = TIMER_DELACK;
 		expires = READ_OR(__u64, tp, TCO_DELACK_EXPIRES, 0);
 	}
 	__s64 left = expires - now;
-	r->timer_us = expires && left > 0 ? (__u64)left * 1000000 / TCO_HZ : 0;
+	*left_us = expires && left > 0 ? (__u64)left * 1000000 / TCO_HZ : 0;
+	return timer;
 }
 
 static __always_inline void fill_times(struct socket *r, void *tp)
@@ -159,7 +160,7 @@ static __always_inline void fill_times(struct socket *r, void *tp)
 		r->last_ack_received_us = since_us(now, READ(__u32, tp, TCO_TP_RCV_TSTAMP));
 	if (r->state != BPF_TCP_LISTEN)
 		fill_limits(r, tp, now);
-	fill_timer(r, tp, now);
+	r->timer = timer_of(tp, now, &r->timer_us);
 }
 
 static __always_inline void fill_loss(struct socket *r, void *tp)

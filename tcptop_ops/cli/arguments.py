@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tcptop_ops.bpf.attach import ITERATE, Options
+from tcptop_ops.bpf.attach import Options
 from tcptop_ops.config.settings import GROUPS, THEMES, Settings, between
 from tcptop_ops.errors import Usage
 from tcptop_ops.recording.demo import PATH as DEMO
@@ -156,12 +156,6 @@ def parser() -> argparse.ArgumentParser:
         help="all: seven flags at a connection's birth; every: seven throughout; events: RTO, RETRANS, STATE",
     )
     what.add_argument("--map-size", type=_positive, metavar="N", help="rows in the kernel's map")
-    what.add_argument(
-        "--iterate",
-        choices=ITERATE,
-        default="auto",
-        help="walk all sockets by a BPF iterator: auto: where that is known not to harm the kernel (CVE-2026-74714)",
-    )
     what.add_argument("--no-adopt", action="store_true", help="leave sockets alone that were open before the start")
     what.add_argument(
         "--no-helper",
@@ -332,7 +326,6 @@ def kernel_options(given: argparse.Namespace) -> Options:
         not given.no_adopt,
         not given.no_helper,
         given.allow_close,
-        given.iterate,
     )
 
 

@@ -14,8 +14,8 @@ from array import array
 from contextlib import suppress
 from dataclasses import replace
 
-from tcptop_ops.bpf import cgroup, helper, iterator_cve, kernel_offsets
-from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options
+from tcptop_ops.bpf import cgroup, helper, kernel_offsets
+from tcptop_ops.bpf.attach import RING_BYTES, Attached, Options
 from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, is_privileged
 from tcptop_ops.doctor.report import (
     WHOLE_USER_NAMESPACE,
@@ -213,11 +213,7 @@ def poll_only(options: Options, privileged: bool) -> Sockets | Refusal:
 
 def accepted(attached: Attached) -> Accepted:
     """Return what the kernel took."""
-    refused, advice = attached.refused, ""
-    if attached.spared:
-        refused = refused | {TCP_ITERATOR: f"not used, it can harm this kernel ({iterator_cve.CVE})"}
-        advice = iterator_cve.remedy(os.uname().release)
-    return Accepted(attached.features, refused, attached.callbacks, attached.map_size, RING_BYTES, advice)
+    return Accepted(attached.features, attached.refused, attached.callbacks, attached.map_size, RING_BYTES, "")
 
 
 def ask(source: Source, before: dict[int, int], privileged: bool, whole: bool) -> Sockets | Refusal:

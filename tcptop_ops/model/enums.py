@@ -139,6 +139,23 @@ class IteratorPass(IntEnum):
     STRIP = 4  # takes off the per-packet ones, of sockets born before another program came
 
 
+class Met(IntEnum):
+    """What a row of a pass over all descriptors tells of."""
+
+    SOCKET = 0  # a descriptor (MET)
+    PROCESS = 1  # the process whose descriptors follow (MET_PROCESS)
+    QUEUED = 2  # a connection that waits at a listener: MET, with its cookie, and that of the listener as inode
+
+
+class HasRecord(IntEnum):
+    """Whether a row of a pass has a record of SOCKET in the ring ``states``."""
+
+    AT_REST = 0  # none: nothing has happened since the last pass
+    WRITTEN = 1
+    NO_ROOM = 2  # it should have, but the ring was full
+    BEFORE = 3  # it was written for an earlier descriptor of the same socket
+
+
 class WritingOperator(IntEnum):
     """The sock_ops operators (enum in include/uapi/linux/bpf.h) at which the program writes a row of EVENTS."""
 

@@ -157,6 +157,44 @@ OWNER: Fields = (
 tells of a connection that waits to be accepted: ``cookie`` is its own, ``inode`` the cookie of its listener.
 """
 
+MET: Fields = (
+    ("cookie", "u8"),  # 0: no TCP socket, but one of MPTCP, whose subflows have its inode
+    ("inode", "u8"),
+    ("pid", "u4"),
+    ("fd", "u4"),  # UNKNOWN_U32: of a connection that waits to be accepted, as in OWNER
+    ("kind", "u1"),  # Met
+    ("state", "u1"),
+    ("cb_flags", "u1"),
+    ("record", "u1"),  # HasRecord
+    ("segs_in", "u4"),
+    ("segs_out", "u4"),
+    ("timer", "u4"),  # Timer in the upper 4 bits, and in the others how many milliseconds it has left
+    ("pad", "u4", (2,)),  # a row is as long as MET_PROCESS
+)
+"""A descriptor of a socket that a pass over all descriptors has met: what of a socket at rest can change."""
+
+MET_PROCESS: Fields = (
+    ("start_ns", "u8"),  # these are those of OWNER
+    ("image", "u8"),
+    ("pid", "u4"),
+    ("threads", "u4"),  # 0: not used
+    ("kind", "u1"),  # Met.PROCESS
+    ("pad", "u1", (3,)),
+    ("comm", "S16"),
+)
+"""A process that a pass has met, before the descriptors that it holds: as long as MET."""
+
+WALK: Fields = (
+    ("since", "u8"),  # jiffies: a socket at which something happened later has moved; 0: all have
+    ("began", "u8"),  # jiffies at the first row of the pass, written by the program
+    ("number", "u4"),  # of the pass: it tells a record of this pass from one of an earlier one, and whose turn it is
+    ("last_pid", "u4"),  # process that was told of last; 0: none
+)
+"""What steers a pass over all descriptors, and what it remembers: the only value of the BPF map ``walk``."""
+
+TURNS = 16
+"""A socket at rest is told of in full once in so many passes: a setsockopt() changes what only that shows."""
+
 HAPPENINGS = 64
 """Happenings that a story keeps, the newest; a power of two, since bpf/story.h masks the index."""
 

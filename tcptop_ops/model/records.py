@@ -57,6 +57,15 @@ FINAL = np.dtype([("socket", SOCKET), ("events", EVENTS), ("ending", ENDING)], a
 """A connection that ended: its socket at the close, its events, and how it ended (``fields.FINAL``)."""
 
 
+MET = _dtype(fields.MET)
+
+
+MET_PROCESS = _dtype(fields.MET_PROCESS)
+
+
+WALK = _dtype(fields.WALK)
+
+
 OWNER = _dtype(fields.OWNER)
 
 

@@ -8,14 +8,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.bpf import cgroup, iterator_cve, kernel_offsets, syscall
-from tcptop_ops.bpf.attach import RING_BYTES, TCP_ITERATOR, Attached, Options, Pending, attach
+from tcptop_ops.bpf import cgroup, kernel_offsets, syscall
+from tcptop_ops.bpf.attach import FILE_ITERATOR, RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.connection_map import ConnectionMap
 from tcptop_ops.bpf.cpu_counters import CpuCounters
-from tcptop_ops.bpf.helper import neighbours
+from tcptop_ops.bpf.descriptor_walk import DescriptorWalk
 from tcptop_ops.bpf.load_shedding import LIGHT, LoadShedding
 from tcptop_ops.bpf.other_programs import OtherPrograms
-from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.bpf.story_map import SamplesMap, StoryMap
 from tcptop_ops.errors import Failed, Unsupported
@@ -30,14 +29,16 @@ from tcptop_ops.host.owners import Owners
 from tcptop_ops.host.processes import Commands, Users, full_name, is_kernel_thread
 from tcptop_ops.model.arrays import distinct, gather
 from tcptop_ops.model.enums import IteratorPass, State
-from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, OWNER, Records
+from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
+from tcptop_ops.sources.cheaper_reader import CheaperReader
 from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, births, last_known, still_open, without_record
 from tcptop_ops.sources.sock_diag import close_connection
 from tcptop_ops.sources.socket_state import SocketState, StateReader
+from tcptop_ops.sources.state_descriptors import DescriptorReader
 from tcptop_ops.sources.state_sock_diag import SockDiagReader
-from tcptop_ops.sources.state_tcp_iterator import TcpIteratorReader, run_pass
+from tcptop_ops.sources.unheld import UnheldReader
 from tcptop_ops.sources.used_ports import UsedPorts
 
 DESCRIPTOR_SWEEP_S = 10.0
@@ -53,23 +54,19 @@ class SockOpsSource:
         self._attached = attach(options, pending)
         helper = self._attached.helper
         self._reach: NamespaceAccess = InProcessAccess() if helper is None else of_child(helper)
-        self._adopt, self._iterate = options.adopt, options.iterate
+        self._adopt = options.adopt
         fds = self._attached.fds
         self._namespace_counters = NamespaceCounters(self._reach)
         self._host_counters = HostCounters()
         self._used_ports = UsedPorts(self._reach)
         self._addresses = NamespaceAddresses(self._reach)
-        self._iterates = "bpf_iter__tcp" in fds
         self._ring = RingBuffer(fds["done"], RING_BYTES, FINAL)
         self._counters = CpuCounters(fds["counters"])
         self._followed = self._cgroup_to_follow()
-        self._present: StateReader = (
-            TcpIteratorReader(fds["bpf_iter__tcp"], fds["counters"], self._reach)
-            if self._iterates
-            else SockDiagReader(self._reach, CgroupMembers(self._followed.path) if self._followed else None)
-        )
-        link = fds.get("bpf_iter__task_file")
-        self._owners = Owners(full_name, is_kernel_thread, follows_queues=link is not None)
+        members = CgroupMembers(self._followed.path) if self._followed else None
+        self._present = self._reader(options.reader, members)
+        self._owners = Owners(full_name, is_kernel_thread, follows_queues=FILE_ITERATOR in fds)
+        self._met: Records | None = None  # the descriptors that the last read met
         self._sweep = DescriptorSweep(
             self._owners, self._all_descriptors, self._reach.hidden_descriptors, DESCRIPTOR_SWEEP_S
         )
@@ -77,7 +74,6 @@ class SockOpsSource:
         self._namespace_names = NamespaceNames()
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._activities = Activities(self._attached.cgroup_root)
-        self._descriptors = RecordBuffer(OWNER)
         self._rows = ConnectionMap(fds["conns"])
         self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"])
         self._pending: list[Records] = []
@@ -93,6 +89,20 @@ class SockOpsSource:
         self._statistics: int | None = None
         self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
         self._control(self._pass)
+
+    def _reader(self, wanted: str, members: CgroupMembers | None) -> StateReader:
+        """Return what reads the present state. ``wanted``: one of READERS, where one is to be had in any case."""
+        fds = self._attached.fds
+        self._walk: DescriptorWalk | None = None
+        if FILE_ITERATOR not in fds:
+            return SockDiagReader(self._reach, members)
+        self._walk = DescriptorWalk(fds[FILE_ITERATOR], fds["walk"], fds["states"])
+        if wanted == "sock_diag":
+            return SockDiagReader(self._reach, members)
+        passes = DescriptorReader(self._walk, UnheldReader(self._reach), members)
+        if wanted == "descriptors":
+            return passes
+        return CheaperReader(passes, SockDiagReader(self._reach, members))
 
     def _cgroup_to_follow(self) -> FollowedCgroup | None:
         """None: all."""
@@ -126,6 +136,7 @@ class SockOpsSource:
         self._mind_the_others()
         pass_ns = time.monotonic_ns()
         present = self._present.read()
+        self._met = present.descriptors
         keys, values = self._rows.read(self._counters.read())
         events, lonely = self._join(present.sockets["cookie"], keys, values)
         self._untold |= self._followed is not None and self._followed.is_refused
@@ -238,10 +249,9 @@ class SockOpsSource:
         return np.concatenate([*pending, late, unseen])
 
     def _all_descriptors(self) -> Records:
-        link = self._attached.fds.get("bpf_iter__task_file")
-        if link is None:
-            return self._reach.descriptors()
-        return self._descriptors.filled_from(syscall.create_iterator(link))
+        if self._met is not None:
+            return self._met
+        return self._reach.descriptors() if self._walk is None else self._walk.owners()
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
         """Return the notes, the gravest first: where there is little room, it alone is shown."""
@@ -259,8 +269,8 @@ class SockOpsSource:
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
-        if not self._iterates:
-            notes.append(_why_polled(self._attached, self._iterate))
+        if self._walk is None:
+            notes.append(_why_polled(self._attached))
         if part := cgroup.note(self._attached.cgroup_root):
             notes.append(part)
         if self._light.on:
@@ -326,38 +336,21 @@ class SockOpsSource:
             os.close(self._attached.fds.pop(name))
         if self._followed is not None:
             self._followed.close()
-        try:
-            if self._iterates and self._attached.helper is None and not self._beside_others():
-                self._control(IteratorPass.CLEAR)
-                run_pass(self._attached.fds["bpf_iter__tcp"], self._reach)
-        finally:
-            self._namespace_counters.close()
-            self._host_counters.close()
-            self._reach.close()
-            self._ring.close()
-            self._namespace_names.close()
-            self._present.close()
-            self._close_fds()
-
-    def _beside_others(self) -> bool:
-        """Whether another program is attached by now; where that can't be asked, whether one was at the start."""
-        try:
-            found = neighbours(self._attached.cgroup, self._attached.cgroup_root)
-        except OSError:
-            return bool(self._attached.neighbours)
-        return any(program["id"] != self._attached.program_id for program in found)
+        self._namespace_counters.close()
+        self._host_counters.close()
+        self._reach.close()
+        self._ring.close()
+        self._namespace_names.close()
+        self._present.close()
+        self._close_fds()
 
     def _close_fds(self) -> None:
         while self._attached.fds:
             os.close(self._attached.fds.popitem()[1])
 
 
-def _why_polled(attached: Attached, iterate: str) -> str:
-    if iterate == "never":
-        return "sockets are polled, as --iterate never asks"
-    if attached.spared:
-        return f"sockets are polled: an iterator could harm this kernel ({iterator_cve.CVE}, see --doctor)"
-    reason = attached.refused.get(TCP_ITERATOR, "")
+def _why_polled(attached: Attached) -> str:
+    reason = attached.refused.get(FILE_ITERATOR, "")
     if reason.startswith(kernel_offsets.HAS_NO):
         return f"sockets are polled: {reason} (tcptop-ops --doctor)"
     return "no iterators, sockets are polled: it takes a kernel with BTF (tcptop-ops --doctor)"

@@ -48,7 +48,7 @@ def measure(setting: Setting) -> Iterator[Line]:
             load.ready(where.ns)
             loads = [Load(where.lab, program, kind, load.loopback(where.ns), where.cgroup) for kind in UNITS]
             for callbacks in CALLBACKS[:1] if setting.quick else CALLBACKS:
-                options = Options(cgroup=str(where.cgroup), callbacks=callbacks, iterate="never")
+                options = Options(cgroup=str(where.cgroup), callbacks=callbacks, reader="sock_diag")
                 with closing(SockOpsSource(options)) as source:
                     source.measure(True)
                     yield from spent(source, loads, setting, callbacks)

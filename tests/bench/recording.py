@@ -28,7 +28,7 @@ def everybodys() -> Iterator[Path]:
 
 def share(cgroup: Path, seconds: float, *options: str) -> float:
     """Percent of a core that the monitor takes."""
-    with monitored(cgroup, "--iterate", "always", *options) as monitor:
+    with monitored(cgroup, *options) as monitor:
         time.sleep(WARM_S)
         before, begun = cpu_ns(monitor.process.pid), time.monotonic()
         time.sleep(seconds)

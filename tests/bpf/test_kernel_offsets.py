@@ -178,7 +178,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def ask(found: kernel_offsets.KernelLayout, below: str = "") -> dict[str, Any]:
         monkeypatch.setattr(kernel_offsets, "of_kernel", lambda: found)
-        return attach.request(Options(iterate="always"), str(tmp_path / below), str(tmp_path))
+        return attach.request(Options(reader="descriptors"), str(tmp_path / below), str(tmp_path))
 
     return ask
 

@@ -176,7 +176,7 @@ class Quality:
 def measure(names: Sequence[str], times: int, polled: bool, say: Any) -> Quality:
     """Stage them so many times, and tell what was said of each."""
     quality = Quality()
-    with faults.staged(**({"iterate": "never"} if polled else {})) as stage:
+    with faults.staged(**({"reader": "sock_diag"} if polled else {})) as stage:
         for name in [name for _ in range(times) for name in names]:  # one at a time: no other's load is in the table
             [told] = observe(stage, [name], quality.crowd, all_ticks=True).values()
             quality.told.append((name, told))

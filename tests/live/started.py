@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 120, 40
 PATIENCE_S = 20
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "tcptop_ops")
-ITERATES = ("--iterate", "always")
+ITERATES = ()
 """Also where the product would leave the iterator alone by itself (``bpf/unsafe.py``): what it does is tested here."""
 
 QUIET_S = 0.12

@@ -46,7 +46,7 @@ class Sockdiag(Watch):
 def watching(cgroup: Path, source: str) -> Watch:
     if source == "sockdiag":
         return Sockdiag(cgroup)
-    return Watch(cgroup, iterate="always" if source == "iterator" else "never")
+    return Watch(cgroup, reader="descriptors" if source == "iterator" else "never")
 
 
 @pytest.fixture

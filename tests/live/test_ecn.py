@@ -30,7 +30,7 @@ def test_what_was_agreed_and_what_was_marked(lab: Lab, how: str) -> None:
         use_ecn(link, value)
     cgroup = lab.cgroup("ecn")
     ports, doors = [], []
-    with Watch(cgroup, polled=how == "polled", iterate="never" if how == "polled" else "always") as watch:
+    with Watch(cgroup, polled=how == "polled", reader="sock_diag" if how == "polled" else "always") as watch:
         for link in (marked, clean, without):
             server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
             if link is marked:

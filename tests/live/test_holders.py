@@ -23,7 +23,7 @@ Row = dict[str, Any]
 Starts = Callable[[], Watch]
 SOURCES: dict[str, dict[str, Any]] = {
     "iterators": {},
-    "events, polled": {"iterate": "never"},
+    "events, polled": {"reader": "sock_diag"},
     "sock_diag": {"polled": True},
 }
 LOOPBACKS = ["127.0.0.1", "::1"]

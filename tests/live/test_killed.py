@@ -179,7 +179,7 @@ def test_tracepoints_go_with_the_monitor(cgroup: Path) -> None:
 def test_a_monitor_that_ends_before_its_loader_answers(cgroup: Path, link: Link, lab: Lab) -> None:
     """The program is attached already: a connection that is made meanwhile has flags, which somebody must take back."""
     server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
-    pending = begin(Options(cgroup=str(cgroup), iterate="always"))
+    pending = begin(Options(cgroup=str(cgroup), reader="descriptors"))
     assert pending is not None
     loader = pending.child.process
     try:

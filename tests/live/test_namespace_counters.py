@@ -39,7 +39,7 @@ def sockdiag(cgroup: Path) -> Source:
 
 
 def sockops(cgroup: Path) -> Source:
-    return SockOpsSource(Options(cgroup=str(cgroup), iterate="always"))
+    return SockOpsSource(Options(cgroup=str(cgroup), reader="descriptors"))
 
 
 @pytest.fixture(params=[sockdiag, sockops], ids=["sockdiag", "sockops"])

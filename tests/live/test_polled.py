@@ -21,7 +21,7 @@ def link(lab: Lab) -> Link:
 
 
 def test_a_connection_from_its_birth_to_its_end(lab: Lab, link: Link, cgroup: Path) -> None:
-    with Watch(cgroup, iterate="never") as watch:
+    with Watch(cgroup, reader="sock_diag") as watch:
         assert "bpf_iter__tcp" not in watch.source.attached.fds
         server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
         client = lab.client(link.a.ns, "send", SENT, address=link.b.ipv4, port=server.port, cgroup=cgroup)
@@ -45,7 +45,7 @@ def test_what_was_open_before_is_listed_and_no_flag_is_set(lab: Lab, link: Link,
     server = lab.server(link.b.ns, "serve-echo", address=link.b.ipv4, cgroup=cgroup)
     client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
     client.expect("connected")
-    with Watch(cgroup, iterate="never") as watch:
+    with Watch(cgroup, reader="sock_diag") as watch:
         row = watch.open(client.port)
         assert (row["origin"], row["state"]) == ("listed", "ESTAB")
         assert int(watch.flows.snapshot.counters["adopted"]) == 0
@@ -54,7 +54,7 @@ def test_what_was_open_before_is_listed_and_no_flag_is_set(lab: Lab, link: Link,
 def test_by_itself_it_is_left_alone_exactly_where_it_can_harm(cgroup: Path) -> None:
     system = os.uname()
     harmed = iterator_cve.harms(system.release, system.version)
-    with Watch(cgroup, iterate="auto") as watch:
+    with Watch(cgroup, reader="") as watch:
         assert watch.source.attached.spared == harmed
         assert ("bpf_iter__tcp" in watch.source.attached.fds) is not harmed
         assert any(iterator_cve.CVE in note for note in watch.flows.snapshot.notes) is harmed

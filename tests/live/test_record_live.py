@@ -47,7 +47,7 @@ def load(lab: Lab, cgroup: Path) -> list[Traffic]:
 @contextmanager
 def recorded(path: Path, cgroup: Path) -> Iterator[tuple[Recorder, PollSchedule]]:
     recorder = Recorder(RecordingOptions(str(path)), HOST)
-    with closing(SockOpsSource(Options(cgroup=str(cgroup), iterate="always"))) as source, closing(recorder):
+    with closing(SockOpsSource(Options(cgroup=str(cgroup), reader="descriptors"))) as source, closing(recorder):
         recorder.open()
         yield recorder, PollSchedule(source, Tracker(20.0, 60.0), Clock(), (recorder,))
 
@@ -84,7 +84,7 @@ def test_lossy_traffic_is_played_as_it_was(load: list[Traffic], cgroup: Path, tm
 def test_a_kill_under_load_loses_no_whole_tick(load: list[Traffic], cgroup: Path, anybodys: Path) -> None:
     """What is on standard output twice over was handed to the writer, at the most its queue is behind."""
     path = anybodys / "r"
-    argv = [sys.executable, "-m", "tcptop_ops", "--iterate", "always", "--cgroup", str(cgroup), "--json", "-d", "0.1"]
+    argv = [sys.executable, "-m", "tcptop_ops", "--cgroup", str(cgroup), "--json", "-d", "0.1"]
     with subprocess.Popen([*argv, "--record", str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
         try:

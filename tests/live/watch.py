@@ -47,7 +47,7 @@ class Watch:
             owners = PolledOwners(reach.descriptors, reach.hidden_descriptors)
             self.source = cast(SockOpsSource, SockDiagSource(EveryNamespace(reach), owners, reach))
         else:
-            self.source = SockOpsSource(Options(**{"cgroup": str(cgroup), "iterate": "always"} | options))
+            self.source = SockOpsSource(Options(**{"cgroup": str(cgroup), "reader": "descriptors"} | options))
         self.tracker = Tracker(window_s=20, closed_s=60)
         self.flows: Flows = self.tracker.update(self.source.poll())
 
