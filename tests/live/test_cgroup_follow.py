@@ -300,11 +300,11 @@ HELPERLESS: dict[str, tuple[dict[str, Any], Callable[[Watch], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("iterate", ["always", "never"])
+@pytest.mark.parametrize("reader", ["descriptors", "sock_diag"])
 @pytest.mark.parametrize("how", HELPERLESS)
-def test_without_a_helper_it_says_what_to_do(lab: Lab, cgroup: Path, how: str, iterate: str) -> None:
+def test_without_a_helper_it_says_what_to_do(lab: Lab, cgroup: Path, how: str, reader: str) -> None:
     options, end, words = HELPERLESS[how]
-    with Watch(cgroup, iterate=iterate, **options) as watch:
+    with Watch(cgroup, reader=reader, **options) as watch:
         end(watch)
         remove(cgroup)
         assert "was removed at" in note(watch)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.halved
 PORT, DOOR = 7317, 7318
 TCP_USER_TIMEOUT, TCP_SYNCNT = 18, 7
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-SOURCES = pytest.mark.parametrize("iterate", ["always", "never"], ids=["iterated", "polled"])
+SOURCES = pytest.mark.parametrize("reader", ["descriptors", "sock_diag"], ids=["iterated", "polled"])
 
 
 @pytest.fixture
@@ -146,10 +146,10 @@ def test_a_reset_is_no_icmp(lab: Lab, link: Link, cgroup: Path, watch: Watch, fa
 
 @SOURCES
 @FAMILIES
-def test_a_hung_attempt_keeps_its_cause_after_its_end(lab: Lab, cgroup: Path, family: int, iterate: str) -> None:
+def test_a_hung_attempt_keeps_its_cause_after_its_end(lab: Lab, cgroup: Path, family: int, reader: str) -> None:
     link = lab.link("near", "far")
     hole = BlackHole(link.b.ns, PORT)
-    with Watch(cgroup, iterate=iterate) as watch, closing(opened(lab, cgroup, link.a.ns, family)) as near:
+    with Watch(cgroup, reader=reader) as watch, closing(opened(lab, cgroup, link.a.ns, family)) as near:
         near.bind((address(link.a, family), 0))
         lport = near.getsockname()[1]
         near.setblocking(False)
@@ -183,10 +183,10 @@ def test_the_timeout_that_gives_up_is_no_syn(
 
 @SOURCES
 @FAMILIES
-def test_a_syn_that_the_own_rules_drop(lab: Lab, cgroup: Path, family: int, iterate: str) -> None:
+def test_a_syn_that_the_own_rules_drop(lab: Lab, cgroup: Path, family: int, reader: str) -> None:
     link = lab.link("near", "far")
     drop = lab.own_drop(link.a)
-    with Watch(cgroup, iterate=iterate) as watch, closing(opened(lab, cgroup, link.a.ns, family)) as near:
+    with Watch(cgroup, reader=reader) as watch, closing(opened(lab, cgroup, link.a.ns, family)) as near:
         near.bind((address(link.a, family), 0))
         lport = near.getsockname()[1]
         near.setblocking(False)
@@ -324,12 +324,12 @@ def test_a_simultaneous_open(lab: Lab, link: Link, cgroup: Path, watch: Watch) -
 
 
 @SOURCES
-def test_fast_open_has_a_row_in_syn_recv(lab: Lab, cgroup: Path, iterate: str) -> None:
+def test_fast_open_has_a_row_in_syn_recv(lab: Lab, cgroup: Path, reader: str) -> None:
     """The client's last ACK never comes: the accepted socket stays in SYN-RECV."""
     link = lab.link("near", "far")
     for ns in (link.a.ns, link.b.ns):
         run(["sh", "-c", "echo 0x603 > /proc/sys/net/ipv4/tcp_fastopen"], ns=ns)  # no cookies
-    with Watch(cgroup, iterate=iterate) as watch, closing(opened(lab, cgroup, link.b.ns, socket.AF_INET)) as far:
+    with Watch(cgroup, reader=reader) as watch, closing(opened(lab, cgroup, link.b.ns, socket.AF_INET)) as far:
         far.bind((link.b.ipv4, DOOR))
         far.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
         far.listen()
