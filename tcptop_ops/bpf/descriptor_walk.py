@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.bpf.attach import STATES_BYTES
+from tcptop_ops.bpf.attach import STATES_BYTES, hertz
 from tcptop_ops.bpf.ring_buffer import RingBuffer
 from tcptop_ops.model.enums import HasRecord, Met
 from tcptop_ops.model.records import MET, MET_PROCESS, OWNER, SOCKET, WALK, Records
@@ -16,8 +17,9 @@ from tcptop_ops.model.records import MET, MET_PROCESS, OWNER, SOCKET, WALK, Reco
 READ_BYTES = 32 << 10
 """What one read() of an iterator returns at most: bpf_seq_read() has a buffer of eight pages."""
 
-MARGIN = 2
-"""Jiffies before the begin of the last pass from which on a socket counts as moved: that pass may have come first."""
+SETTLES_S = 0.3
+"""Seconds before the begin of the last pass from which on a socket counts as moved: until then its delayed
+acknowledgement is sent at the latest, and the pass may have come before what moved it."""
 
 KEPT_ROWS = 1 << 20
 """Rows of which only those are kept that ownership needs, once there are more: descriptors may be millions."""
@@ -43,6 +45,7 @@ class DescriptorWalk:
 
     def __init__(self, link: int, walk: int, states: int) -> None:
         """Take descriptors of the iterator's link, and of the maps ``walk`` and ``states``: they stay their owner's."""
+        self._settles = math.ceil(SETTLES_S * hertz())
         self._link, self._walk = link, walk
         self._ring = RingBuffer(states, STATES_BYTES, SOCKET)
         self._rows = bytearray(4 * READ_BYTES)
@@ -58,7 +61,7 @@ class DescriptorWalk:
 
         Raises OSError.
         """
-        self._state["since"] = max(since - MARGIN, 1) if since else 0
+        self._state["since"] = max(since - self._settles, 1) if since else 0
         self._state["began"] = self._state["last_pid"] = 0
         self._state["number"] += 1
         key = np.zeros(1, "u4")
