@@ -11,6 +11,7 @@ import numpy as np
 from tcptop_ops.bpf import syscall
 from tcptop_ops.bpf.attach import STATES_BYTES, hertz
 from tcptop_ops.bpf.ring_buffer import RingBuffer
+from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import HasRecord, Met
 from tcptop_ops.model.records import MET, MET_PROCESS, OWNER, SOCKET, WALK, Records
 
@@ -26,6 +27,9 @@ KEPT_ROWS = 1 << 20
 
 HOLDERS_KEPT = 16
 """Of a socket with more holders, the oldest are kept."""
+
+
+_OPAQUE = f"V{SOCKET.itemsize}"
 
 
 @dataclass(frozen=True)
@@ -90,13 +94,13 @@ class DescriptorWalk:
                     records.append(found)
         finally:
             os.close(fd)
-        rows = np.frombuffer(bytes(self._rows[:filled]), MET)
+        rows = np.frombuffer(self._rows, MET, filled // MET.itemsize)
         return np.concatenate([*parts, rows]) if parts else rows, records
 
     def _make_room(self, parts: list[Records], filled: int) -> int:
         """Double the buffer; where there are very many rows, keep of them what ownership needs."""
         if filled < KEPT_ROWS * MET.itemsize:
-            self._rows += bytes(len(self._rows))
+            self._rows = self._rows[:filled] + bytes(2 * len(self._rows) - filled)
             return filled
         parts.append(np.frombuffer(bytes(self._rows[:filled]), MET))
         if sum(map(len, parts)) >= 2 * KEPT_ROWS or len(parts) == 1:
@@ -129,11 +133,11 @@ def _oldest_holders(rows: Records) -> Records:
 
 def _sorted_out(rows: Records, parts: list[Records], began: int) -> Walked:
     kinds = rows["kind"]
-    records = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else np.zeros(0, SOCKET)
-    held = rows[kinds == Met.SOCKET]
-    processes = rows[kinds == Met.PROCESS].view(f"V{MET.itemsize}").view(MET_PROCESS)
+    records = np.concatenate([part.view(_OPAQUE) for part in parts]).view(SOCKET) if parts else np.zeros(0, SOCKET)
+    held = gather(rows, kinds == Met.SOCKET)
+    processes = gather(rows, kinds == Met.PROCESS).view(MET_PROCESS)
     is_whole = not bool((held["record"] == HasRecord.NO_ROOM).any())
-    return Walked(held, rows[kinds == Met.QUEUED], processes, _once(records), is_whole, began)
+    return Walked(held, gather(rows, kinds == Met.QUEUED), processes, _once(records), is_whole, began)
 
 
 def _once(records: Records) -> Records:

@@ -215,8 +215,8 @@ a map whose rows are allocated one by one makes the kernel print a warning, whic
 
 SOCKET, DESCRIPTORS, ADOPTION = "socket", "descriptors", "adoption"
 TRACEPOINTS = "tracepoints"
-"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, and finding
-the row of a socket that a tracepoint is about."""
+"""What needs members: reading a socket at all, an iterator of all descriptors, setting flags of open sockets, and
+finding the row of a socket that a tracepoint is about."""
 
 NAMES = {
     SOCKET: "reading sockets directly",

@@ -29,10 +29,11 @@ class RingBuffer:
         self._producer_pages = mmap.mmap(fd, page + 2 * size, prot=mmap.PROT_READ, offset=page)
         self._consumed = np.frombuffer(self._consumer_page, "u8", 1)
         self._produced = np.frombuffer(self._producer_pages, "u8", 1)
+        self._record = record
         self._framed = np.dtype(
             {
                 "names": ["length", "record"],
-                "formats": ["u4", record],
+                "formats": ["u4", f"V{record.itemsize}"],  # copied as a whole, not member by member
                 "offsets": [0, _HEADER],
                 "itemsize": self._stride,
             }
@@ -42,12 +43,15 @@ class RingBuffer:
         """Return the records that are complete, oldest first: a copy."""
         start, end = int(self._consumed[0]), int(self._produced[0])
         count = (end - start) // self._stride
+        if not count:
+            return np.zeros(0, self._record)
         frames = np.frombuffer(self._producer_pages, self._framed, count, offset=mmap.PAGESIZE + start % self._size)
         lengths = frames["length"]
         busy = np.flatnonzero(lengths & _BUSY)
         if len(busy):
             count = int(busy[0])
-        kept: Records = frames["record"][:count][lengths[:count] & _DISCARD == 0].copy()
+        whole = lengths[:count] & _DISCARD == 0
+        kept: Records = frames["record"][:count][whole].view(self._record)
         self._consumed[0] = start + count * self._stride
         return kept
 
