@@ -86,7 +86,7 @@ class _Expected:
         """Return how many sockets of either family are neither held nor among ``found``. Not told: perhaps one."""
         if self.counts is None:
             return int(self.is_told)
-        inet = int(np.count_nonzero(found["family"] == AF_INET))
+        inet = int(np.count_nonzero(found["family"] == AF_INET)) if len(found) else 0
         inet6 = len(found) - inet
         return max(self.counts.inet - self.held.inet - inet, 0) + max(self.counts.inet6 - self.held.inet6 - inet6, 0)
 
@@ -181,16 +181,18 @@ class UnheldReader:
             for one in wanted
             if counts.get(one) is None or one not in self._empty
         ]
-        asked = self._in_order(expected, set(distinct(known["netns"].copy()).tolist()))
-        for one in asked:
-            mine = gather(known, known["netns"] == one.number)
+        half_open = [before[:0]]
+        for one, account in self._in_order(expected, set(distinct(known["netns"].copy()).tolist())):
+            if account is not None and not account.allows:
+                continue
+            place = self._places.setdefault(one.number, _Place(one.number))
             with suppress(OSError, TcptopError):  # the namespace is gone meanwhile
-                self._look(one, self._places.setdefault(one.number, _Place(one.number)), mine, cookies)
+                self._look(one, place, gather(known, known["netns"] == one.number), cookies)
+            half_open += [place.half_open] if len(place.half_open) else []
         time_wait = self._time_wait.learn(counts, self._diag)
         self._let_go()
-        self._last = _once(self._newest.all())
-        half_open = np.concatenate([before[:0], *(self._places[one.number].half_open for one in asked)])
-        return SocketState(self._last, before, half_open, time_wait, len(half_open))
+        self._last, waiting = _once(self._newest.all()), np.concatenate(half_open)
+        return SocketState(self._last, before, waiting, time_wait, len(waiting))
 
     def _turn(self, wanted: Iterable[int]) -> set[int]:
         """Return those of the namespaces without sockets whose turn it is to be looked at."""
@@ -207,19 +209,26 @@ class UnheldReader:
             else:
                 self._empty.pop(one, None)
 
-    def _in_order(self, expected: list[_Expected], inhabited: set[int]) -> list[_Expected]:
-        """Return those in which something is to be asked: first where a socket is missing, then the longest not asked.
+    def _in_order(self, expected: list[_Expected], inhabited: set[int]) -> list[tuple[_Expected, CpuShare | None]]:
+        """Return those in which something may be asked: first where a socket is missing, then the longest not asked.
 
-        ``inhabited``: the namespaces in which unheld sockets are known.
+        With each comes the account that must allow it, if there is one. ``inhabited``: the namespaces in which unheld
+        sockets are known.
         """
         nothing, found = self._last[:0], []
         for one in expected:
             place = self._places.get(one.number) or _Place(one.number)
             is_missing = one.missing(nothing) > place.unexplained
-            is_new = one.held.listens and (place.shaken != self._shaken or len(place.half_open) > 0)
-            if is_missing or is_new or one.number in inhabited or self._is_check_due(place):
-                found.append((not is_missing, max(place.walked_at, place.searched_at), one.number, one))
-        return [one for *_, one in sorted(found, key=lambda of: of[:3])]
+            if is_missing or one.number in inhabited or len(place.half_open):
+                account = None
+            elif one.held.listens and place.shaken != self._shaken:
+                account = self._guesses
+            elif self._is_check_due(place):
+                account = self._checks
+            else:
+                continue
+            found.append((not is_missing, max(place.walked_at, place.searched_at), one.number, one, account))
+        return [(one, account) for *_, one, account in sorted(found, key=lambda of: of[:3])]
 
     def _look(self, expected: _Expected, place: _Place, known: Records, cookies: _Cookies) -> None:
         """Append what is found in a namespace to the rows. Raises OSError or TcptopError where it can't be asked."""
