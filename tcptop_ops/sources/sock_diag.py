@@ -48,7 +48,10 @@ STAYING = sum(1 << state for state in (State.ESTABLISHED, State.SYN_SENT, State.
 
 
 ASKED_AT_ONCE = 64
-"""Questions in one datagram. Each answer takes 2,304 bytes of the 212,992 that wait at most (net.core.rmem_default)."""
+"""Questions in one datagram. Each answer takes 2,304 bytes of the 212,992 that may wait (net.core.rmem_default).
+
+Where fewer may wait, the kernel says ENOBUFS, and half as many are asked at once.
+"""
 
 
 BUFFER = 4 << 20
@@ -145,13 +148,19 @@ class SockDiag:
         start = len(rows)
         found = Dump(rows.all(start), packs_ecn=kernel_offsets.packs_ecn)
         asked = inet_diag.requests(sockets, TCPDIAG_GETSOCK, NLM_F_REQUEST)
-        for at in range(0, len(asked), ASKED_AT_ONCE):
+        parts = [asked[at : at + ASKED_AT_ONCE] for at in range(0, len(asked), ASKED_AT_ONCE)]
+        while parts:
             try:
-                self._ask(asked[at : at + ASKED_AT_ONCE].tobytes())
-                part = netlink.messages(self._buffer, *self._receive())
+                self._ask(parts[-1].tobytes())
+                answer = netlink.messages(self._buffer, *self._receive())
             except OSError as error:
-                raise refusal(error.errno or errno.EIO) from error
-            inet_diag.take(part.take(part.header["type"] == TCPDIAG_GETSOCK), self._buffer, rows, found)
+                half = len(parts[-1]) // 2
+                if error.errno != errno.ENOBUFS or not half:
+                    raise refusal(error.errno or errno.EIO) from error
+                parts[-1:] = [parts[-1][:half], parts[-1][half:]]
+                continue
+            del parts[-1]
+            inet_diag.take(answer.take(answer.header["type"] == TCPDIAG_GETSOCK), self._buffer, rows, found)
         found.sockets = rows.all(start)
         found.sockets["netns"] = self._netns
         return found

@@ -39,8 +39,11 @@ WALK_SHARE = 0.03
 GUESS_SHARE = 0.01
 """Most of a processor for such dumps where somebody listens, and nothing says that there is any."""
 
-SEARCH_SHARE = 0.05
+SEARCH_SHARE = 0.03
 """Most of a processor for looking through all sockets of a namespace where some are missing."""
+
+SMALL, SMALL_SHARE = 2000, 0.02
+"""A namespace with less sockets than this has a share of its own: a large one must not keep all others from it."""
 
 CHECK_SHARE = 0.005
 """Most of a processor for the same where none is missing."""
@@ -151,8 +154,9 @@ class UnheldReader:
         """
         self._reach, self._sweep, self._members, self._clock = reach, sweep or Sweep(reach), members, clock
         self._counts, self._time_wait = SocketCounts(reach), TimeWait(clock, cpu)
-        shares = (WALK_SHARE, GUESS_SHARE, SEARCH_SHARE, CHECK_SHARE)
-        self._walks, self._guesses, self._searches, self._checks = (CpuShare(share, clock, cpu) for share in shares)
+        self._walks, self._guesses = CpuShare(WALK_SHARE, clock, cpu), CpuShare(GUESS_SHARE, clock, cpu)
+        self._searches, self._small_searches = CpuShare(SEARCH_SHARE, clock, cpu), CpuShare(SMALL_SHARE, clock, cpu)
+        self._checks = CpuShare(CHECK_SHARE, clock, cpu)
         self._handshakes, self._shaken = handshakes, 0
         self._places: dict[int, _Place] = {}
         self._empty: dict[int, float] = {}  # namespaces without sockets: when they were looked at
@@ -245,7 +249,8 @@ class UnheldReader:
             place.half_open = self._last[:0]
         self._follow(expected, place, known, start, cookies)
         is_missing = expected.missing(rows.all(start)) > place.unexplained
-        account = self._searches if is_missing else self._checks
+        searches = self._small_searches if expected.everybody < SMALL else self._searches
+        account = searches if is_missing else self._checks
         if (is_missing or self._is_check_due(place)) and account.allows:
             with account.spent():
                 self._search(expected, place, start, cookies)

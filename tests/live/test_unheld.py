@@ -42,6 +42,7 @@ class Place:
         self.reader = UnheldReader(self.reach)
         stack.callback(self.reader.close)
         self.diags = {ns: SockDiag(in_netns(ns, self.asking), self.number(ns)) for ns in (self.ns, self.other)}
+        self.diags[""] = SockDiag(self.reach.diag(self.reach.own), self.reach.own)  # so that all of there are held
         for diag in self.diags.values():
             stack.callback(diag.close)
         self.told = Counter[tuple[str, int, int]]()

@@ -10,18 +10,21 @@ import struct
 import subprocess
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
+from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import State
-from tcptop_ops.model.records import UNKNOWN_U32
+from tcptop_ops.model.records import SOCKET, UNKNOWN_U32
 from tcptop_ops.sources import netlink
+from tcptop_ops.sources.inet_diag import REQUEST, DumpBuffer
 from tcptop_ops.sources.sock_diag import ALL_STATES, SockDiag, refusal, request
 from tests.support.against_ss import as_ss
 from tests.support.leftovers import wait_until
-from tests.support.sock_diag import FULL, FakeNetlink, Opened, diag, failure, is_same, packed, rate_of, row_of
+from tests.support.sock_diag import FULL, FakeNetlink, Opened, diag, failure, is_same, packed, rate_of, row_of, split
 from tests.support.witness import parse_ss
 
 
@@ -161,3 +164,44 @@ def test_a_closed_socket_is_an_error_with_a_message() -> None:
     closed.close()
     with pytest.raises(Failed, match="Bad file descriptor"):
         closed.dump()
+
+
+def test_each_socket_asked_for_alone_is_as_in_a_dump(opened: Opened, real: SockDiag) -> None:
+    dump = real.dump()
+    wanted = gather(dump.sockets, np.isin(dump.sockets["inode"], [os.fstat(s.fileno()).st_ino for s in opened.sockets]))
+    wanted = gather(wanted, np.arange(300) % len(wanted))
+    found = real.ask(wanted, DumpBuffer()).sockets
+    names = set(found.dtype.names or ()) - {"last_sent_us", "last_received_us", "last_ack_received_us", "timer_us"}
+    for name in names:
+        assert np.array_equal(found[name], wanted[name]), name
+
+
+def test_who_has_another_cookie_is_not_meant(opened: Opened, real: SockDiag) -> None:
+    wanted = real.dump().sockets[:3].copy()
+    wanted["cookie"] += 1 << 40
+    assert len(real.ask(wanted, DumpBuffer()).sockets) == 0
+
+
+class Narrow(FakeNetlink):
+    """Has room for three answers."""
+
+    def send(self, request: bytes) -> None:
+        """Answer each request of a datagram."""
+        self.asked += 1
+        self.room = 3 if len(request) <= 3 * REQUEST.itemsize else 0
+        for _ in range(len(request) // REQUEST.itemsize):
+            self.waiting.extend(self.datagrams)
+
+    def recv_into(self, room: memoryview, length: int, flags: int) -> int:
+        """Fail where more answers came than there is room for."""
+        if not self.room:
+            raise OSError(errno.ENOBUFS, "no room")
+        return super().recv_into(room, length, flags)
+
+
+def test_fewer_are_asked_at_once_where_there_is_room_for_few_answers(captured: list[bytes]) -> None:
+    one = next(message for message in split(captured) if message[17] == State.ESTABLISHED)
+    fake = Narrow(one)
+    found = SockDiag(cast(socket.socket, fake)).ask(np.zeros(20, SOCKET), DumpBuffer())
+    assert len(found.sockets) == 20
+    assert fake.asked > 7

@@ -129,8 +129,24 @@ def test_searches_are_bounded_where_nothing_is_counted(kernel: Kernel, monkeypat
         found(one, kernel, 1, 2)
     searches = [states for _, _, states in asked(kernel) if states == STAYING]
     walks = kernel.cpu_s / 0.2 - len(searches)
-    assert 100 * unheld.SEARCH_SHARE / 0.2 - 1 <= len(searches) <= 100 * unheld.SEARCH_SHARE / 0.2 + 3
+    assert 100 * unheld.SMALL_SHARE / 0.2 - 1 <= len(searches) <= 100 * unheld.SMALL_SHARE / 0.2 + 3
     assert walks <= 100 * (unheld.WALK_SHARE + unheld.GUESS_SHARE + 0.02) / 0.2 + 4
+
+
+def test_a_large_namespace_does_not_keep_small_ones_from_being_searched(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the large one the count never fits."""
+    monkeypatch.setattr("tests.support.made_up_kernel.SOCKET_S", 0.000_2)
+    monkeypatch.setattr(unheld, "SMALL", 500)
+    every = range(1, 1000)
+    kernel.add(*every)
+    one = reader(kernel)
+    for number in range(2000, 2020):
+        kernel.add(number)
+        found(one, kernel, *every)
+    kernel.add(3000, netns=2)
+    assert 3000 in found(one, kernel, *every)
 
 
 def test_where_nothing_is_counted_they_are_found_all_the_same(kernel: Kernel) -> None:
