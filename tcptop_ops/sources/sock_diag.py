@@ -148,7 +148,7 @@ class SockDiag:
         start = len(rows)
         found = Dump(rows.all(start), packs_ecn=kernel_offsets.packs_ecn)
         asked = inet_diag.requests(sockets, TCPDIAG_GETSOCK, NLM_F_REQUEST)
-        parts = [asked[at : at + ASKED_AT_ONCE] for at in range(0, len(asked), ASKED_AT_ONCE)]
+        parts = [asked[at : at + ASKED_AT_ONCE] for at in range(0, len(asked), ASKED_AT_ONCE)][::-1]  # the next is last
         while parts:
             try:
                 self._ask(parts[-1].tobytes())
@@ -157,7 +157,7 @@ class SockDiag:
                 half = len(parts[-1]) // 2
                 if error.errno != errno.ENOBUFS or not half:
                     raise refusal(error.errno or errno.EIO) from error
-                parts[-1:] = [parts[-1][:half], parts[-1][half:]]
+                parts[-1:] = [parts[-1][half:], parts[-1][:half]]
                 continue
             del parts[-1]
             inet_diag.take(answer.take(answer.header["type"] == TCPDIAG_GETSOCK), self._buffer, rows, found)
