@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -64,7 +63,7 @@ def test_of_too_many_some_are_read_each_time(tmp_path: Path) -> None:
 def test_those_of_this_process() -> None:
     reach = InProcessAccess.__new__(InProcessAccess)
     reach.own, reach._threads = 7, {}
-    counts = SocketCounts(cast(InProcessAccess, reach))
+    counts = SocketCounts(reach)
     found = counts.read([7])[7]
     counts.close()
     assert found is not None
