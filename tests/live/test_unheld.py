@@ -25,6 +25,7 @@ from tests.support.netns import in_netns, run
 from tests.support.witness import ss_sockets
 
 TCP_LINGER2 = 8  # linux/tcp.h
+IPPROTO_MPTCP = 262
 LONG_S = 119  # of FIN-WAIT-2, as longer than TIME-WAIT a whole socket is kept for it (tcp_rcv_state_process())
 LOOPBACKS = ["127.0.0.1", "::1"]
 WITHOUT_ROWS = {"TIME-WAIT", "SYN-RECV", "UNCONN"}
@@ -55,15 +56,17 @@ class Place:
     def number(ns: str) -> int:
         return (NETNS / ns).stat().st_ino
 
-    def door(self, address: str, ns: str = "") -> socket.socket:
+    def door(self, address: str, ns: str = "", protocol: int = 0) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        made = self.stack.enter_context(in_netns(ns or self.ns, lambda: socket.socket(family)))
+        there = in_netns(ns or self.ns, lambda: socket.socket(family, socket.SOCK_STREAM, protocol))
+        made = self.stack.enter_context(there)
         made.bind((address, 0))
         made.listen(9)
         return made
 
     def to(self, door: socket.socket, ns: str = "") -> socket.socket:
-        made = self.stack.enter_context(in_netns(ns or self.ns, lambda: socket.socket(door.family)))
+        there = in_netns(ns or self.ns, lambda: socket.socket(door.family, socket.SOCK_STREAM, door.proto))
+        made = self.stack.enter_context(there)
         made.connect(door.getsockname())
         return made
 
@@ -77,10 +80,10 @@ class Place:
         run(["nft", "-f", "-"], ns=self.ns, text=rule)
 
     def held(self) -> Records:
-        """What a pass over descriptors tells: sockets whose inode some process holds."""
+        """What a pass over descriptors tells: sockets whose inode some process holds, but for subflows of MPTCP."""
         inodes = np.unique(np.frombuffer(proc_walk.scan(), OWNER)["inode"])
         every = np.concatenate([diag.dump().sockets for diag in self.diags.values()])
-        return gather(every, np.isin(every["inode"], inodes))
+        return gather(every, np.isin(every["inode"], inodes) & (every["mptcp"] == 0))
 
     def unheld(self) -> list[tuple[str, int, int]]:
         """State and ports of what a read finds here, sorted. Checks that each is there once, and as ss has it."""
@@ -203,6 +206,19 @@ def test_what_a_ring_of_io_uring_holds(place: Place, cgroup: Path) -> None:
     server = program(place.lab, place.ns, cgroup, "ring", of=HOLDERS)
     port = int(server.expect("port"))
     stays(place, ends(State.ESTABLISHED, port, server.port))
+
+
+@pytest.mark.parametrize("address", LOOPBACKS)
+def test_subflows_of_mptcp(place: Place, address: str) -> None:
+    """Their descriptor is that of the whole connection."""
+    try:
+        door = place.door(address, protocol=IPPROTO_MPTCP)
+    except OSError as error:
+        pytest.skip(f"no MPTCP: {error.strerror}")
+    near, _ = place.pair(door)
+    port, listening = near.getsockname()[1], door.getsockname()[1]
+    pair = ends(State.ESTABLISHED, port, listening), ends(State.ESTABLISHED, listening, port)
+    stays(place, *pair, ends(State.LISTEN, listening, 0))
 
 
 def test_a_listener_in_another_namespace_and_what_waits_there(place: Place) -> None:
