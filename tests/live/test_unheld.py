@@ -16,7 +16,7 @@ from tcptop_ops.host.namespaces import NamespaceAccess, widest
 from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import STATE_NAMES, State
 from tcptop_ops.model.records import OWNER, Records
-from tcptop_ops.sources.sock_diag import SockDiag
+from tcptop_ops.sources.namespace_dump import EveryNamespace
 from tcptop_ops.sources.unheld import UnheldReader
 from tests.live.watch import HOLDERS, program
 from tests.support.lab import Lab
@@ -42,15 +42,8 @@ class Place:
         stack.callback(self.reach.close)
         self.reader = UnheldReader(self.reach)
         stack.callback(self.reader.close)
-        self.diags = {ns: SockDiag(in_netns(ns, self.asking), self.number(ns)) for ns in (self.ns, self.other)}
-        self.diags[""] = SockDiag(self.reach.diag(self.reach.own), self.reach.own)  # so that all of there are held
-        for diag in self.diags.values():
-            stack.callback(diag.close)
-        self.told = Counter[tuple[str, int, int]]()
-
-    @staticmethod
-    def asking() -> socket.socket:
-        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
+        self.every = EveryNamespace(self.reach)  # what others hold is held, too
+        stack.callback(self.every.close)
 
     @staticmethod
     def number(ns: str) -> int:
@@ -82,7 +75,7 @@ class Place:
     def held(self) -> Records:
         """What a pass over descriptors tells: sockets whose inode some process holds, but for subflows of MPTCP."""
         inodes = np.unique(np.frombuffer(proc_walk.scan(), OWNER)["inode"])
-        every = np.concatenate([diag.dump().sockets for diag in self.diags.values()])
+        every = self.every.dump().sockets
         return gather(every, np.isin(every["inode"], inodes) & (every["mptcp"] == 0))
 
     def unheld(self) -> list[tuple[str, int, int]]:
