@@ -108,7 +108,7 @@ class _Place:
     searched_at: float = NEVER
     walked_at: float = NEVER
     shaken: int = -1  # how many handshakes had begun on the host at the last walk
-    unexplained: int = 0  # sockets that the kernel counted, and the last search did not find
+    unexplained: int = 0  # sockets that the kernel has counted since, and the last search did not find
     silent: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "u8"))  # what did not answer it then
     answers: bool = True  # whether each socket that is asked for is told
     half_open: Records = field(default_factory=lambda: np.zeros(0, SOCKET))
@@ -222,7 +222,9 @@ class UnheldReader:
         nothing, found = self._last[:0], []
         for one in expected:
             place = self._places.get(one.number) or _Place(one.number)
-            is_missing = one.missing(nothing) > place.unexplained
+            missing = one.missing(nothing)
+            place.unexplained = min(place.unexplained, missing)
+            is_missing = missing > place.unexplained
             if is_missing or one.number in inhabited or len(place.half_open):
                 account = None
             elif one.held.listens and place.shaken != self._shaken:
@@ -238,9 +240,9 @@ class UnheldReader:
         """Append what is found in a namespace to the rows. Raises OSError or TcptopError where it can't be asked."""
         start, rows = len(self._newest), self._newest
         listens = expected.held.listens or bool((known["state"] == State.LISTEN).any())
-        is_likely = (
-            expected.missing(known) > place.unexplained or len(place.half_open) > 0 or _are_many(known, expected)
-        )
+        missing = expected.missing(known)
+        place.unexplained = min(place.unexplained, missing)
+        is_likely = missing > place.unexplained or len(place.half_open) > 0 or _are_many(known, expected)
         if is_likely and self._walks.allows:
             self._walk(place, cookies, self._walks)
         elif listens and place.shaken != self._shaken and self._guesses.allows:

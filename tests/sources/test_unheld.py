@@ -109,6 +109,17 @@ def test_a_count_that_misleads_costs_no_search_each_time(kernel: Kernel) -> None
     assert (log.count(STAYING), log.count(PASSING), len(log)) == (1, 1, 2)
 
 
+def test_a_count_that_misled_once_is_believed_again(kernel: Kernel) -> None:
+    kernel.add(1, 2)
+    kernel.counts_too_many = 1
+    one = reader(kernel)
+    assert found(one, kernel, 1, 2) == []
+    kernel.counts_too_many = 0
+    assert found(one, kernel, 1, 2) == []
+    kernel.add(9)
+    assert found(one, kernel, 1, 2) == [9]
+
+
 def test_one_that_a_count_hides_is_found_by_the_next_check(kernel: Kernel) -> None:
     kernel.add(1, 2)
     one = reader(kernel)
