@@ -219,9 +219,9 @@ class UnheldReader:
         With each comes the account that must allow it, if there is one. ``inhabited``: the namespaces in which unheld
         sockets are known.
         """
-        nothing, found = self._last[:0], []
+        nothing, unknown, found = self._last[:0], _Place(0), []
         for one in expected:
-            place = self._places.get(one.number) or _Place(one.number)
+            place = self._places.get(one.number, unknown)
             missing = one.missing(nothing)
             place.unexplained = min(place.unexplained, missing)
             is_missing = missing > place.unexplained
