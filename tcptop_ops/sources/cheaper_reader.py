@@ -30,7 +30,7 @@ REMEMBERED = 5
 DEARER = 0.8
 """The other reader is taken if it costs less than this part of what is paid now."""
 
-DEAR_S = 0.05
+DEAR_S = 0.5
 """A first read that took so much CPU time is not repeated before the other reader was tried."""
 
 HOPELESS = 10.0
@@ -69,7 +69,8 @@ class CheaperReader:
         self._passes, self._dumps = _Way("descriptors", passes), _Way("sock_diag", dumps)
         self._clock, self._cpu = clock, cpu
         self._used = self._passes
-        self._trial: _Way | None = None
+        self._trial: _Way | None = None  # what reads for a trial
+        self._rival: _Way | None = None  # what was tried, until the two are compared
         self._tried_at = clock()
         self._tried_with = (0, 0)  # sockets and descriptors at the last trial; 0: not known
         self._read_at, self._interval_s = clock(), 1.0
@@ -106,19 +107,22 @@ class CheaperReader:
         return replace(state, before=self._before, changed=None) if self._is_other else state
 
     def _choose(self, way: _Way, size: tuple[int, int], now: float) -> None:
-        """Go on with a trial, end it or begin one."""
-        if self._trial is None:
-            if self._is_trial_due(size, now):
-                self._trial = self._dumps if self._used is self._passes else self._passes
-                self._trial.costs, self._tried_at, self._tried_with = [], now, size
-            return
-        is_hopeless = way.cost > HOPELESS * self._price(self._used)
-        if len(way.costs) < TRIAL_READS and not is_hopeless:
-            return
-        self._trial = None
-        if self._price(way) < DEARER * self._price(self._used):
-            self._used = way
-            self._tried_with = size
+        """Begin a trial, or end it and compare, once both were read often enough for that."""
+        if self._trial is not None:
+            self._rival = way
+            if self._is_known(way, self._used):
+                self._trial = None
+        elif self._rival is None and self._is_trial_due(size, now):
+            self._trial = self._dumps if self._used is self._passes else self._passes
+            self._trial.costs, self._tried_at, self._tried_with = [], now, size
+        if self._trial is None and self._rival is not None and self._is_known(self._used, self._rival):
+            if self._price(self._rival) < DEARER * self._price(self._used):
+                self._used, self._tried_with = self._rival, size
+            self._rival = None
+
+    def _is_known(self, way: _Way, other: _Way) -> bool:
+        """Whether what it costs is known: after TRIAL_READS, or after one that was hopelessly dearer than the other."""
+        return len(way.costs) >= TRIAL_READS or self._price(way) > HOPELESS * self._price(other)
 
     def _is_trial_due(self, size: tuple[int, int], now: float) -> bool:
         passed = now - self._tried_at

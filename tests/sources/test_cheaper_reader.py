@@ -75,10 +75,21 @@ def test_the_pass_reads_where_it_is_cheaper() -> None:
 
 
 def test_sock_diag_reads_where_it_is_cheaper_and_a_dear_pass_is_made_once() -> None:
-    both = Both(0.5, 0.01)
+    both = Both(1.5, 0.01)
     assert both.reader.why == "by descriptors: the other way was not tried yet"
     assert both.ticks(200) == "p" + "d" * 199
     assert both.reader.why.startswith("by sock_diag, which costs less here")
+
+
+def test_a_first_pass_that_is_dear_is_made_again_where_it_may_have_been_that_alone() -> None:
+    both = Both(0.2, 0.3)
+    assert both.ticks(20) == "pddp" + "p" * 16
+
+
+def test_what_has_changed_since_the_last_read_is_told_where_the_same_reader_goes_on() -> None:
+    both = Both(0.01, 0.03)
+    both.ticks(5)
+    assert both.reader.read().changed is not None
 
 
 def test_a_pass_that_is_little_dearer_stays_for_it_tells_the_owners_too() -> None:
@@ -115,7 +126,7 @@ def test_the_other_is_tried_again_where_numbers_have_changed() -> None:
 
 
 def test_what_was_before_is_what_was_told_last_whoever_told_it() -> None:
-    both = Both(0.5, 0.01)
+    both = Both(2.0, 0.01)
     last = NONE
     for _ in range(int(TRY_AGAIN_S) + 20):
         both.host.now_s += 1
@@ -127,7 +138,7 @@ def test_what_was_before_is_what_was_told_last_whoever_told_it() -> None:
 
 
 def test_the_rest_is_asked_of_the_one_that_reads() -> None:
-    both = Both(0.5, 0.01)
+    both = Both(2.0, 0.01)
     both.ticks(1)
     before = both.passes.last
     both.ticks(1)
