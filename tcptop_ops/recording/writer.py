@@ -185,7 +185,9 @@ class Writer:
         if before is not None:
             old = before.live.take(where[known])
             happened[known] |= self._put_happenings(flows.live.take(known), old, numbers[known])
-            self._put_births(snapshot, before.snapshot, numbers, ~known)
+            untold = ~known
+            untold[known] = before.snapshot.events["first_ns"][where[known]] == 0
+            self._put_births(snapshot.events, before.snapshot, numbers, untold)
             is_outdated[known] = last.is_outdated[where[known]] | _moved(flows.live.take(known), old)
         last.numbers, last.since, last.is_outdated = numbers, since, is_outdated | happened
         self._put_flows(flows, flows.live, self._to_put(happened))
@@ -238,16 +240,22 @@ class Writer:
             ended.sockets[blank] = before.snapshot.sockets[where[blank]]
             ended.sockets["state"][blank] = State.CLOSE
         self._put_rows(flows, ended, numbers, since, False)
+        if before is not None:
+            self._put_births(ended.events, before.snapshot, numbers, ~known)
         assert ended.endings is not None
         codes = end_codes(ended.sockets, ended.events, ended.endings).tolist()
         self._put_events("closed", numbers, np.ones(len(ended), np.int64), [ENDS[code] for code in codes])
 
     def _put_births(
-        self, snapshot: Snapshot, before: Snapshot, numbers: NDArray[np.int64], new: NDArray[np.bool_]
+        self, events: Records, before: Snapshot, numbers: NDArray[np.int64], untold: NDArray[np.bool_]
     ) -> None:
-        """Write which connections opened; not those that were open before they were first seen."""
-        events = snapshot.events
-        born = numbers[new & (events["origin"] == Origin.NEW) & (events["first_ns"] >= before.now_ns)]
+        """Write which of these connections opened: of those that were ``untold`` by the snapshot before.
+
+        One that was born while that snapshot was taken may be in it or not, so what counts is when its poll began.
+        Those that are older were open before they were first seen.
+        """
+        begun_ns = before.now_ns - int(before.poll_s * 1e9)
+        born = numbers[untold & (events["origin"] == Origin.NEW) & (events["first_ns"].astype(np.int64) >= begun_ns)]
         self._put_events("opened", born, np.ones(len(born), np.int64), [None] * len(born))
 
     def _put_happenings(self, now: Rows, old: Rows, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:

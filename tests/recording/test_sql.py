@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tcptop_ops.model.enums import Origin
+from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 from tests.support.recordings import record, world
 
 DOCS = Path(__file__).parents[2] / "docs" / "recordings.md"
@@ -58,3 +60,26 @@ def test_the_views_tell_the_truth(sql: sqlite3.Connection) -> None:
     assert {"retrans", "rto", "state", "closed"} <= kinds
     [[address, port, process]] = sql.execute("SELECT DISTINCT raddr, rport, process FROM flows WHERE is_open")
     assert (address, port, process) == ("10.0.0.2", 443, "nginx")
+
+
+def test_each_birth_is_an_event_once(tmp_path: Path) -> None:
+    """Also of one that was born while a poll was under way, and of one that was never there at a poll."""
+
+    def born(cookie: int, seconds: float, **fields: int) -> dict[str, object]:
+        return flow(cookie, first_ns=BOOT_NS + int(seconds * 1e9), **fields)
+
+    before_start = [born(1, -5.0), flow(2, origin=Origin.ADOPTED)]
+    between, seen, unseen, row_late = born(3, 0.5), born(4, 0.95), born(5, 0.96), flow(6, first_ns=0)
+    was_open, short = born(7, -3.0), finals([born(8, 1.2)], BOOT_NS + 1_500_000_000)
+    shots = [
+        snapshot(0.0, before_start, poll_s=0.1),
+        snapshot(1.0, [*before_start, between, seen, row_late], poll_s=0.1, opened=3),
+        snapshot(2.0, [*before_start, between, seen, unseen, born(6, 0.93), was_open], short, poll_s=0.1, opened=3),
+        snapshot(3.0, [*before_start, seen, unseen, born(6, 0.93), was_open], poll_s=0.1),
+    ]
+    record(tmp_path / "r", shots)
+    with closing(sqlite3.connect(tmp_path / "r")) as db:
+        told = db.execute("SELECT cookie, tick FROM event JOIN flow USING (flow) WHERE kind = 'opened'").fetchall()
+        [[opened]] = db.execute("SELECT sum(opened) FROM ticks")
+    assert sorted(told) == [(3, 1), (4, 1), (5, 2), (6, 2), (8, 2)]
+    assert opened == len(told) + 1, "one that the full map turned away has no row"
