@@ -1,4 +1,5 @@
-"""What still needs privilege once the monitor has given it up. Of the standard library, with ``proc_walk`` beside it.
+"""What still needs privilege once the monitor has given it up. Of the standard library, with
+``proc_walk`` and ``helper_process`` beside it.
 
 The loader executes it in its own place, and then LLVM is gone; without BPF the monitor starts it. It answers fixed-size
 requests over the socket pair (argv[1], its descriptor) and does nothing else. At the end of the pair, which is the
@@ -16,7 +17,6 @@ import errno
 import importlib.util
 import json
 import os
-import signal
 import socket
 import struct
 import sys
@@ -49,11 +49,8 @@ OF_THREAD = "/proc/thread-self/ns/net"
 NETLINK_SOCK_DIAG, SOCK_DESTROY, NLM_F_REQUEST_ACK = 4, 21, 5
 NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice: whichever socket has these addresses
 
-PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
-KEPT = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39
-"""CAP_DAC_READ_SEARCH, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, PERFMON, BPF: namespaces and descriptors of any process."""
-
-M_MMAP_THRESHOLD = -3
+SPARE = 16
+"""Descriptors that namespaces leave free: for answers, and for what is opened for a moment."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,6 +67,7 @@ def beside(name: str) -> Any:
 
 
 proc_walk = beside("proc_walk")
+process = beside("helper_process")
 
 
 # --- bpf(2)
@@ -175,7 +173,7 @@ class Namespaces:
 
     A namespace lives through the processes in it, or through a file bound to it below /run/netns (ip-netns(8)); some
     by what ``proc_walk.hidden_namespaces`` finds, which takes longer. ``refresh`` lets go of one that nothing else
-    holds. A process that hides its namespace is passed over.
+    holds. A process that hides its namespace is passed over. ``beyond``: those that there is no descriptor for.
     """
 
     def __init__(self) -> None:
@@ -183,6 +181,7 @@ class Namespaces:
         own = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
         self.own = os.fstat(own).st_ino
         self.fds: dict[int, int] = {self.own: own}
+        self.beyond = 0
         self._hidden: dict[int, str] = {}
 
     def refresh(self, thoroughly: bool = True) -> None:
@@ -192,6 +191,7 @@ class Namespaces:
         seen = self._hidden | seen
         for inode in [i for i in self.fds if i not in seen and i != self.own]:
             os.close(self.fds.pop(inode))
+        self.beyond = 0
         for inode, path in seen.items():
             if inode not in self.fds:
                 self._open(inode, path)
@@ -210,23 +210,26 @@ class Namespaces:
         return seen
 
     def _open(self, inode: int, path: str) -> None:
-        with suppress(OSError):
+        try:
             fd = self._unmounted(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            if os.fstat(fd).st_ino == inode:
-                self.fds[inode] = fd
-            else:
-                os.close(fd)
+        except OSError as error:
+            self.beyond += error.errno in (errno.EMFILE, errno.ENFILE)
+            return
+        if os.fstat(fd).st_ino == inode and fd < os.sysconf("SC_OPEN_MAX") - SPARE:
+            self.fds[inode] = fd
+        else:
+            self.beyond += os.fstat(fd).st_ino == inode
+            os.close(fd)
 
     def _unmounted(self, fd: int) -> int:
         """Return a descriptor of the same namespace that does not keep the mount busy by which it was opened."""
         if libc.setns(fd, CLONE_NEWNET):
             return fd  # it may not be entered
         try:
-            again = os.open(OF_THREAD, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(OF_THREAD, os.O_RDONLY | os.O_CLOEXEC)
         finally:
+            os.close(fd)
             self.enter(self.own)
-        os.close(fd)
-        return again
 
     def enter(self, inode: int) -> None:
         """Move this thread into it (setns(2)). Raises OSError: ENOENT for one that is not known."""
@@ -355,7 +358,7 @@ class Helper:
         """Return data and descriptors of the answer. Raises OSError."""
         if what == NAMESPACES:
             self.namespaces.refresh(bool(argument))
-            return b"".join(map(NUMBER.pack, self.namespaces.fds)), []
+            return b"".join(map(NUMBER.pack, [self.namespaces.beyond, *self.namespaces.fds])), []
         if what in (SCAN, HIDDEN):
             return proc_walk.scan() if what == SCAN else proc_walk.hidden(), []
         if what == STATISTICS:
@@ -403,39 +406,14 @@ def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
                     pass
 
 
-def outlast_the_monitor() -> None:
-    """Ignore the signals that end a whole service or session: work is left to do then. It holds over execve(2)."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def give_memory_back() -> None:
-    """Large buffers are the kernel's again once they are freed: that of a scan is needed for a moment (mallopt(3))."""
-    with suppress(AttributeError):  # not glibc
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 17)
-
-
-def confine() -> None:
-    """Keep the capabilities that the requests need, and let nobody look into this process."""
-    libc.prctl(PR_SET_NAME, b"tcptop-helper", 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    libc.capget(header, data)
-    for half in range(2):
-        mask = KEPT >> 32 * half & 0xFFFFFFFF
-        data[half * 3] &= mask
-        data[half * 3 + 1] &= mask
-        data[half * 3 + 2] = 0
-    libc.capset(header, data)
-
-
 def main(argv: list[str]) -> int:
     """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, directories."""
-    outlast_the_monitor()
-    give_memory_back()
+    process.outlast_the_monitor()
+    process.give_memory_back()
+    process.raise_limit()
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
-    confine()
+    process.go_on_when_asked(connection)
+    process.confine()
     attached = ProgramWatch(*argv[2:7]) if len(argv) > 2 else None
     helper = Helper(connection, may_close, attached)
     try:

@@ -283,7 +283,7 @@ def answer_to(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[i
 
 def main() -> int:
     """Exit status 0 if an answer was sent, or nothing was asked for."""
-    helper.outlast_the_monitor()
+    helper.process.outlast_the_monitor()
     connection = socket.socket(fileno=int(sys.argv[1]))
     log = catch_output()
     with suppress(ImportError):

@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import partial
 
 from tcptop_ops.bpf.attach import Options, Pending, begin
+from tcptop_ops.bpf.helper_process import raise_limit
 from tcptop_ops.cli.arguments import Arguments, kernel_options, read, resolve
 from tcptop_ops.cli.front_ends import Input, Output, recorded, run_plain, run_replay, run_screen, served, this_host
 from tcptop_ops.cli.standard_output import require_stdout, silence_stdout, tell, write_out
 from tcptop_ops.cli.version import version
 from tcptop_ops.config.settings import Settings
-from tcptop_ops.errors import TcptopError, Unsupported
+from tcptop_ops.errors import TcptopError, Unsupported, exhausted
 from tcptop_ops.host.privilege import import_what_will_be_hidden, never_gain
 
 SMALLEST = (40, 10)
@@ -35,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 0
+    except (MemoryError, OSError, RuntimeError) as error:
+        reached = exhausted(error)
+        if reached is None:
+            raise
+        return tell(reached)
 
 
 def run(argv: list[str]) -> int:
@@ -57,6 +63,7 @@ def run(argv: list[str]) -> int:
         write_out(commented_defaults())
         return 0
     options = kernel_options(given)
+    raise_limit()
     never_gain()
     if given.doctor:
         return run_doctor(options, given.json)

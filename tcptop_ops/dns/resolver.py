@@ -135,8 +135,11 @@ class Resolver:
     def _start_threads(self) -> None:
         while len(self._threads) < min(self._most_threads, len(self._wanted) + len(self._asked)):
             thread = threading.Thread(target=self._work, name=f"names-{len(self._threads)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread to be had: with fewer, or none, names come later or not at all
+                return
             self._threads.append(thread)
-            thread.start()
 
     def wait(self, seconds: float) -> bool:
         """Block until all requests are answered, at most this many seconds. Return whether they are."""

@@ -14,20 +14,20 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
 
 from tcptop_ops.bpf import helper, proc_walk
-from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, end, interpreters, is_privileged, start
+from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, interpreters, is_privileged, start
 from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
+from tcptop_ops.host.helper_connection import HelperConnection, Process, with_room
 from tcptop_ops.model.records import OWNER, Records
 
-MOST_FDS = 4
-"""Descriptors that an answer of the helper may bring."""
-
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 START_AGAIN = "start tcptop-ops again"
 STACK_BYTES = 256 << 10
 """Stack of a thread in a namespace: there may be many."""
@@ -37,7 +37,11 @@ class NamespaceAccess(Protocol):
     """Access to network namespaces, which are named by inode number. Used by one thread."""
 
     own: int  # the namespace of this process
-    note: str  # what is not reached, and why; "" where everything is
+
+    @property
+    def note(self) -> str:
+        """What is not reached, and why; "" where everything is."""
+        ...
 
     def namespaces(self, thoroughly: bool = False) -> set[int]:
         """Return the namespaces that exist now and are reached; this process's own is among them.
@@ -112,6 +116,14 @@ class NamespaceAccess(Protocol):
         ...
 
 
+def beyond(count: int) -> str:
+    """Return what to tell of so many namespaces that there are no descriptors or threads for; "" for none."""
+    if not count:
+        return ""
+    which = "1 network namespace is" if count == 1 else f"{count:,} network namespaces are"
+    return f"{which} not seen: too few descriptors or threads are allowed (ulimit -n, ulimit -u)"
+
+
 def own_namespace() -> int:
     """Return the inode number of this process's network namespace."""
     return os.stat(helper.OWN).st_ino
@@ -182,21 +194,24 @@ class InProcessAccess:
         self._threads: dict[int, NamespaceThread] = {}
         try:
             found.refresh()
-            denied = self._enter(found)
+            left = self._enter(found)
         finally:
             found.close()
-        self.note = "only this network namespace is seen: others take root" if denied else ""
+        self.note = "only this network namespace is seen: others take root" if left else ""
         if self._threads:
-            self.note = "network namespaces that appear later are not seen: there is no helper"
+            self.note = (
+                beyond(left + found.beyond) or "network namespaces that appear later are not seen: there is no helper"
+            )
 
-    def _enter(self, found: helper.Namespaces) -> bool:
-        """Start a thread in each other namespace; stop at the first that cannot be entered, and return True."""
-        for inode in found.fds.keys() - {found.own}:
+    def _enter(self, found: helper.Namespaces) -> int:
+        """Start a thread in each other namespace, up to the first that can't be; return how many were left out."""
+        others = found.fds.keys() - {found.own}
+        for inode in others:
             try:
                 self._threads[inode] = NamespaceThread(found, inode)
-            except OSError:
-                return True
-        return False
+            except (OSError, RuntimeError):  # it may not be entered; no thread can be started
+                break
+        return len(others) - len(self._threads)
 
     def namespaces(self, thoroughly: bool = False) -> set[int]:
         """Return this process's namespace and those entered at the start (see Reach)."""
@@ -270,51 +285,41 @@ class InProcessAccess:
 class HelperAccess:
     """A Reach through the privileged helper process. When that is gone, only our own namespace is reached."""
 
-    def __init__(self, process: Any, connection: socket.socket) -> None:
-        """Take over a running helper, and our end of the socket pair that it serves."""
-        self._process, self._connection = process, connection
+    def __init__(self, process: Any, connection: socket.socket, again: Callable[[], Process] | None = None) -> None:
+        """Take over a running helper, and our end of the socket pair that it serves (see HelperConnection)."""
+        self._helper = HelperConnection((process, connection), again)
+        self._ask = self._helper.ask
         self.own = own_namespace()
-        self.note = ""
+        self._found = {self.own}
+        self._beyond = 0  # namespaces that the helper had no descriptor for
+        self._without_room: set[int] = set()  # those that we had none for
 
-    def _ask(self, what: int, namespace: int = 0, argument: int = 0, sockid: bytes = b"") -> tuple[bytes, list[int]]:
-        """Send a request; return the data and descriptors of the answer.
-
-        Raises the OSError that the helper met, and Unsupported when it is gone.
-        """
-        if self.note:
-            raise Unsupported(self.note)
-        try:
-            self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid))
-            return self._answer()
-        except (ConnectionError, TimeoutError) as error:
-            self.note = "the helper is gone: other network namespaces are no longer seen"
-            raise Unsupported(self.note) from error
-
-    def _answer(self) -> tuple[bytes, list[int]]:
-        head, fds, _, _ = socket.recv_fds(self._connection, helper.REPLY.size, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
-        head += self._whole(helper.REPLY.size - len(head))
-        status, size = helper.REPLY.unpack(head)
-        data = self._whole(size)
-        if status:
-            raise OSError(status, os.strerror(status))
-        return data, list(fds)
-
-    def _whole(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            more = self._connection.recv(min(size - len(data), 1 << 20))
-            if not more:
-                raise ConnectionResetError
-            data += more
-        return bytes(data)
+    @property
+    def note(self) -> str:
+        """What is not reached, and why (see Reach)."""
+        return self._helper.note or beyond(self._beyond + len(self._without_room))
 
     def namespaces(self, thoroughly: bool = False) -> set[int]:
         """Ask the helper, which finds those that are new, too (see Reach)."""
         try:
             data, _ = self._ask(helper.NAMESPACES, argument=int(thoroughly))
         except Unsupported:
-            return {self.own}
-        return {self.own, *np.frombuffer(data, "u8").tolist()}
+            return {self.own} if self._helper.is_gone else set(self._found)
+        self._beyond, *found = np.frombuffer(data, "u8").tolist()
+        self._found = {self.own, *found}
+        self._without_room &= self._found
+        return set(self._found)
+
+    def _open(self, what: int, namespace: int) -> int:
+        """Return a descriptor that the helper opened; remember of which namespaces none found room here."""
+        try:
+            fds = with_room(self._ask(what, namespace)[1])
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                self._without_room.add(namespace)
+            raise
+        self._without_room.discard(namespace)
+        return fds[0]
 
     def iterator(self, namespace: int, link: int) -> int:
         """Create the iterator (see Reach). For another namespace it is the TCP iterator, the helper's only link."""
@@ -327,13 +332,13 @@ class HelperAccess:
         """
         if namespace == self.own:
             return helper.open_diag()
-        return socket.socket(fileno=self._ask(helper.DIAG, namespace)[1][0])
+        return socket.socket(fileno=self._open(helper.DIAG, namespace))
 
     def route(self, namespace: int) -> socket.socket:
         """Open the socket, in another namespace through the helper (see Reach)."""
         if namespace == self.own:
             return helper.open_route()
-        return socket.socket(fileno=self._ask(helper.ROUTE, namespace)[1][0])
+        return socket.socket(fileno=self._open(helper.ROUTE, namespace))
 
     def devices(self, namespace: int) -> dict[int, str]:
         """List the devices, those of another namespace through the helper (see Reach)."""
@@ -346,7 +351,7 @@ class HelperAccess:
         if namespace == self.own:
             return proc_walk.open_counters(), proc_walk.limits()
         data, fds = self._ask(helper.COUNTERS, namespace, 1)
-        return fds, data
+        return with_room(fds), data
 
     def socket_counts(self, namespace: int) -> list[int]:
         """Open the descriptors, in another namespace through the helper (see Reach)."""
@@ -404,7 +409,7 @@ class HelperAccess:
 
     def close(self) -> None:
         """Close the connection to the helper, which resets the callback flags that were set, if any, and exits."""
-        end(self._process, self._connection)
+        self._helper.close()
 
 
 def of_child(child: LoaderProcess) -> HelperAccess:
@@ -419,5 +424,6 @@ def widest(want_helper: bool = True, may_close: bool = False) -> NamespaceAccess
     """
     found = interpreters()
     if want_helper and is_privileged() and found:
-        return HelperAccess(*start(found[0], HELPER, "1" if may_close else "0"))
+        again = partial(start, found[0], HELPER, "1" if may_close else "0")
+        return HelperAccess(*again(), again)
     return InProcessAccess()

@@ -10,7 +10,7 @@ import pwd
 import sys
 from dataclasses import dataclass
 
-from tcptop_ops.bpf.helper import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
+from tcptop_ops.bpf.helper_process import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
 
 NOBODY = 65534
 """The kernel's overflow user (/proc/sys/kernel/overflowuid), where no user is called nobody."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.errors import Failed, Unsupported, exhausted
 from tcptop_ops.host.self_usage import resident_bytes
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.outputs.metric_family import EDGES_S, Family, Histogram
@@ -146,7 +146,12 @@ class MetricsServer:
                 hint or "another port, or an address of this host: --metrics 127.0.0.1:9464",
             ) from error
         self._port = self._listener.getsockname()[1]
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._listener.close()
+            self._listener = None
+            raise exhausted(error) or error from error
         return f"http://{f'[{self._address}]' if is_six else self._address}:{self._port}{PATH}"
 
     def close(self) -> None:

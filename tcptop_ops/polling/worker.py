@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from tcptop_ops.errors import Failed, TcptopError
+from tcptop_ops.errors import Failed, TcptopError, exhausted
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 
@@ -97,6 +97,8 @@ def as_failure(error: Exception) -> TcptopError:
     """Return the error as one that can be told in one line; one that was not foreseen becomes the cause of it."""
     if isinstance(error, TcptopError):
         return error
+    if (reached := exhausted(error)) is not None:
+        return reached
     failure = Failed(f"{type(error).__name__}: {error}", "this is a bug in tcptop-ops: please report it")
     failure.__cause__ = error
     return failure

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Full, Queue
 
+from tcptop_ops.errors import exhausted
 from tcptop_ops.model.filter import Filter
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.host_description import HostDescription
@@ -49,8 +50,13 @@ class Recorder:
     def open(self) -> None:
         """Make the file, and start the thread: to be called when root was given up. Raises Failed."""
         self._writer = Writer(self._options.path, self._host, self._options.size)
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._writer.close()
+            raise exhausted(error) or error from error
+        self._thread = thread
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +19,14 @@ import numpy as np
 import pytest
 
 from tcptop_ops.bpf import helper
-from tcptop_ops.bpf.loader_process import HELPER, INTERPRETERS, end, start
+from tcptop_ops.bpf.loader_process import GRACE_S, HELPER, INTERPRETERS, end, start
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespaces import HelperAccess, InProcessAccess, scan_descriptors, widest
 from tcptop_ops.model.enums import State
 from tcptop_ops.sources.sock_diag import SockDiag
 from tests.live.watch import Watch
 from tests.support.lab import Lab, Link
-from tests.support.leftovers import NETNS
+from tests.support.leftovers import NETNS, wait_until
 from tests.support.netns import in_netns, run
 
 SOON_S = 20
@@ -231,8 +234,109 @@ def test_when_the_helper_is_gone_the_own_namespace_is_still_seen() -> None:
         with pytest.raises(Unsupported):
             reach.diag(1)
         reach.diag(reach.own).close()
-        assert len(reach.descriptors())
+        with socket.socket() as held:
+            assert held.fileno() in reach.descriptors()["fd"]
     finally:
+        reach.close()
+
+
+def process_state(pid: int) -> str:
+    """The letter of /proc/PID/stat."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_one_that_is_stopped_goes_on_when_it_is_asked_or_left(asked: Asked) -> None:
+    pid = asked.process.pid
+    assert answer(asked.ours, 99) == errno.EPERM
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: process_state(pid) == "T")
+    assert answer(asked.ours, 99) == errno.EPERM
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: process_state(pid) == "T")
+    asked.ours.close()
+    assert asked.process.wait(SOON_S) == 0
+
+
+def test_one_that_is_frozen_is_waited_for_once_and_heard_again_later(lab: Lab, link: Link, reach: HelperAccess) -> None:
+    """Its late answer, which brings a descriptor, is nobody's."""
+    inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
+    found = reach.namespaces()
+    place = lab.cgroup("frozen")
+    (place / "cgroup.procs").write_text(str(reach._helper.process.pid))
+    (place / "cgroup.freeze").write_text("1")
+    wait_until(lambda: "frozen 1" in (place / "cgroup.events").read_text())
+    before, begun = os.listdir("/proc/self/fd"), time.monotonic()
+    for _ in range(20):
+        with pytest.raises(Unsupported, match="not answering"):
+            reach.diag(inode)
+        assert reach.namespaces() == found
+    assert GRACE_S < time.monotonic() - begun < 4 * GRACE_S
+    assert "not answering" in reach.note
+    (place / "cgroup.freeze").write_text("0")
+
+    def answers() -> bool:
+        with suppress(Unsupported):
+            return set(reach.devices(inode).values()) == {"lo", link.b.device}
+        return False
+
+    wait_until(answers, SOON_S)
+    assert reach.note == ""
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_one_that_is_frozen_does_not_hold_up_the_end(lab: Lab) -> None:
+    reach = widest()
+    assert isinstance(reach, HelperAccess)
+    place = lab.cgroup("frozen")
+    (place / "cgroup.procs").write_text(str(reach._helper.process.pid))
+    (place / "cgroup.freeze").write_text("1")
+    begun = time.monotonic()
+    reach.close()
+    assert time.monotonic() - begun < 4 * GRACE_S
+    assert reach._helper.process.returncode == -signal.SIGKILL
+
+
+def test_one_that_is_killed_is_reaped_and_another_comes(lab: Lab, link: Link, reach: HelperAccess) -> None:
+    inode = in_netns(link.b.ns, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
+    first = reach._helper.process
+    first.kill()
+    wait_until(lambda: reach.note == "" and reach._helper.process is not first)
+    assert first.returncode == -signal.SIGKILL
+    assert inode in reach.namespaces()
+    assert set(reach.devices(inode).values()) == {"lo", link.b.device}
+
+
+def test_descriptors_that_do_not_suffice(lab: Lab) -> None:
+    """In the helper, which has one for each namespace, and in who asks: counted, and told."""
+    names = [f"{lab.prefix}-{n}" for n in range(60)]
+    run(["ip", "-batch", "-"], text="".join(f"netns add {name}\n" for name in names))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reach = widest()
+    assert isinstance(reach, HelperAccess)
+    opened: list[socket.socket] = []
+    try:
+        pid = reach._helper.process.pid
+        reach.namespaces()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (40, hard))
+        run(["ip", "-batch", "-"], text="".join(f"netns add {name}-b\n" for name in names))
+        found = reach.namespaces()
+        assert "60 network namespaces are not seen" in reach.note
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        found = reach.namespaces()
+        assert reach.note == ""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, hard))
+        refused = 0
+        for inode in found - {reach.own}:
+            try:
+                opened.append(reach.diag(inode))
+            except OSError:
+                refused += 1
+        assert len(opened) > 5
+        assert f"{refused} network namespaces are not seen" in reach.note
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in opened:
+            each.close()
         reach.close()
 
 

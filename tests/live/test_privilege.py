@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper_process
 from tests.live.started import ROOT, children, helper_of, started, status, threads
 from tests.support.lab import Lab, Link
 from tests.support.leftovers import wait_until
@@ -79,7 +79,7 @@ def check_helper(pid: int, bpf: list[str]) -> None:
     """``bpf``: the iterator's link, the map that steers it, and the program, to attach it again; or none."""
     said = status(pid)
     ours = capabilities(os.getpid())["CapEff"]
-    assert capabilities(pid)["CapEff"] == capabilities(pid)["CapPrm"] == helper.KEPT & ours
+    assert capabilities(pid)["CapEff"] == capabilities(pid)["CapPrm"] == helper_process.KEPT & ours
     assert capabilities(pid)["CapInh"] == 0
     assert said["NoNewPrivs"] == "1"
     wait_until(
