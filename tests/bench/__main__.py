@@ -1,5 +1,7 @@
 """What it costs: ``python -m tests.bench [--quick] [--json FILE] [--markdown] [NAME...]``, as root.
 
+``python -m tests.bench against COMMIT [PART...]`` measures this build and that of an older commit in turn.
+
 Prints a table; the exit status is 1 if a benchmark crashed, or measured what can't be. No figure is held against its
 budget.
 """
@@ -11,10 +13,11 @@ import json
 import os
 import platform
 import shlex
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,9 @@ BENCHMARKS = {
 """Each is a module of this package, with a function ``measure``."""
 
 
+AGAINST = "against"
+
+
 def chosen(names: list[str]) -> list[str]:
     """In the order of the table; all, if none is named. Raises SystemExit."""
     if unknown := set(names) - set(BENCHMARKS):
@@ -45,12 +51,14 @@ def chosen(names: list[str]) -> list[str]:
     return [name for name in BENCHMARKS if not names or name in names]
 
 
-def run(names: list[str], measure: Callable[[str], Iterator[Line]]) -> tuple[dict[str, list[Line]], dict[str, str]]:
+def run(
+    names: list[str], measure: Callable[[str], Iterator[Line]], titles: Mapping[str, str] = BENCHMARKS
+) -> tuple[dict[str, list[Line]], dict[str, str]]:
     """What each measured, printed as it comes; and of those that failed, why."""
     results: dict[str, list[Line]] = {}
     failed: dict[str, str] = {}
     for name in names:
-        print(f"{name}: {BENCHMARKS.get(name, '')}", flush=True)
+        print(f"{name}: {titles.get(name, '')}", flush=True)
         lines = results[name] = []
         started = time.monotonic()
         try:
@@ -110,6 +118,21 @@ def measured(name: str, setting: Setting) -> Iterator[Line]:
     return lines
 
 
+def run_against(words: list[str], quick: bool) -> tuple[dict[str, list[Line]], dict[str, str]]:
+    """What each part of ``against`` measured, as ``run`` returns it. ``words``: a commit, then parts; all, if none."""
+    from tests.bench.against import QUICK, Comparison, Plan
+    from tests.bench.builds import both
+
+    if not words:
+        raise SystemExit(f"which commit? python -m tests.bench {AGAINST} COMMIT")
+    with both(words[0]) as builds:
+        parts = Comparison(builds, QUICK if quick else Plan()).parts()
+        if unknown := set(words[1:]) - set(parts):
+            raise SystemExit(f"no part {', '.join(sorted(unknown))}; there are: {' '.join(parts)}")
+        titles = {name: (part.__doc__ or "").partition("\n")[0] for name, part in parts.items()}
+        return run([name for name in parts if name in (words[1:] or parts)], lambda name: parts[name](), titles)
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
@@ -119,20 +142,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="as few runs as tell whether it works")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every value to FILE")
     parser.add_argument("--markdown", action="store_true", help="in the end print the table of docs/cost.md")
-    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"or: {AGAINST} COMMIT [PART...]")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure. The exit status."""
     args = parse(argv)
-    names = chosen(args.names)
+    against = args.names[:1] == [AGAINST]
+    names = [] if against else chosen(args.names)
     if os.geteuid() != 0:
         raise SystemExit("not root: the program can't be attached")
     where = machine()
     print(described(where))
     print(heading())
-    results, failed = run(names, lambda name: measured(name, Setting(args.quick)))
+    if against:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
+        results, failed = run_against(args.names[1:], args.quick)
+    else:
+        results, failed = run(names, lambda name: measured(name, Setting(args.quick)))
     if args.json:
         data = {name: [as_data(line) for line in lines] for name, lines in results.items()}
         args.json.write_text(json.dumps(where | {"results": data, "failed": failed}, indent=1) + "\n")

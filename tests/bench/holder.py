@@ -1,7 +1,7 @@
 """Connections that are held: ``python -I holder.py COUNT [TALKING]`` makes so many sockets, a listener and pairs.
 
-They are on the loopback. It says ``ready`` and holds them until the end of its input. Each second so many pairs,
-by turns, send a message; without TALKING all rest. Standard library only.
+They are on the loopback. It says ``ready`` and holds them until the end of its input. Each second TALKING pairs, by
+turns, send a message; without it all rest. A line of its input with a number changes it. Standard library only.
 """
 
 from __future__ import annotations
@@ -38,8 +38,13 @@ def talk(held: list[socket.socket], each_second: int) -> None:
         for near, far in itertools.islice(turns, each_second // 10):
             near.sendall(MESSAGE)
             far.recv(len(MESSAGE))
-        if select.select([sys.stdin], [], [], max(begun + tenth / 10 - time.monotonic(), 0))[0]:
-            return
+        wait_s = max(begun + tenth / 10 - time.monotonic(), 0) if each_second else None
+        if select.select([sys.stdin], [], [], wait_s)[0]:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            each_second = int(line)
+            begun = time.monotonic() - tenth / 10
 
 
 def main() -> None:
@@ -47,9 +52,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     held = pairs(int(sys.argv[1]) // 2)
     print("ready", len(held), flush=True)
-    if len(sys.argv) > 2:
-        talk(held, int(sys.argv[2]))
-    sys.stdin.read()
+    talk(held, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ STEERING = re.compile(rb"\x1b\[[0-9;?<>=]*[a-zA-Z]")
 class Seen:
     """A program and what it writes. ``started``: when it was started (``time.monotonic``)."""
 
-    def __init__(self, path: Path, *options: str) -> None:
+    def __init__(self, path: Path, *options: str, root: Path = ROOT) -> None:
         self._path = path
         self.before = set(attached(path))
         self.written = b""
@@ -35,7 +35,7 @@ class Seen:
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", HEIGHT, WIDTH, 0, 0))
         argv = ["setsid", "--ctty", *command(path, *options)]
         self.started = time.monotonic()
-        self.process = subprocess.Popen(argv, cwd=ROOT, env=environment(), stdin=far, stdout=far, stderr=far)
+        self.process = subprocess.Popen(argv, cwd=root, env=environment(), stdin=far, stdout=far, stderr=far)
         os.close(far)
 
     def until_attached(self) -> float:
@@ -65,6 +65,11 @@ class Seen:
             self.read(0.001)
         return time.monotonic() - self.started
 
+    def require_attached(self) -> None:
+        """Raises Nonsense where nothing is measured."""
+        if self.process.poll() is not None or not set(attached(self._path)) - self.before:
+            raise Nonsense(f"the program is not attached: {self.text()[-300:]!r}")
+
     def text(self) -> bytes:
         """What it wrote, without what steers the terminal."""
         return STEERING.sub(b"", self.written)
@@ -92,9 +97,9 @@ class Seen:
 
 
 @contextmanager
-def seen(path: Path, *options: str) -> Iterator[Seen]:
-    """A program that is gone afterwards."""
-    screen = Seen(path, *options)
+def seen(path: Path, *options: str, root: Path = ROOT) -> Iterator[Seen]:
+    """A program that is gone afterwards. ``root``: the tree that it is of."""
+    screen = Seen(path, *options, root=root)
     try:
         yield screen
     finally:

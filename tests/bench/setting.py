@@ -65,6 +65,12 @@ class Held:
         self._where = where
         self._words = [str(talking)] if talking else []
         self.count = 0
+        self._holders: list[Traffic] = []
+
+    def talk(self, sockets: int) -> None:
+        """So many of them talk each second from now on, evenly over the holders."""
+        for holder in self._holders:
+            holder.tell(str(sockets // 2 // len(self._holders)))
 
     def grow(self, count: int) -> None:
         """So many in all, made by several processes side by side."""
@@ -76,6 +82,7 @@ class Held:
             self.count += more
         for each in making:
             each.expect("ready", PATIENCE_S)
+        self._holders += making
 
 
 def attached(path: Path) -> list[int]:
@@ -100,11 +107,11 @@ def command(path: Path, *options: str) -> list[str]:
 class Monitor:
     """The real program at work, attached to a cgroup, no rows printed; its ticks are read as they come."""
 
-    def __init__(self, path: Path, *options: str) -> None:
+    def __init__(self, path: Path, *options: str, root: Path = ROOT) -> None:
         self._path, self._words = path, " ".join(options)
         self._before = set(attached(path))
         argv = command(path, "--json", "-f", NO_ROWS, *options)
-        self.process = subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(argv, cwd=root, env=environment(), stdout=subprocess.PIPE, text=True)
         self.ticks: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -114,9 +121,13 @@ class Monitor:
         for line in self.process.stdout:
             self.ticks.append(json.loads(line))
 
+    def programs(self) -> set[int]:
+        """The ids of its programs that are attached to this very cgroup."""
+        return set(attached(self._path)) - self._before
+
     def is_attached(self) -> bool:
         """To this very cgroup."""
-        return bool(set(attached(self._path)) - self._before)
+        return bool(self.programs())
 
     def require(self) -> None:
         """Raises Nonsense where nothing is measured."""
@@ -144,9 +155,12 @@ class Monitor:
 
 
 @contextmanager
-def monitored(path: Path, *options: str) -> Iterator[Monitor]:
-    """A monitor that has had its first tick. Raises Nonsense where it is not attached all the time."""
-    monitor = Monitor(path, *options)
+def monitored(path: Path, *options: str, root: Path = ROOT) -> Iterator[Monitor]:
+    """A monitor that has had its first tick. Raises Nonsense where it is not attached all the time.
+
+    ``root``: the tree that it is of.
+    """
+    monitor = Monitor(path, *options, root=root)
     try:
         monitor.wait_for_tick()
         yield monitor
@@ -158,6 +172,12 @@ def monitored(path: Path, *options: str) -> Iterator[Monitor]:
 def cpu_ns(pid: int) -> int:
     """Nanoseconds that all threads of a process have run (/proc/PID/task/*/schedstat), but for those that ended."""
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def shared_out_mb(pid: int) -> float:
+    """Its memory, with its share of what several processes have (PSS), in millions of bytes."""
+    [line] = [line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")]
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def resident_mb(pid: int) -> float:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import load, peers
+from tests.bench.against import QUICK, Comparison, Plan, added, kept
+from tests.bench.builds import Build, Values, both, compared, more
 from tests.bench.figures import Figure, Line, Nonsense, Note, as_data, figure, markdown, nonsense, number, ratios, row
-from tests.bench.setting import Setting
+from tests.bench.setting import HOLDER, ROOT, Setting
 from tests.bench.tick import whole
 
 
@@ -235,3 +238,94 @@ def test_a_peer_that_compiles_needs_headers(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_whole_tick_has_every_step_and_the_helper() -> None:
     cost = {"poll cpu": 1.0, "tracker cpu": 2.0, "findings cpu": 3.0, "view cpu": 4.0, "helper cpu": 5.0}
     assert whole(cost | {"poll wall": 100.0, "rows": 1000.0}) == 15.0
+
+
+OLD, NEW = Build("old", Path("/old")), Build("new", Path("/new"))
+
+
+def test_every_other_round_begins_with_the_new_build() -> None:
+    assert [build.name for build in Comparison((OLD, NEW), Plan()).each(3)] == [
+        "old",
+        "new",
+        "new",
+        "old",
+        "old",
+        "new",
+    ]
+
+
+def test_two_builds_are_compared_round_by_round() -> None:
+    found = Values([100.0, 200.0], [40.0, 50.0])
+    old, new, share = compared("it", "ms", found, 0.35)
+    assert (old.values, new.values) == ((100.0, 200.0), (40.0, 50.0))
+    assert (share.unit, share.values, share.met) == ("fold", (0.4, 0.25), True)
+    with pytest.raises(Nonsense):
+        list(compared("it", "ms", Values([1.0], [])))
+
+
+def test_what_is_more_is_told_in_percent_of_a_core() -> None:
+    old, new = more("it", Values([60.0], [13.0]), Values([10.0], [12.0]), 0.3)
+    assert (old.values, old.budget) == ((5.0,), None)
+    assert (new.values, new.met) == ((0.1,), True)
+
+
+def test_what_is_kept_of_a_rate_and_what_a_connection_takes_more() -> None:
+    rates = Values([(900.0, 1000.0)], [(950.0, 1000.0)])
+    old, new = kept("it", rates, 0.93)
+    assert (old.values, old.met, new.values, new.met) == ((0.9,), None, (0.95,), True)
+    old, new = added(load.SHORT, "loopback", Values([(50_000.0, 100_000.0)], [(110_000.0, 100_000.0)]))
+    assert old.values[0] == pytest.approx(10_000.0)
+    assert new.values == (0.0,), "noise makes none faster"
+
+
+def test_budgets_are_for_the_whole_plan() -> None:
+    assert Plan().budget(0.4) == 0.4
+    assert QUICK.budget(0.4) is None
+
+
+def test_what_talks_is_measured_by_the_old_build_at_rest() -> None:
+    cpu = {0: Values([400.0], [100.0]), 10_000: Values([800.0], [200.0])}
+    mb = Values([300.0], [150.0])
+    told = Comparison((OLD, NEW), Plan())._told(cpu, mb, mb, [4000.0])
+    lines = {one.what: one for one in told if isinstance(one, Figure)}
+    talking = "100,000 sockets, 10,000 of them talking, CPU a second: new / old"
+    assert (lines[talking].values, lines[talking].met) == ((0.25,), None)
+    assert (lines[f"{talking} at rest"].values, lines[f"{talking} at rest"].met) == ((0.5,), True)
+    assert lines["100,000 sockets, at rest, CPU a second: new / old"].met
+    assert lines["100,000 sockets: ss -tinp takes so many times as much as a second of new"].met
+    assert lines["100,000 sockets, program and helper, resident memory: new / old"].met
+
+
+def test_a_clone_is_of_its_commit_and_goes() -> None:
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    with both("HEAD") as (old, new):
+        told = subprocess.run(
+            ["git", "-C", str(old.root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        assert told.stdout == head.stdout
+        assert new.root == ROOT
+        assert (old.root / "tcptop_ops").is_dir()
+    assert not old.root.exists()
+    with pytest.raises(SystemExit, match="no build of nothing"), both("nothing"):
+        pass
+
+
+def test_without_a_commit_or_with_an_unknown_part_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(SystemExit, match="which commit"):
+        bench.run_against([], quick=True)
+    with pytest.raises(SystemExit, match="no part tock"):
+        bench.run_against(["HEAD", "tock"], quick=True)
+
+
+def test_holders_talk_as_they_are_told() -> None:
+    argv = [sys.executable, "-I", str(HOLDER), "20"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        assert holder.stdout.readline() == "ready 21\n"
+        for line in ("10", "0", "100"):
+            holder.stdin.write(f"{line}\n")
+            holder.stdin.flush()
+        holder.stdin.close()
+        assert holder.wait(10) == 0
