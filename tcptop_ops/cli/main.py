@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,8 @@ SMALLEST = (40, 10)
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program, and return its exit status."""
+    # Read as numpy is imported, later: it would start a thread for each processor, for products of matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         require_stdout()
         status = run(sys.argv[1:] if argv is None else argv)
@@ -103,6 +106,7 @@ def with_an_output(arguments: Arguments) -> Arguments:
     if arguments.metrics is not None and not has_terminal():
         return replace(arguments, output="none")
     require_terminal()
+    require_threads()
     return arguments
 
 
@@ -147,6 +151,16 @@ def settings_of(skip: bool) -> Settings:
 def has_terminal() -> bool:
     """Return whether all three of the standard descriptors are a terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def require_threads() -> None:
+    """Raise Failed where this user may start none: the screen has some of its own."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise exhausted(error) or error from error
+    thread.join()
 
 
 def require_terminal() -> None:

@@ -28,6 +28,9 @@ USUAL_S = 0.02
 SPARE = 16
 """Descriptors that are left free for what is opened for a moment: iterators, files of /proc."""
 
+NOTHING = 0
+"""A request that is refused: it wakes a helper that was stopped while it was at work on another one."""
+
 SILENT = "the helper is not answering: network namespaces that appear now are not seen"
 GONE = "the helper is gone: other network namespaces are no longer seen"
 
@@ -63,7 +66,7 @@ class HelperConnection:
         self._poll = select.poll()  # select(2) refuses descriptors above 1,023
         self._poll.register(self._connection, select.POLLIN)
         self._coming = _Answer()
-        self._is_owed = False  # an answer
+        self._owed = 0  # answers
 
     @property
     def note(self) -> str:
@@ -86,19 +89,24 @@ class HelperConnection:
         if self.note == GONE:
             raise Unsupported(GONE)
         try:
-            if self._is_owed:
+            while self._owed:
                 self._receive(0.0).close()
-            self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid))
-            self._is_owed = True
+            self._send(what, argument, namespace, sockid)
             answer = self._receive(GRACE_S)
         except TimeoutError as error:
             self._note = SILENT
+            if self._owed == 1:
+                self._send(NOTHING)
             raise Unsupported(SILENT) from error
         except ConnectionError as error:
             self._lose()
             raise Unsupported(self.note or SILENT) from error
         self._note = ""
         return self._checked(answer)
+
+    def _send(self, what: int, argument: int = 0, namespace: int = 0, sockid: bytes = b"") -> None:
+        self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid))
+        self._owed += 1
 
     @staticmethod
     def _checked(answer: _Answer) -> tuple[bytes, list[int]]:
@@ -122,7 +130,7 @@ class HelperConnection:
         while (lacks := size - len(coming.data)) > 0:
             self._wait(grace_s)
             coming.data += _some(self._connection.recv(min(lacks, 1 << 20)))
-        self._coming, self._is_owed = _Answer(), False
+        self._coming, self._owed = _Answer(), self._owed - 1
         return coming
 
     def _wait(self, grace_s: float) -> None:

@@ -197,11 +197,16 @@ class InProcessAccess:
             left = self._enter(found)
         finally:
             found.close()
-        self.note = "only this network namespace is seen: others take root" if left else ""
-        if self._threads:
-            self.note = (
-                beyond(left + found.beyond) or "network namespaces that appear later are not seen: there is no helper"
-            )
+        self._left_out = left + found.beyond
+        self._without_room: set[int] = set()
+
+    @property
+    def note(self) -> str:
+        """What is not reached, and why (see Reach)."""
+        if not self._threads:
+            return "only this network namespace is seen: others take root" if self._left_out else ""
+        without = beyond(self._left_out + len(self._without_room))
+        return without or "network namespaces that appear later are not seen: there is no helper"
 
     def _enter(self, found: helper.Namespaces) -> int:
         """Start a thread in each other namespace, up to the first that can't be; return how many were left out."""
@@ -230,12 +235,21 @@ class InProcessAccess:
 
     def diag(self, namespace: int) -> socket.socket:
         """Open the socket in the thread of that namespace (see Reach)."""
-        opened: socket.socket = self._do(namespace, helper.open_diag)
-        return opened
+        return self._open(namespace, helper.open_diag)
 
     def route(self, namespace: int) -> socket.socket:
         """Open the socket in the thread of that namespace (see Reach)."""
-        opened: socket.socket = self._do(namespace, helper.open_route)
+        return self._open(namespace, helper.open_route)
+
+    def _open(self, namespace: int, opens: Callable[[], socket.socket]) -> socket.socket:
+        """Open a socket there, if enough descriptors stay free; remember of which namespaces none found room."""
+        try:
+            opened = socket.socket(fileno=with_room([self._do(namespace, opens).detach()])[0])
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                self._without_room.add(namespace)
+            raise
+        self._without_room.discard(namespace)
         return opened
 
     def devices(self, namespace: int) -> dict[int, str]:
@@ -244,8 +258,8 @@ class InProcessAccess:
 
     def counters(self, namespace: int) -> tuple[list[int], bytes]:
         """Open the descriptors in the thread of that namespace (see Reach)."""
-        found: tuple[list[int], bytes] = self._do(namespace, lambda: (proc_walk.open_counters(), proc_walk.limits()))
-        return found
+        fds, limits = self._do(namespace, lambda: (proc_walk.open_counters(), proc_walk.limits()))
+        return with_room(fds), limits
 
     def socket_counts(self, namespace: int) -> list[int]:
         """Open the descriptors in the thread of that namespace (see Reach)."""

@@ -185,3 +185,18 @@ def json_ticks(*options: str, count: int = 1) -> list[dict[str, Any]]:
     argv = [sys.executable, "-m", "tcptop_ops", "--json", "-n", str(count), *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def limited(*words: str, limit: str, as_user: int = 0) -> subprocess.CompletedProcess[str]:
+    """Two ticks of the program under a limit of prlimit(1), from its start."""
+    before = ["setpriv", f"--reuid={as_user}", "--clear-groups"] if as_user else []
+    argv = [*before, "prlimit", limit, sys.executable, *PROGRAM, "-d", "0.3", "-n", "2", *words]
+    environment = {"TCPTOP_NO_CONFIG": "1", "PATH": os.environ["PATH"]}
+    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def told_ticks(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The objects of --json of a program that had nothing else to say."""
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return [json.loads(line) for line in done.stdout.splitlines()]
