@@ -96,7 +96,8 @@ class HelperConnection:
         except TimeoutError as error:
             self._note = SILENT
             if self._owed == 1:
-                self._send(NOTHING)
+                with suppress(ConnectionError):  # it ended just now: the next request tells
+                    self._send(NOTHING)
             raise Unsupported(SILENT) from error
         except ConnectionError as error:
             self._lose()
