@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,8 @@ from tcptop_ops.errors import Unsupported
 
 MOST_FDS = 4
 """Descriptors that an answer of the helper may bring."""
+
+INT = struct.Struct("=i")
 
 USUAL_S = 0.02
 """Most answers come sooner; a helper that takes longer is looked at."""
@@ -123,8 +126,9 @@ class HelperConnection:
         coming = self._coming
         while (lacks := helper.REPLY.size - len(coming.head)) > 0:
             self._wait(grace_s)
-            part, fds, flags, _ = socket.recv_fds(self._connection, lacks, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
-            coming.fds += fds
+            room = socket.CMSG_LEN(4 * MOST_FDS)
+            part, told, flags, _ = self._connection.recvmsg(lacks, room, socket.MSG_CMSG_CLOEXEC)
+            coming.fds += [fd for *_, packed in told for [fd] in INT.iter_unpack(packed[: len(packed) & ~3])]
             coming.is_cut |= bool(flags & socket.MSG_CTRUNC)
             coming.head += _some(part)
         _, size = helper.REPLY.unpack(coming.head)
