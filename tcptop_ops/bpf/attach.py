@@ -30,11 +30,13 @@ READERS = ("descriptors", "sock_diag")
 
 RETIRE_AFTER = 4
 """Segments, both ways, after which the per-packet flags of a socket retire."""
+ASKED_A_SECOND = 256
+"""Births a second, on each CPU, that get the per-packet flags; of those that come after them, 1 of 16 does. 0: all."""
 
 MODES = {
-    "all": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": RETIRE_AFTER},
-    "every": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": 0},
-    "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0},  # none of ours is there to retire,
+    "all": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": RETIRE_AFTER, "ASKED_A_SECOND": ASKED_A_SECOND},
+    "every": {"BIRTH_FLAGS": ALL_FLAGS, "RETIRE_AFTER": 0, "ASKED_A_SECOND": 0},
+    "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0, "ASKED_A_SECOND": 0},  # none of ours is there to retire
 }
 
 PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c")

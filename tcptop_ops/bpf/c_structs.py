@@ -74,6 +74,7 @@ RECORDS: dict[str, Fields] = {
     "happening": fields.HAPPENING,
     "story": fields.STORY,
     "seen": fields.SEEN,
+    "cpu": fields.CPU,
     "control": fields.CONTROL,
     "met": fields.MET,
     "met_process": fields.MET_PROCESS,
@@ -118,6 +119,7 @@ def header() -> str:
         "HAPPENINGS": fields.HAPPENINGS,
         "FOLLOWED": fields.FOLLOWED,
         "TURNS": fields.TURNS,
+        "RTT_BUCKETS": fields.RTT_BUCKETS,
     }
     constants = f"enum {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};\n"
     enums = "".join(c_enum(prefix, members) for prefix, members in ENUMS.items())

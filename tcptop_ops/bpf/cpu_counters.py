@@ -1,11 +1,11 @@
-"""The program's per-CPU counters, read and added up."""
+"""The program's per-CPU counters, read and added up; what it saw of the operators on the whole host is among them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.model.records import COUNTERS, Records
+from tcptop_ops.model.records import COUNTERS, CPU, Records
 
 
 class CpuCounters:
@@ -14,15 +14,24 @@ class CpuCounters:
     def __init__(self, map_fd: int) -> None:
         """Take ``map_fd``: a descriptor of the map."""
         self._fd = map_fd
-        self._values = np.zeros(possible_cpus(), COUNTERS)
+        self._values = np.zeros(possible_cpus(), CPU)
 
     def read(self) -> Records:
         """All CPUs together: one COUNTERS. Raises OSError."""
-        syscall.lookup(self._fd, np.zeros(1, "u4"), self._values)
+        values = self._read()["counters"]
         total = np.zeros((), COUNTERS)
         for name in COUNTERS.names or ():
-            total[name] = self._values[name].sum(axis=0)
+            total[name] = values[name].sum(axis=0)
         return total
+
+    def seen(self) -> Records:
+        """Return what was seen of the operators: a SEEN a CPU, which holds until the next read. Raises OSError."""
+        seen: Records = self._read()["seen"]
+        return seen
+
+    def _read(self) -> Records:
+        syscall.lookup(self._fd, np.zeros(1, "u4"), self._values)
+        return self._values
 
 
 def possible_cpus() -> int:

@@ -21,9 +21,9 @@
 
 BPF_F_TABLE("hash", __u64, struct events, conns, TCO_MAP_SIZE, BPF_F_NO_PREALLOC);
 BPF_RINGBUF_OUTPUT(done, TCO_RING_PAGES);
-BPF_PERCPU_ARRAY(counters, struct counters, 1);
+BPF_PERCPU_ARRAY(counters, struct cpu, 1);
 BPF_ARRAY(control, struct control, 1);
-BPF_PERCPU_ARRAY(seen, struct seen, 2);
+BPF_PERCPU_ARRAY(seen, struct seen, 1);
 
 /* clang merges neighbouring loads from the context into one of 64 bits, which the verifier refuses. */
 #define CTX(field) (*(volatile typeof(ctx->field) *)&ctx->field)
@@ -37,7 +37,8 @@ BPF_PERCPU_ARRAY(blank, struct story, 1);
 static __always_inline struct counters *our_counters(void)
 {
 	int zero = 0;
-	return counters.lookup(&zero);
+	struct cpu *here = counters.lookup(&zero);
+	return here ? &here->counters : NULL;
 }
 
 /* Per CPU, and still atomic: a softirq may interrupt the addition to add to the same counter. */
@@ -59,25 +60,36 @@ static __always_inline void set_flags(struct bpf_sock_ops *ctx, __u32 flags)
 		bpf_sock_ops_cb_flags_set(ctx, flags);
 }
 
-static __always_inline bool is_beside_others(void)
+static __always_inline bool is_beside_others(struct control *now)
 {
-	int zero = 0;
-	struct control *c = control.lookup(&zero);
-	return TCO_BIRTH_FLAGS == EVENT_FLAGS || (c && c->beside);
+	return TCO_BIRTH_FLAGS == EVENT_FLAGS || now->beside;
 }
 
-static __always_inline __u32 birth_flags(void)
+/*
+ * Whether a newborn is asked for its packets, too: the first of a second, on each CPU, and a sample of those that come
+ * after them. Two births at once, one of them in a softirq, may count as one.
+ */
+static __always_inline bool is_of_sample(struct cpu *here, __u64 cookie)
 {
-	int zero = 0;
-	struct control *c = control.lookup(&zero);
-	return c && (c->beside | c->light) ? EVENT_FLAGS : TCO_BIRTH_FLAGS;
+	__u64 second = bpf_jiffies64() / TCO_HZ;
+	if (!TCO_ASKED_A_SECOND)
+		return true;
+	if (here->second != second) {
+		here->second = second;
+		here->births = 0;
+	}
+	if (here->births < TCO_ASKED_A_SECOND) {
+		here->births++;
+		return true;
+	}
+	return cookie * 0x9E3779B97F4A7C15ull >> 60 == 0; /* 1 of 16; cookies alone alternate between both ends */
 }
 
-static __always_inline bool is_watched(__u64 cookie)
+static __always_inline __u32 birth_flags(struct cpu *here, struct control *now, __u64 cookie)
 {
-	int zero = 0;
-	struct control *c = control.lookup(&zero);
-	return c && c->watched == cookie;
+	if (TCO_BIRTH_FLAGS == EVENT_FLAGS || now->beside | now->light)
+		return EVENT_FLAGS;
+	return is_of_sample(here, cookie) ? TCO_BIRTH_FLAGS : EVENT_FLAGS;
 }
 
 /*
@@ -121,29 +133,24 @@ static __always_inline struct events newborn(struct bpf_sock_ops *ctx, __u8 dire
 }
 
 /* A refused socket that connects again keeps its cookie: the birth overwrites. */
-static __always_inline void born(struct bpf_sock_ops *ctx, struct counters *c, struct events *e, __u32 flags)
+static __always_inline void born(struct bpf_sock_ops *ctx, struct cpu *here, struct control *now, struct events *e,
+				 __u64 cookie)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
+	__u32 flags = CTX(bpf_sock_ops_cb_flags);
 	if (conns.update(&cookie, e)) {
-		add(&c->untracked);
+		add(&here->counters.untracked);
 		return;
 	}
-	set_flags(ctx, CTX(bpf_sock_ops_cb_flags) | flags);
+	/* Children inherit a listener's flags: it never gets the per-packet ones. */
+	set_flags(ctx, flags | (e->direction == DIRECTION_LISTEN ? EVENT_FLAGS : birth_flags(here, now, cookie)));
 }
 
-static __always_inline void on_connect(struct bpf_sock_ops *ctx, struct counters *c)
+/* connect() and listen() */
+static __always_inline void on_call(struct bpf_sock_ops *ctx, struct cpu *here, struct control *now, __u8 direction)
 {
-	struct events e = newborn(ctx, DIRECTION_OUT, BPF_TCP_SYN_SENT);
+	struct events e = newborn(ctx, direction, direction == DIRECTION_OUT ? BPF_TCP_SYN_SENT : BPF_TCP_LISTEN);
 	believe_caller(&e, OWNER_CALLER);
-	born(ctx, c, &e, birth_flags());
-}
-
-/* Children inherit a listener's flags: it never gets the per-packet ones. */
-static __always_inline void on_listen(struct bpf_sock_ops *ctx, struct counters *c)
-{
-	struct events e = newborn(ctx, DIRECTION_LISTEN, BPF_TCP_LISTEN);
-	believe_caller(&e, OWNER_CALLER);
-	born(ctx, c, &e, EVENT_FLAGS);
+	born(ctx, here, now, &e, bpf_get_socket_cookie(ctx));
 }
 
 static __always_inline struct story *story_of(__u64 cookie, struct events *e)
@@ -163,43 +170,50 @@ static __always_inline struct story *story_of(__u64 cookie, struct events *e)
 	return s;
 }
 
-static __always_inline void on_dialled(__u64 cookie, struct events *e)
+static __always_inline void on_dialled(struct events *e, struct story *s)
 {
 	if (e->connect_us)
 		return;
 	__u64 now = bpf_ktime_get_ns();
 	e->connect_us = (now - e->first_ns) / 1000;
-	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
 	if (s)
 		tell(s, now, HAPPENING_ESTABLISHED, 0, 0);
 }
 
+/* Right after the change of the state (tcp_finish_connect()), which is taken note of here, too. */
 static __always_inline void on_active(__u64 cookie)
 {
 	struct events *e = conns.lookup(&cookie);
-	if (e && e->direction == DIRECTION_OUT)
-		on_dialled(cookie, e);
+	if (!e)
+		return;
+	e->state_changes++;
+	e->states |= 1 << BPF_TCP_ESTABLISHED;
+	struct story *s = e->told ? stories.lookup(&cookie) : NULL;
+	if (s)
+		tell(s, bpf_ktime_get_ns(), HAPPENING_STATE, BPF_TCP_SYN_SENT, BPF_TCP_ESTABLISHED);
+	if (e->direction == DIRECTION_OUT)
+		on_dialled(e, s);
 }
 
 /*
  * In softirq: "current" is whoever was interrupted. The event flags found are ours, inherited from the listener.
  * A simultaneous open, and a socket that is connected to itself, get here too: they were dialled, and have a row.
  */
-static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct counters *c)
+static __always_inline void on_passive(struct bpf_sock_ops *ctx, struct cpu *here, struct control *now)
 {
 	struct events e = newborn(ctx, DIRECTION_IN, BPF_TCP_SYN_RECV);
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	__u32 flags = CTX(bpf_sock_ops_cb_flags);
 	e.found &= ~EVENT_FLAGS;
 	if (!conns.insert(&cookie, &e)) {
-		set_flags(ctx, flags | birth_flags());
+		set_flags(ctx, flags | birth_flags(here, now, cookie));
 		return;
 	}
 	struct events *there = conns.lookup(&cookie);
 	if (there && there->direction == DIRECTION_OUT)
-		on_dialled(cookie, there);
+		on_dialled(there, there->told ? stories.lookup(&cookie) : NULL);
 	else
-		born(ctx, c, &e, birth_flags());
+		born(ctx, here, now, &e, cookie);
 }
 
 /*
@@ -217,7 +231,7 @@ static __always_inline __u32 soft_error(struct bpf_sock_ops *ctx)
 #endif
 }
 
-static __always_inline void on_rto(struct bpf_sock_ops *ctx)
+static __always_inline void on_rto(struct bpf_sock_ops *ctx, struct control *now)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct events *e = conns.lookup(&cookie);
@@ -238,7 +252,7 @@ static __always_inline void on_rto(struct bpf_sock_ops *ctx)
 	struct story *s = story_of(cookie, e);
 	if (s)
 		tell(s, bpf_ktime_get_ns(), HAPPENING_RTO, e->backoff + 1, e->rto_us);
-	if (CTX(state) == BPF_TCP_SYN_SENT || is_beside_others())
+	if (CTX(state) == BPF_TCP_SYN_SENT || is_beside_others(now))
 		return;
 	e->waiting = 1; /* the next sample of the round trip tells that it is over */
 	set_flags(ctx, CTX(bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_RTT_CB_FLAG);
@@ -285,13 +299,13 @@ static __always_inline void on_retrans(struct bpf_sock_ops *ctx)
 		tell_retrans(s, bpf_ktime_get_ns(), segments, class);
 }
 
-static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
+static __always_inline void on_rtt(struct bpf_sock_ops *ctx, struct control *now, __u64 cookie)
 {
 	struct events *e = conns.lookup(&cookie);
 	if (!e)
 		return;
 	e->last_rtt_us = CTX(args[0]);
-	if (!e->told && !is_watched(cookie))
+	if (!e->told && now->watched != cookie)
 		return;
 	struct story *s = story_of(cookie, e);
 	__u32 srtt_us = CTX(srtt_us) >> 3;
@@ -304,10 +318,10 @@ static __always_inline void on_rtt(struct bpf_sock_ops *ctx, __u64 cookie)
 }
 
 /* The first packets tell what the per-packet calls have to tell; then they would only cost. */
-static __always_inline void retire(struct bpf_sock_ops *ctx, __u64 cookie)
+static __always_inline void retire(struct bpf_sock_ops *ctx, struct control *now, __u64 cookie)
 {
-	if (!TCO_RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= TCO_RETIRE_AFTER || is_watched(cookie) ||
-	    is_beside_others())
+	if (!TCO_RETIRE_AFTER || CTX(segs_in) + CTX(segs_out) <= TCO_RETIRE_AFTER || now->watched == cookie ||
+	    is_beside_others(now))
 		return;
 	struct events *e = conns.lookup(&cookie);
 	if (!e)
@@ -401,8 +415,10 @@ static __always_inline bool closed_by_caller(__u32 from, __u32 to)
 
 static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *c)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
 	__u32 from = CTX(args[0]), to = CTX(args[1]);
+	if (from == BPF_TCP_SYN_SENT && to == BPF_TCP_ESTABLISHED)
+		return; /* on_active() follows */
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct events *e = conns.lookup(&cookie);
 	if (!e)
 		return;
@@ -417,69 +433,85 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *
 		on_close(ctx, c, cookie, e, from);
 }
 
-static __always_inline void on_packet(struct bpf_sock_ops *ctx, __u32 op)
+static __always_inline void on_packet(struct bpf_sock_ops *ctx, struct control *now, __u32 op)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	if (op == BPF_SOCK_OPS_RTT_CB)
-		on_rtt(ctx, cookie);
-	retire(ctx, cookie);
+		on_rtt(ctx, now, cookie);
+	retire(ctx, now, cookie);
 }
 
-static __always_inline void see(struct bpf_sock_ops *ctx, int where, __u32 known)
+static __always_inline void see(struct bpf_sock_ops *ctx, struct seen *s, __u32 op)
 {
-	struct seen *s = seen.lookup(&where);
-	if (!s)
-		return;
-	__u32 op = known & 31;
-	if (op > LAST_OPERATOR)
-		return;
-	if (where == SEEN_WATCHED) /* those of the host are in counters */
-		add(&s->calls[op]);
 	s->last_ns[op] = bpf_ktime_get_coarse_ns();
 	s->args[op][0] = CTX(args[0]);
 	s->args[op][1] = CTX(args[1]);
 	s->args[op][2] = CTX(args[2]);
-	if (op == BPF_SOCK_OPS_RTT_CB)
-		add(&s->rtt[below(bpf_log2(s->args[op][0]), 32)]);
 }
 
-static __always_inline void see_everywhere(struct bpf_sock_ops *ctx, __u32 known)
+static __always_inline void see_sample(struct bpf_sock_ops *ctx, struct seen *s)
+{
+	add(&s->rtt[below(bpf_log2(CTX(args[0])), RTT_BUCKETS)]);
+}
+
+/* The clock that stamps it moves once a jiffy: within one, nothing would change but the arguments. */
+static __always_inline void see_everywhere(struct bpf_sock_ops *ctx, struct cpu *here, __u32 op)
+{
+	__u64 jiffies = bpf_jiffies64();
+	if (op == BPF_SOCK_OPS_RTT_CB)
+		see_sample(ctx, &here->seen);
+	if (here->jiffies[op] == jiffies)
+		return;
+	here->jiffies[op] = jiffies;
+	see(ctx, &here->seen, op);
+}
+
+static __always_inline void see_watched(struct bpf_sock_ops *ctx, struct control *now, __u32 op)
 {
 	int zero = 0;
-	struct control *now = control.lookup(&zero);
-	see(ctx, SEEN_HOST, known);
-	if (now && now->watched && CTX(is_fullsock) && now->watched == bpf_get_socket_cookie(ctx))
-		see(ctx, SEEN_WATCHED, known);
+	if (!now->watched || !CTX(is_fullsock) || now->watched != bpf_get_socket_cookie(ctx))
+		return;
+	struct seen *s = seen.lookup(&zero);
+	if (!s)
+		return;
+	add(&s->calls[op]);
+	if (op == BPF_SOCK_OPS_RTT_CB)
+		see_sample(ctx, s);
+	see(ctx, s, op);
 }
 
 int sockops(struct bpf_sock_ops *ctx)
 {
+	int zero = 0;
 	__u32 op = CTX(op);
 	__u32 known = op < LAST_OPERATOR ? op : LAST_OPERATOR;
-	struct counters *c = our_counters();
-	if (!c)
+	struct cpu *here = counters.lookup(&zero);
+	struct control *now = control.lookup(&zero);
+	if (!here || !now)
 		return 1;
+	struct counters *c = &here->counters;
 	add(&c->calls[known]);
-	see_everywhere(ctx, known);
+	see_everywhere(ctx, here, known);
+	see_watched(ctx, now, known);
 	if (!CTX(is_fullsock)) {
 		add(&c->requests[known]);
 		return 1;
 	}
 	switch (op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		on_connect(ctx, c);
+		on_call(ctx, here, now, DIRECTION_OUT);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
-		on_listen(ctx, c);
+		on_call(ctx, here, now, DIRECTION_LISTEN);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		on_passive(ctx, c);
+		on_passive(ctx, here, now);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		on_active(bpf_get_socket_cookie(ctx));
 		break;
 	case BPF_SOCK_OPS_RTO_CB:
-		on_rto(ctx);
+		on_rto(ctx, now);
 		break;
 	case BPF_SOCK_OPS_RETRANS_CB:
 		on_retrans(ctx);
@@ -491,7 +523,7 @@ int sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_PARSE_HDR_OPT_CB:
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		on_packet(ctx, op);
+		on_packet(ctx, now, op);
 		break;
 	}
 	return 1;

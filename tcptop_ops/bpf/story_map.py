@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcptop_ops.bpf import syscall
-from tcptop_ops.bpf.cpu_counters import possible_cpus
-from tcptop_ops.model.enums import SeenRow
+from tcptop_ops.bpf.cpu_counters import CpuCounters, possible_cpus
 from tcptop_ops.model.fields import HAPPENINGS
 from tcptop_ops.model.records import HAPPENING, SEEN, STORY, Records
 
@@ -37,25 +36,22 @@ def unrolled(story: Records) -> Records:
 
 
 class SamplesMap:
-    """The map ``seen``: two entries, each with a value a CPU."""
+    """What was seen of the operators: of the host with the counters, of the connection that is looked at in ``seen``."""
 
-    def __init__(self, map_fd: int) -> None:
-        """Take ``map_fd``: a descriptor of the map."""
-        self._fd = map_fd
+    def __init__(self, map_fd: int, counters: CpuCounters) -> None:
+        """Take ``map_fd``: a descriptor of the map ``seen``, one entry with a value a CPU."""
+        self._fd, self._counters = map_fd, counters
         self._values = np.zeros(possible_cpus(), SEEN)
 
     def read(self) -> Records:
         """Two SEEN rows: of the whole host, of the connection that is looked at. Raises OSError."""
-        return np.stack([self._read(where) for where in SeenRow])
-
-    def _read(self, where: int) -> Records:
-        syscall.lookup(self._fd, np.array([where], "u4"), self._values)
-        return merged(self._values)
+        syscall.lookup(self._fd, np.zeros(1, "u4"), self._values)
+        return np.stack([merged(self._counters.seen()), merged(self._values)])
 
     def forget(self) -> None:
         """Begin anew with another connection. Raises OSError."""
         self._values[:] = np.zeros((), SEEN)
-        syscall.update(self._fd, np.array([SeenRow.WATCHED], "u4"), self._values)
+        syscall.update(self._fd, np.zeros(1, "u4"), self._values)
 
 
 def merged(values: Records) -> Records:

@@ -225,7 +225,7 @@ RTT_BUCKETS = 32
 SEEN: Fields = (
     ("calls", "u8", (OPERATORS,)),
     ("last_ns", "u8", (OPERATORS,)),  # CLOCK_MONOTONIC_COARSE of the last call; 0: never
-    ("args", "u4", (OPERATORS, 3)),  # of the last call
+    ("args", "u4", (OPERATORS, 3)),  # of the last call; of the whole host: of the first in the last jiffy with a call
     ("rtt", "u8", (RTT_BUCKETS,)),  # number of RTT_CB samples of 2^k us and more, less than 2^(k+1), for bucket k
 )
 """Calls by operator: one record for the whole host, one for the watched connection.
@@ -253,3 +253,12 @@ COUNTERS: Fields = (
     ("adopted", "u8"),  # sockets adopted
 )
 """Per-CPU counters of the BPF programs since they were attached."""
+
+CPU: Fields = (
+    ("counters", "counters"),
+    ("seen", "seen"),  # of the whole host
+    ("jiffies", "u8", (OPERATORS,)),  # when ``seen`` was last written, by operator: once a jiffy is enough
+    ("second", "u8"),  # jiffies / HZ of the last birth
+    ("births", "u8"),  # births in that second of which all was asked
+)
+"""What the sock_ops program keeps for each CPU: the value of the BPF map ``counters``."""

@@ -91,3 +91,9 @@ STORY = np.dtype([("told", "u8"), ("srtt_us", "u8"), ("happenings", HAPPENING, (
 
 
 SEEN = _dtype(fields.SEEN)
+
+
+CPU = np.dtype(
+    [("counters", COUNTERS), ("seen", SEEN), *((name, kind, *shape) for name, kind, *shape in fields.CPU[2:])], align=True
+)
+"""What the sock_ops program keeps for each CPU (``fields.CPU``)."""

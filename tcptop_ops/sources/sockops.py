@@ -75,7 +75,7 @@ class SockOpsSource:
         self._paths = cgroup.Paths(self._attached.cgroup_root)
         self._activities = Activities(self._attached.cgroup_root)
         self._rows = ConnectionMap(fds["conns"])
-        self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"])
+        self._stories, self._seen = StoryMap(fds["stories"]), SamplesMap(fds["seen"], self._counters)
         self._pending: list[Records] = []
         self._last = np.zeros((), COUNTERS)
         self._passed_ns = self._passed_before_ns = 0
