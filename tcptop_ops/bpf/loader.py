@@ -39,6 +39,7 @@ helpers above for sock_ops later."""
 PREFIX = "TCO_"
 """Of every name that the C is told: no header that bcc brings, today's or a later one, has any of them."""
 BPF_TRACE_ITER = 28
+UNOPTIMIZED = ["-Xclang", "-disable-llvm-passes"]
 
 
 def beside(name: str) -> Any:
@@ -86,12 +87,15 @@ def import_bcc() -> Any:
     return BPF
 
 
-def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int) -> Any:
-    """Return a compiled module with its maps made. Raises Refused with what the compiler printed."""
+def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: int, *, once: bool = True) -> Any:
+    """Return a compiled module with its maps made. Raises Refused with what the compiler printed.
+
+    bcc optimizes what clang has optimized already: ``once`` leaves it to bcc.
+    """
     told = request["defines"] | dict.fromkeys(features, 1)
     defines = [f"-D{PREFIX}{name}={value}" for name, value in told.items()]
     # Debug information is a fifth of the compiler's time, and nothing here reads it.
-    flags = [*defines, "-g0", "-Wno-unused-function", "-I", request["source"]]
+    flags = [*defines, "-g0", "-Wno-unused-function", "-I", request["source"], *(UNOPTIMIZED if once else [])]
     try:
         return BPF(text=request["text"], cflags=flags)
     except Exception as error:  # bcc raises plain Exception
@@ -169,10 +173,14 @@ def load_first_accepted(BPF: Any, request: dict[str, Any], log: int) -> tuple[An
     by_task = told_by_task(refused, request["defines"])
     request["defines"] |= {OF_TASK[each][0]: 1 for each in by_task}
     attempts = [possible(features, refused, by_task) for features in request["attempts"]]
-    for features in [each for at, each in enumerate(attempts) if each not in attempts[:at]]:
-        module = compile_text(BPF, request, features, log)
+    sets = [each for at, each in enumerate(attempts) if each not in attempts[:at]]
+    for features, once in [(each, once) for each in sets for once in (True, False)]:
         try:
+            module = compile_text(BPF, request, features, log, once=once)
             return module, load(BPF, module, "sockops", BPF.SOCK_OPS), features
+        except Refused:
+            if not once:
+                raise
         except Exception as error:  # bcc raises plain Exception
             last = error
     raise Refused("verifier", f"the kernel refused the sock_ops program: {last}", tail(log)) from last
