@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from tcptop_ops.model.arrays import gather
 from tcptop_ops.model.enums import Origin, RetransClass, State
 from tcptop_ops.model.processes import process_keys
 from tcptop_ops.model.records import TOO_LONG, UNKNOWN_U32, Records
-from tcptop_ops.model.snapshot import Snapshot
 
 SECOND_S = 0.9
 """Growth of the segments out of order counts once in so many seconds: about a tick of a second."""
@@ -123,18 +123,26 @@ def _remember_reading(memory: Records, sockets: Records, state: NDArray[np.uint8
     return waits
 
 
-def notice_unread(memory: Records, rates: Records, snapshot: Snapshot, waits: NDArray[np.intp]) -> None:
+def notice_unread(
+    memory: Records,
+    rates: Records,
+    sockets: Records,
+    owners: Records,
+    activities: Mapping[int, str],
+    waits: NDArray[np.intp],
+    now_s: float,
+) -> None:
     """Note in ``memory`` of which rows bytes wait for a process that cannot run, and in ``rates`` for how long.
 
-    ``memory``, ``rates``: of the snapshot's live rows; ``waits``: the rows with waiting bytes (``remember``).
+    ``memory``, ``rates``, ``sockets``: some live rows; ``waits``: those with waiting bytes (``remember``), and
+    ``owners``: OWNED rows of these; ``activities``: of the snapshot.
     """
     held = memory["held"]
     held[np.flatnonzero(held)] = 0
-    cannot = [key for key, told in snapshot.activities.items() if reading.cannot_run(told)]
+    cannot = [key for key, told in activities.items() if reading.cannot_run(told)]
     if cannot:
-        held[waits] = np.isin(process_keys(gather(snapshot.owners, waits)), np.array(cannot, np.uint64))
-    sockets, now_s = gather(snapshot.sockets, waits), snapshot.now_ns / 1e9
-    rates["unread_s"][waits] = reading.unread_s(sockets, gather(memory, waits), now_s)
+        held[waits] = np.isin(process_keys(owners), np.array(cannot, np.uint64))
+    rates["unread_s"][waits] = reading.unread_s(gather(sockets, waits), gather(memory, waits), now_s)
 
 
 def _count_syns(memory: Records, sockets: Records, state: NDArray[np.uint8]) -> None:

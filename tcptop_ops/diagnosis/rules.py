@@ -9,7 +9,7 @@ from tcptop_ops.diagnosis import connecting, ending, host_causes, listening, pat
 from tcptop_ops.diagnosis.cause import Cause
 
 LINGERING_SCORE = 30.0
-"""Score from which a closed row stays listed for longer (``tracker.BAD_CLOSED_S``)."""
+"""Score from which a closed row stays listed for longer (``lingering.BAD_CLOSED_S``)."""
 
 RULES: tuple[Cause, ...] = (
     listening.ACCEPT_QUEUE,

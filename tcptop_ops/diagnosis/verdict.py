@@ -23,13 +23,16 @@ LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd", "nagle", "pacing")
 LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
 
 
-def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
-    """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY)."""
+def judge(case: Case, suspected: Mask) -> tuple[NDArray[np.uint8], Floats]:
+    """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY).
+
+    ``suspected``: the rows that are ``suspicious``.
+    """
     cause = np.full(len(case), HEALTHY, np.uint8)
     severity = np.zeros(len(case))
     quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
     cause[quiet[case.states[quiet] != State.LISTEN]] = IDLE
-    which = np.flatnonzero(_suspicious(case))
+    which = np.flatnonzero(suspected)
     if len(which):
         cause_of, severity_of = _first_match(case.take(which))
         matched = cause_of > 0
@@ -37,7 +40,7 @@ def judge(case: Case) -> tuple[NDArray[np.uint8], Floats]:
     return cause, severity
 
 
-def _suspicious(case: Case) -> Mask:
+def suspicious(case: Case) -> Mask:
     """Return where any rule could match, by a cheap test: most rows are quiet, and every rule costs.
 
     It must let through all rows that a rule matches.

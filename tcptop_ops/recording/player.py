@@ -20,7 +20,8 @@ from tcptop_ops.polling.worker import ResultCallback, WorkerThread
 from tcptop_ops.recording.index import PlaybackState, TickIndex, seconds_into
 from tcptop_ops.recording.reader import RecordingReader
 from tcptop_ops.recording.replay_source import cannot_close, gap_s, lost, unreadable
-from tcptop_ops.tracking.tracker import BAD_CLOSED_S, Tracker
+from tcptop_ops.tracking.lingering import BAD_CLOSED_S
+from tcptop_ops.tracking.tracker import Tracker
 from tcptop_ops.tracking.window import sampled
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 0.0)

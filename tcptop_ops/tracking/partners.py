@@ -129,6 +129,8 @@ class Partners:
         self._local_of = self._remote_of = np.zeros(0, "u8")
         self._is_attempt_of = self._paired_of = self._attempting = np.zeros(0, np.bool_)
         self._partner = self.attempts = np.zeros(0, np.intp)
+        self.learned = self.attempts
+        """Indices of the rows whose ends were worked out in this tick."""
         self._checked = 0
 
     def update(self, sockets: Records, states: NDArray[np.uint8], slots: Indices, new: Mask) -> Indices:
@@ -142,10 +144,12 @@ class Partners:
         attempting, moved = states == State.SYN_SENT, self._moved(sockets, slots)
         is_same = slots is self._slots and not len(moved) and not new.any()
         if is_same and np.array_equal(attempting, self._attempting):
+            self.learned = moved
             return self._partner
         other = new | (attempting != self._is_attempt_of[slots])
         other[moved] = True
-        self._learn(sockets, slots, attempting, np.flatnonzero(other))
+        self.learned = np.flatnonzero(other)
+        self._learn(sockets, slots, attempting, self.learned)
         self._slots, self._attempting, self.attempts = slots, attempting, np.flatnonzero(attempting)
         self._partner = _paired(self._local_of[slots], self._remote_of[slots], sockets["netns"])
         self._paired_of[slots[self._partner >= 0]] = True

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import gather
+from tcptop_ops.model.arrays import Mask, gather
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.records import Records
 
@@ -50,6 +50,11 @@ class _Sample(NamedTuple):
     slots: SlotArrays
     counters: Records  # COUNTED, aligned with slots
 
+    def below(self, capacity: int) -> _Sample:
+        """Return the part of the slots below this one."""
+        inside = self.slots < capacity
+        return self if inside.all() else _Sample(self.at_s, self.slots[inside], gather(self.counters, inside))
+
 
 class Window:
     """Samples of counters by slot. The caller gives out the slots, and may give one to another socket (``begin``)."""
@@ -60,18 +65,20 @@ class Window:
         self.oldest: Records = np.zeros(0, COUNTED)
         """By slot: the counters at the oldest sample inside W, or those passed to ``begin`` if that was later."""
         self._newest: Records = np.zeros(0, COUNTED)
+        self.rewritten = np.zeros(0, np.bool_)
+        """By slot: whether ``oldest`` has become another since the caller last set this to False."""
         self._first = np.zeros(0, np.int64)  # by slot: the number of the first sample of the socket that has it
         self._samples: deque[_Sample] = deque()
         self._taken = 0
 
-    def grow(self, capacity: int) -> None:
-        """Make room for ``capacity`` slots."""
-        extra = capacity - len(self.oldest)
-        if extra > 0:
-            self.oldest, self._newest = (
-                np.concatenate([part, np.zeros(extra, COUNTED)]) for part in (self.oldest, self._newest)
-            )
-            self._first = np.concatenate([self._first, np.zeros(extra, np.int64)])
+    def resize(self, capacity: int) -> None:
+        """Make room for ``capacity`` slots, or let go of those from there on, which no socket has any more."""
+        kept = min(capacity, len(self.oldest))
+        for name in ("oldest", "_newest", "rewritten", "_first"):
+            values = np.zeros(capacity, getattr(self, name).dtype)
+            values[:kept] = getattr(self, name)[:kept]
+            setattr(self, name, values)
+        self._samples = deque(sample.below(capacity) for sample in self._samples)
 
     def begin(self, slots: SlotArrays, counters: Records) -> None:
         """Give these slots to new sockets, whose growth begins at ``counters``.
@@ -96,15 +103,23 @@ class Window:
         grown: NDArray[np.uint32] = words(counters) - words(gather(self.oldest, slots))
         return grown
 
+    def is_unsampled(self, slots: SlotArrays, counters: Records) -> Mask:
+        """Return which of these slots have other counters than those that were sampled last."""
+        found: Mask = (words(counters) != words(gather(self._newest, slots))).any(axis=1)
+        return found
+
     def sample(self, slots: SlotArrays, counters: Records, now_s: float) -> None:
-        """Take a sample of the live slots, if a tenth of W has passed since the last one."""
+        """Take a sample, if a tenth of W has passed since the last one.
+
+        ``slots``: the live ones; those may be left out whose counters are as they were sampled last (``is_unsampled``).
+        """
         if not self._samples:
             self.oldest[slots] = counters
         elif not is_due(self._samples[-1].at_s, now_s, self.seconds):
             return
         elif len(self._samples) == SAMPLES:
             self._advance()
-        changed = np.flatnonzero((words(counters) != words(gather(self._newest, slots))).any(axis=1))
+        changed = np.flatnonzero(self.is_unsampled(slots, counters))
         which, moved = slots[changed], gather(counters, changed)
         words(self._newest)[which] = words(moved)
         self._samples.append(_Sample(now_s, which, moved))
@@ -117,6 +132,7 @@ class Window:
         number = self._taken - len(self._samples)
         theirs = self._first[sample.slots] <= number
         words(self.oldest)[sample.slots[theirs]] = words(sample.counters)[theirs]
+        self.rewritten[sample.slots[theirs]] = True
 
 
 def sampled(times_s: NDArray[np.float64], seconds: float) -> NDArray[np.intp]:

@@ -82,7 +82,7 @@ def test_rows_that_are_passed_over_match_no_rule(seed: int) -> None:
             part[name][rng.random(50) < 0.9] = 0
     parts[0]["state"] = rng.integers(1, 12, 50)
     made = Case(*parts[:3], np.full(50, 20.0), parts[3], 1000.0, np.zeros(50, np.uint8))
-    with patch.object(verdict, "_suspicious", lambda case: np.ones(len(case), np.bool_)):
+    with patch.object(verdict, "suspicious", lambda case: np.ones(len(case), np.bool_)):
         expected = judge(made)
     found = judge(made)
     assert found[0].tolist() == expected[0].tolist()

@@ -7,7 +7,8 @@ import numpy as np
 from tcptop_ops.diagnosis.memory import first_memory, remember, waited_us
 from tcptop_ops.model.enums import RetransClass, State
 from tcptop_ops.model.records import UNKNOWN_U32
-from tcptop_ops.tracking.tracker import Tracker, counted
+from tcptop_ops.tracking.known import counted
+from tcptop_ops.tracking.tracker import Tracker
 from tests.support.cases import STUCK, case
 from tests.support.fakes import BOOT_NS, flow, records, snapshot
 

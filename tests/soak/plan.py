@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcptop_ops.tracking.tracker import BAD_CLOSED_S
+from tcptop_ops.tracking.lingering import BAD_CLOSED_S
 
 REST_PORT, SHORT_PORT, TALK_PORT = 7001, 7002, 7003  # below the ephemeral ones: nothing else has them in a lab
 GROUP = 8_000

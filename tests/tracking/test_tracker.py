@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcptop_ops.diagnosis import rules
 from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.enums import Origin
 from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import UNKNOWN_U32
+from tcptop_ops.tracking import lingering
 from tcptop_ops.tracking.tracker import Tracker
 from tests.support.fakes import BOOT_NS, finals, flow, snapshot
 
@@ -208,7 +208,7 @@ class World:
         return Life(before + 50_000_000, Origin.NEW)
 
 
-@patch.object(rules, "LINGERING_SCORE", 101.0)  # how long bad ones stay is another matter
+@patch.object(lingering, "LINGERING_SCORE", 101.0)  # how long bad ones stay is another matter
 @settings(max_examples=150)
 @given(HISTORY, st.sampled_from([0.0, 0.5, 3.0]))
 def test_any_history_as_the_reference_tells_it(

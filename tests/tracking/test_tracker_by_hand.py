@@ -191,7 +191,7 @@ def test_a_socket_that_connects_again_keeps_its_cookie() -> None:
 
 
 def test_of_too_many_closed_rows_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcptop_ops.tracking.tracker.MAX_LINGERING", 5)
+    monkeypatch.setattr("tcptop_ops.tracking.lingering.MAX_LINGERING", 5)
     tracker = Tracker()
     tracker.update(snapshot(0, [], finals([flow(c) for c in (1, 2, 3)], at(0))))
     flows = tracker.update(snapshot(1, [], finals([flow(c) for c in (4, 5, 6, 7)], at(1))))
@@ -267,7 +267,13 @@ def test_a_listener_is_no_loopback_pair() -> None:
 def test_states_are_counted_with_those_that_have_no_row() -> None:
     states = [State.ESTABLISHED, State.ESTABLISHED, State.LISTEN, State.SYN_RECV, State.CLOSE]
     made = snapshot(0, [flow(i, state=state) for i, state in enumerate(states)], time_wait=7, syn_recv=2)
-    assert by_state(made) == {"ESTAB": 2, "LISTEN": 1, "SYN-RECV": 3, "UNCONN": 1, "TIME-WAIT": 7}
+    assert by_state(made, made.sockets["state"]) == {
+        "ESTAB": 2,
+        "LISTEN": 1,
+        "SYN-RECV": 3,
+        "UNCONN": 1,
+        "TIME-WAIT": 7,
+    }
     assert by_state(snapshot(0, [])) == {}
 
 
