@@ -66,6 +66,39 @@ def find_sorted(sorted_values: NDArray[Any], wanted: NDArray[Any]) -> tuple[NDAr
     return positions, found
 
 
+_HASHES = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+_FEW = 64
+
+
+def places_of(wanted: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return where each wanted value is in an array of distinct ones, in any order; -1: it is not there.
+
+    A table of hashes finds most, a second one most of those that share a place in the first, and sorting the few that
+    are left: several times as fast as to sort 100,000 and to look them up.
+    """
+    found = np.full(len(wanted), -1, np.intp)
+    asked, left = np.arange(len(wanted)), np.arange(len(among))
+    values, keys = wanted, among
+    for odd in _HASHES:
+        if len(keys) < _FEW or len(values) < _FEW:
+            break
+        shift = np.uint64(64 - (2 * len(keys) - 1).bit_length())
+        table = np.zeros(1 << (64 - int(shift)), np.intp)
+        hashes = (keys * odd >> shift).astype(np.intp)
+        numbers = np.arange(len(keys))
+        table[hashes] = numbers
+        at = table[(values * odd >> shift).astype(np.intp)]
+        is_it = keys[at] == values
+        found[asked[is_it]] = left[at[is_it]]
+        hidden = table[hashes] != numbers
+        asked, left = asked[~is_it], left[hidden]
+        values, keys = values[~is_it], keys[hidden]
+    order = np.argsort(keys)
+    at, is_it = find_sorted(keys[order], values)
+    found[asked[is_it]] = left[order[at[is_it]]]
+    return found
+
+
 def bound_to(sockets: Records) -> NDArray[np.uint64]:
     """Return network namespace and local port as one number per row.
 

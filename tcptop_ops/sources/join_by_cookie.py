@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import find_sorted, gather
+from tcptop_ops.model.arrays import find_sorted, gather, places_of
 from tcptop_ops.model.enums import State, WritingOperator
 from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records, unknown_of
 
@@ -50,11 +50,9 @@ class RowMatcher:
     def _look(self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
         self._cookies, self._keys = cookies, keys
         self._lonely = np.ones(len(keys), np.bool_)
-        if len(keys):
-            order = np.argsort(keys)
-            at, self._found = find_sorted(keys[order], cookies)
-            self._at = order[at]
-            self._lonely[self._at[self._found]] = False
+        self._at = places_of(cookies, keys)
+        self._found = self._at >= 0
+        self._lonely[self._at[self._found]] = False
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:

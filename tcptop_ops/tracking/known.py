@@ -11,7 +11,7 @@ from tcptop_ops.model.counters import COUNTED
 from tcptop_ops.model.enums import Origin
 from tcptop_ops.model.flows import rto_events
 from tcptop_ops.model.records import UNKNOWN_U32, Records
-from tcptop_ops.tracking.window import Window, words
+from tcptop_ops.tracking.window import Window, resized, words
 
 Slots = NDArray[np.intp]
 
@@ -43,6 +43,9 @@ class Counts:
         """Bytes acknowledged and bytes received so far, a row per socket."""
 
 
+_ARRAYS = ("payload", "counters", "first_ns", "since_s", "fresh", "memory", "stirs", "had_partner")
+
+
 class Known:
     """The arrays. Who gives out the slots calls ``grow`` before a new one is used."""
 
@@ -64,10 +67,16 @@ class Known:
         return len(self.fresh)
 
     def resize(self, capacity: int) -> None:
-        """Make room for ``capacity`` slots, or let go of those from there on."""
+        """Make room for ``capacity`` slots, more than before."""
         self.window.resize(capacity)
-        for name in ("payload", "counters", "first_ns", "since_s", "fresh", "memory", "stirs", "had_partner"):
+        for name in _ARRAYS:
             setattr(self, name, resized(getattr(self, name), capacity))
+
+    def move(self, moved: Slots, capacity: int) -> None:
+        """Move these slots, in this order, to the first ones, and keep room for ``capacity`` alone."""
+        self.window.move(moved, capacity)
+        for name in _ARRAYS:
+            setattr(self, name, resized(getattr(self, name)[moved], capacity))
 
     def begin(
         self, slots: Slots, counts: Counts, sockets: Records, events: Records, times_ns: tuple[int, int, int]
@@ -95,11 +104,3 @@ class Known:
         self.fresh[slots] = 0
         self.memory[slots] = first_memory(sockets, events, now_ns / 1e9)
         self.had_partner[slots] = False
-
-
-def resized(values: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
-    """Return an array of so many elements that begins as this one does; what is added is zero."""
-    found = np.zeros((capacity, *values.shape[1:]), values.dtype)
-    kept = min(capacity, len(values))
-    found[:kept] = values[:kept]
-    return found

@@ -93,7 +93,7 @@ class LiveRows:
         self.slots = Slots()
         self.partners = Partners()
         self._rates = RatesInTurn()
-        self._of_rows = self._partner = np.zeros(0, np.intp)
+        self._partner = np.zeros(0, np.intp)
         self._states = np.zeros(0, "u1")
         self._state_s = self._since_s = np.zeros(0, "f8")
         self._is_first = True
@@ -102,11 +102,10 @@ class LiveRows:
         """Return the live rows of this tick. ``net_of``, ``listened``: as a Case has them."""
         known, sockets, events = self._known, snapshot.sockets, snapshot.events
         times = times._replace(window_s=known.window.since(times.now_s))
-        order, slots, new = self.slots.assign(sockets["cookie"])
-        if self.slots.capacity != len(known):
-            known.resize(self.slots.capacity)
+        new = self.slots.assign(sockets["cookie"])
+        self._make_room()
+        slots, before = self.slots.of_rows, self.slots.before
         changed = None if self._is_first else snapshot.changed
-        before = self._before(slots)
         born = np.arange(len(sockets)) if changed is None else changed
         new[born] |= (events["first_ns"][born] != 0) & (events["first_ns"][born] != known.first_ns[slots[born]])
         self._states = self._read_states(sockets, changed, before is not None)
@@ -123,22 +122,22 @@ class LiveRows:
         if not whole:
             scatter(rates, which, theirs)
         self._let_time_pass(rates, slots, which, times, is_anew=before is not None or whole)
-        self._of_rows, self._partner, self._is_first = slots, partner, False
-        return Live(Rows(sockets, events, snapshot.owners, rates), order, pairs, which, which[matching], which[over])
+        self._partner, self._is_first = partner, False
+        return Live(Rows(sockets, events, snapshot.owners, rates), self.slots.order, pairs, which, which[matching], which[over])
 
     @property
     def states(self) -> NDArray[np.uint8]:
         """The state of each row of the last tick."""
         return self._states
 
-    def _before(self, slots: Indices) -> Indices | None:
-        """Return where the rows with these slots were at the last tick; None: all where they are now."""
-        if slots is self._of_rows:
-            return None
-        place = np.zeros(len(self._known), np.intp)
-        place[self._of_rows] = np.arange(len(self._of_rows))
-        found: Indices = place[slots]
-        return found
+    def _make_room(self) -> None:
+        """Have a place for every slot, and few more a while after a peak."""
+        if self.slots.capacity != len(self._known):
+            self._known.resize(self.slots.capacity)
+        moved = self.slots.packed()
+        if moved is not None:
+            self._known.move(moved, self.slots.capacity)
+            self.partners.move(moved)
 
     def _read_states(self, sockets: Records, changed: Indices | None, is_other_order: bool) -> NDArray[np.uint8]:
         """Return the state of each row, side by side: of records far apart each look at all costs more than this."""

@@ -114,6 +114,9 @@ def other_ends(asked: Records, among: Records) -> tuple[Indices, Indices]:
     return which, likely[partner[which] - len(asked)]
 
 
+_BY_SLOT = ("_ports_of", "_local_of", "_remote_of", "_is_attempt_of", "_paired_of")
+
+
 class Partners:
     """The partners of the live rows, and which are ``attempts``. What is remembered of a row is in arrays, by slot.
 
@@ -176,11 +179,16 @@ class Partners:
         self._ports_of[of] = _ports(sockets)[rows] if len(rows) == len(sockets) else _ports(gather(sockets, rows))
         self._is_attempt_of[of], self._paired_of[of] = attempting[rows], False
 
+    def move(self, moved: Indices) -> None:
+        """Move these slots, in this order, to the first ones, and forget all others."""
+        for name in _BY_SLOT:
+            setattr(self, name, getattr(self, name)[moved])
+
     def _grow(self, count: int) -> None:
         before = len(self._ports_of)
         if count > before:
             grown = max(count, before * 3 // 2)
-            for name in ("_ports_of", "_local_of", "_remote_of", "_is_attempt_of", "_paired_of"):
+            for name in _BY_SLOT:
                 values = np.zeros(grown, getattr(self, name).dtype)
                 values[:before] = getattr(self, name)
                 setattr(self, name, values)

@@ -8,7 +8,7 @@ counters. While nothing changes, samples cost no memory.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +50,13 @@ class _Sample(NamedTuple):
     slots: SlotArrays
     counters: Records  # COUNTED, aligned with slots
 
-    def below(self, capacity: int) -> _Sample:
-        """Return the part of the slots below this one."""
-        inside = self.slots < capacity
-        return self if inside.all() else _Sample(self.at_s, self.slots[inside], gather(self.counters, inside))
+    def moved(self, place: SlotArrays) -> _Sample:
+        """Return the same where slot s is slot ``place[s]`` now, -1: nobody's."""
+        now = place[self.slots]
+        return _Sample(self.at_s, now[now >= 0], gather(self.counters, now >= 0))
+
+
+_ARRAYS = ("oldest", "_newest", "rewritten", "_first")
 
 
 class Window:
@@ -72,13 +75,17 @@ class Window:
         self._taken = 0
 
     def resize(self, capacity: int) -> None:
-        """Make room for ``capacity`` slots, or let go of those from there on, which no socket has any more."""
-        kept = min(capacity, len(self.oldest))
-        for name in ("oldest", "_newest", "rewritten", "_first"):
-            values = np.zeros(capacity, getattr(self, name).dtype)
-            values[:kept] = getattr(self, name)[:kept]
-            setattr(self, name, values)
-        self._samples = deque(sample.below(capacity) for sample in self._samples)
+        """Make room for ``capacity`` slots, more than before."""
+        for name in _ARRAYS:
+            setattr(self, name, resized(getattr(self, name), capacity))
+
+    def move(self, moved: SlotArrays, capacity: int) -> None:
+        """Move these slots, in this order, to the first ones, and keep room for ``capacity`` alone."""
+        place = np.full(len(self.oldest), -1, np.intp)
+        place[moved] = np.arange(len(moved))
+        for name in _ARRAYS:
+            setattr(self, name, resized(getattr(self, name)[moved], capacity))
+        self._samples = deque(sample.moved(place) for sample in self._samples)
 
     def begin(self, slots: SlotArrays, counters: Records) -> None:
         """Give these slots to new sockets, whose growth begins at ``counters``.
@@ -142,3 +149,11 @@ def sampled(times_s: NDArray[np.float64], seconds: float) -> NDArray[np.intp]:
         if not found or is_due(float(times_s[found[-1]]), now_s, seconds):
             found.append(at)
     return np.array(found, np.intp)
+
+
+def resized(values: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """Return an array of so many elements that begins as this one does; what is added is zero."""
+    found = np.zeros((capacity, *values.shape[1:]), values.dtype)
+    kept = min(capacity, len(values))
+    found[:kept] = values[:kept]
+    return found

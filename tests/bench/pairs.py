@@ -48,7 +48,8 @@ class World:
 
     def tick_ms(self) -> float:
         """CPU of finding the pairs of a tick. Raises Nonsense where one is missing."""
-        _, slots, new = self.slots.assign(self.sockets["cookie"])
+        new = self.slots.assign(self.sockets["cookie"])
+        slots = self.slots.of_rows
         states = self.sockets["state"].copy()
         np.zeros(FORGOTTEN)[:] = 1.0
         started = time.thread_time()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tcptop_ops.model.enums import Direction, Origin, State
-from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.tracking.tracker import Tracker
@@ -133,20 +133,13 @@ def _told(shot: Snapshot, at: int) -> bytes:
     return b"".join([*parts, shot.events[at].tobytes(), shot.owners[at].tobytes()])
 
 
-def as_words(values: NDArray[Any]) -> bytes:
-    return b"".join(np.ascontiguousarray(values[name]).tobytes() for name in values.dtype.names or ())
-
-
 def different(ours: Records, theirs: Records) -> list[str]:
     return [name for name in ours.dtype.names or () if not _same(ours[name], theirs[name])]
 
 
 def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
-    return (
-        (ours.dtype.names is None
-        and ours.dtype.kind == "f"
-        and np.array_equal(ours, theirs, equal_nan=True))
-        or (np.array_equal(ours, theirs))
+    return (ours.dtype.names is None and ours.dtype.kind == "f" and np.array_equal(ours, theirs, equal_nan=True)) or (
+        np.array_equal(ours, theirs)
     )
 
 
@@ -160,11 +153,12 @@ def assert_equal(ours: Flows, theirs: Flows) -> None:
     assert theirs.pairs is not None
     assert np.array_equal(ours.pairs.partner, theirs.pairs.partner)
     assert np.array_equal(ours.pairs.listener, theirs.pairs.listener)
-    assert _past(ours.past) == _past(theirs.past)
-
-
-def _past(rows: Rows | None) -> tuple[bytes, ...]:
-    return () if rows is None else (rows.sockets.tobytes(), rows.events.tobytes(), as_words(rows.rates))
+    assert (ours.past is None) == (theirs.past is None)
+    if ours.past is not None and theirs.past is not None:
+        assert ours.past.sockets["cookie"].tolist() == theirs.past.sockets["cookie"].tolist()
+        assert not different(ours.past.sockets, theirs.past.sockets)
+        assert not different(ours.past.events, theirs.past.events)
+        assert not different(ours.past.rates, theirs.past.rates)
 
 
 STEPS = ["born", "born", "dies", "moves", "moves", "moves", "moves", "lives_again", "turns"]

@@ -133,7 +133,8 @@ def test_against_a_slow_reference(history: list[list[tuple[int, tuple[Place, Pla
         told = dict(tick)
         sockets = rows(*told.values())
         sockets["cookie"] = list(told)
-        _, places, new = slots.assign(sockets["cookie"])
+        new = slots.assign(sockets["cookie"])
+        places = slots.of_rows
         expected = slowly(list(told.values()))
         # Other addresses, while the ports are the same, are a new life, which the tracker tells.
         new |= True
@@ -147,7 +148,8 @@ def test_what_is_remembered() -> None:
     partners, slots = Partners(), Slots()
 
     def update(sockets: Records) -> Any:
-        _, places, new = slots.assign(sockets["cookie"])
+        new = slots.assign(sockets["cookie"])
+        places = slots.of_rows
         return partners.update(sockets, sockets["state"], places, new)
 
     sockets = rows((A, B, 1, State.SYN_SENT), (B, A, 2), (("10.0.0.7", 5), ("10.0.0.8", 6), 1))

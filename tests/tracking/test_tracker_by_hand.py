@@ -286,7 +286,8 @@ def test_slots_are_kept_and_never_shared(history: list[list[int]]) -> None:
     before: dict[int, int] = {}
     for cookies in history:
         ordered = np.array(cookies, "u8")
-        order, given_, new = slots.assign(ordered)
+        new = slots.assign(ordered)
+        order, given_ = slots.order, slots.of_rows
         assert ordered[order].tolist() == sorted(cookies)
         now = dict(zip(cookies, given_.tolist(), strict=True))
         assert len(set(now.values())) == len(now)
@@ -396,3 +397,21 @@ def test_a_copy_shares_nothing() -> None:
     assert kept.live.sockets is kept.snapshot.sockets
     assert np.array_equal(kept.live.rates, flows.live.rates)
     assert kept.snapshot.closed_owners is None
+
+
+def test_after_a_peak_slots_are_packed() -> None:
+    """What is remembered of the rows that stay is the same in fewer slots; arrays are small again."""
+    many = [flow(cookie, segs_in=cookie, data_segs_out=0) for cookie in range(1, 9001)]
+    tracker, growing = Tracker(20.0), 0
+    for tick in range(40):
+        stays = many[5::20] if tick > 2 else many
+        growing += 3
+        for one in stays:
+            one["data_segs_out"] = growing + one["cookie"]
+        if tick > 2:  # sockets come and go
+            stays = [*stays, flow(100_000 + tick)]
+        flows = tracker.update(snapshot(tick, stays))
+        if tick > 22:
+            assert flows.live.rates["win"]["data_segs_out"][:-1].tolist() == [60] * (len(stays) - 1)
+            assert flows.live.rates["fresh"][:-1].tolist() == [tick] * (len(stays) - 1)
+    assert len(tracker._known) < 1100
