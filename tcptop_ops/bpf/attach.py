@@ -39,7 +39,7 @@ MODES = {
     "events": {"BIRTH_FLAGS": EVENT_FLAGS, "RETIRE_AFTER": 0, "ASKED_A_SECOND": 0},  # none of ours is there to retire
 }
 
-PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c")
+PROGRAMS = ("sockops.c", "iterators.c", "tracepoints.c", "adoption.c")
 """The C files that are compiled as one program text, in this order."""
 
 FILE_ITERATOR = "bpf_iter__task_file"
@@ -150,7 +150,7 @@ def request(options: Options, target: str, root: str) -> dict[str, Any]:
         "defines": defines,
         "modes": MODES,
         "callbacks": options.callbacks,
-        "attempts": attempts(has_btf, known.has_option and ADOPTION not in unable),
+        "attempts": attempts(has_btf, FILE_ITERATOR in iterators and known.has_option and ADOPTION not in unable),
         "iterators": iterators,
         "tracepoints": tracepoints,
         "unable": unable,

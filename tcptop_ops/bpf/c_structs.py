@@ -9,9 +9,9 @@ from tcptop_ops.model import fields
 from tcptop_ops.model.enums import (
     Direction,
     EcnMode,
+    FlagRequest,
     Happening,
     HasRecord,
-    IteratorPass,
     Met,
     Origin,
     OwnerKind,
@@ -79,6 +79,8 @@ RECORDS: dict[str, Fields] = {
     "met": fields.MET,
     "met_process": fields.MET_PROCESS,
     "walk": fields.WALK,
+    "flag_request": fields.FLAG_REQUEST,
+    "flag_setter": fields.FLAG_SETTER,
 }
 
 ENUMS: dict[str, type[IntEnum]] = {
@@ -88,7 +90,7 @@ ENUMS: dict[str, type[IntEnum]] = {
     "CLASS": RetransClass,
     "TIMER": Timer,
     "HAPPENING": Happening,
-    "PASS": IteratorPass,
+    "FLAGS": FlagRequest,
     "MET": Met,
     "RECORD": HasRecord,
     "SEEN": SeenRow,
@@ -120,6 +122,8 @@ def header() -> str:
         "FOLLOWED": fields.FOLLOWED,
         "TURNS": fields.TURNS,
         "RTT_BUCKETS": fields.RTT_BUCKETS,
+        "OUR_LEVEL": fields.OUR_LEVEL,
+        "OUR_OPTION": fields.OUR_OPTION,
     }
     constants = f"enum {{ {', '.join(f'{name} = {value}' for name, value in numbers.items())} }};\n"
     enums = "".join(c_enum(prefix, members) for prefix, members in ENUMS.items())

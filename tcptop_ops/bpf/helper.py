@@ -11,7 +11,6 @@ REPLY: an errno or 0, and how many bytes follow it. A descriptor comes with it b
 
 from __future__ import annotations
 
-import array
 import ctypes
 import errno
 import importlib.util
@@ -25,23 +24,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-NAMESPACES, ITERATE, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN, ROUTE = range(
-    1, 13
-)
+NAMESPACES, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN, ROUTE = range(1, 12)
+SET_FLAGS = 12
 SOCKET_COUNTS = 2  # argument of COUNTERS: descriptors of ``proc_walk.open_socket_counts`` alone
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
-BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 16, 13, 15
-BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_LINK_CREATE, BPF_ENABLE_STATS, BPF_ITER_CREATE = 1, 2, 28, 32, 33
-BPF_CGROUP_SOCK_OPS = 3
-BPF_F_ALLOW_MULTI = 2
-SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
-MAX_PROGRAMS = 64
+MET = struct.Struct("=QQIIBBB21x")
+"""fields.MET, a row of the iterator of descriptors: cookie, inode, pid, fd, kind, state, cb_flags."""
+MET_SOCKET, LISTEN = 0, 10  # Met.SOCKET, State.LISTEN
 
-PASS_CLEAR, PASS_STRIP = 2, 4  # of IteratorPass
-CONTROL = struct.Struct("=QIIQI4x64s")  # fields.CONTROL: the value of the map ``control``
-DETACHED_WITHIN_S = 2.0
+DETACHED_WITHIN_S = TAKEN_BACK_WITHIN_S = 2.0
 CLONE_NEWNET = 0x40000000
 OWN = "/proc/self/ns/net"
 OF_THREAD = "/proc/thread-self/ns/net"
@@ -68,101 +61,9 @@ def beside(name: str) -> Any:
 
 proc_walk = beside("proc_walk")
 process = beside("helper_process")
-
-
-# --- bpf(2)
-
-
-def bpf(command: int, attr: bytearray) -> int:
-    """Call bpf(2) with a command and its attributes; return its result. Raises OSError."""
-    buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
-    return checked(libc.syscall(SYS_BPF[os.uname().machine], command, ctypes.byref(buffer), len(attr)))
-
-
-def checked(result: int) -> int:
-    """Make a system call and return its result. Raises OSError."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(result)
-
-
-def words(*values: int, size: int = 64) -> bytearray:
-    """Return an attr of 32-bit words, padded with zeros."""
-    return bytearray(array.array("I", values).tobytes().ljust(size, b"\0"))
-
-
-def link(program: int, target: int, kind: int) -> int:
-    """Return a descriptor of a new bpf_link, which attaches while it is open. Raises OSError."""
-    return bpf(BPF_LINK_CREATE, words(program, target, kind))
-
-
-def programs_at(cgroup: int) -> tuple[list[int], int]:
-    """Return the ids of the sock_ops programs attached to this cgroup itself, and the flags of their attachment."""
-    ids = (ctypes.c_uint32 * MAX_PROGRAMS)()
-    attr = words(cgroup, BPF_CGROUP_SOCK_OPS)
-    attr[16:24] = ctypes.addressof(ids).to_bytes(8, sys.byteorder)
-    attr[24:28] = MAX_PROGRAMS.to_bytes(4, sys.byteorder)
-    bpf(BPF_PROG_QUERY, attr)
-    count = int.from_bytes(attr[24:28], sys.byteorder)
-    return list(ids[:count]), int.from_bytes(attr[12:16], sys.byteorder)
-
-
-def program_info(fd: int) -> bytes:
-    """struct bpf_prog_info of a program. Raises OSError."""
-    info = bytearray(256)
-    attr = words(fd, len(info))
-    attr[8:16] = ctypes.addressof((ctypes.c_char * len(info)).from_buffer(info)).to_bytes(8, sys.byteorder)
-    bpf(BPF_OBJ_GET_INFO_BY_FD, attr)
-    return bytes(info)
-
-
-def program_id(fd: int) -> int:
-    """Return the number of a program. Raises OSError."""
-    return int.from_bytes(program_info(fd)[4:8], sys.byteorder)
-
-
-def program_by_id(program_id: int) -> dict[str, Any]:
-    """Its name, or "?", and when it was loaded: CLOCK_MONOTONIC, ns; 0 where that is not told."""
-    try:
-        fd = bpf(BPF_PROG_GET_FD_BY_ID, words(program_id))
-    except OSError:
-        return {"id": program_id, "name": "?", "loaded_ns": 0}
-    try:
-        info = program_info(fd)
-    finally:
-        os.close(fd)
-    name = info[64:80].split(b"\0")[0].decode(errors="replace") or "?"
-    asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
-    return {"id": program_id, "name": name, "loaded_ns": int.from_bytes(info[40:48], sys.byteorder) - asleep_ns}
-
-
-def ancestors(cgroup: str, root: str) -> list[str]:
-    """Return the cgroup and all above it, up to the mount's root."""
-    chain = [cgroup]
-    while chain[-1] != root and len(chain[-1]) > len(root):
-        chain.append(os.path.dirname(chain[-1]))
-    return chain
-
-
-def neighbours(cgroup: str, root: str, below_too: bool = True) -> list[dict[str, Any]]:
-    """Return the sock_ops programs that share sockets with us: of the cgroup, above, and below it. Raises OSError."""
-    found = []
-    below = [path for path, _, _ in os.walk(cgroup)][1:] if below_too else []
-    for where in ancestors(cgroup, root) + below:
-        try:
-            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        try:
-            ids, flags = programs_at(fd)
-        except FileNotFoundError:
-            continue  # removed meanwhile
-        finally:
-            os.close(fd)
-        above = where not in below
-        found += [program_by_id(i) | {"where": where, "flags": flags, "above": above} for i in ids]
-    return found
+flag_setter = beside("flag_setter")
+kernel_calls = beside("kernel_calls")
+bpf, words, checked, link = kernel_calls.bpf, kernel_calls.words, kernel_calls.checked, kernel_calls.link
 
 
 # --- network namespaces
@@ -259,7 +160,7 @@ def open_route() -> socket.socket:
 
 def create_iterator(link: int) -> int:
     """Return a descriptor to read one pass from. Raises OSError."""
-    return bpf(BPF_ITER_CREATE, words(link, 0))
+    return bpf(kernel_calls.BPF_ITER_CREATE, words(link, 0))
 
 
 def destroy(family: int, sockid: bytes) -> None:
@@ -279,27 +180,76 @@ def destroy(family: int, sockid: bytes) -> None:
 
 
 class ProgramWatch:
-    """What the monitor attached: the TCP iterator's link (-1: none), what steers it, the program, cgroups."""
+    """What the monitor attached: links of the iterators (-1: none), programs, and where in the tree of cgroups."""
 
-    def __init__(self, link: str, control: str, program: str, cgroup: str, root: str) -> None:
-        """Take the words of the command line."""
-        self.link, self._control, self._fd = int(link), int(control), int(program)
-        self._program = program_id(self._fd)
+    def __init__(self, fds: dict[str, int], cgroup: str, root: str) -> None:
+        """Take descriptors by name, which stay their owner's, and directories."""
+        self._files, self._adoption = fds.get("bpf_iter__task_file", -1), fds.get("adoption", -1)
+        self._fd = os.dup(fds["program"])
+        self._program = kernel_calls.program_id(self._fd)
         self._cgroup, self._root = cgroup, root
+        self._flags = self._flag_setter(fds["setter"]) if self._adoption >= 0 else None
+
+    def set_flags(self, asked: bytes) -> bytes:
+        """Answer rows of FLAG_ASK as ``FlagSetter.answer``. Raises OSError, EPERM where this kernel can't."""
+        if self._flags is None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return self._flags.answer(asked)
+
+    def take_back(self, before_ns: int) -> None:
+        """Have the flags taken back as ``FlagSetter.take_back`` does, those of all sockets. Raises OSError."""
+        if self._flags is not None and self._files >= 0:
+            self._flags.take_back(self._held, before_ns, time.monotonic() + TAKEN_BACK_WITHIN_S)
+
+    def _flag_setter(self, setter: int) -> flag_setter.FlagSetter:
+        token = int.from_bytes(os.urandom(8), sys.byteorder)
+        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(flag_setter.SETTER.pack(token, 0, 0))
+        bpf(
+            kernel_calls.BPF_MAP_UPDATE_ELEM,
+            bytearray(struct.pack("=IIQQQ", setter, 0, ctypes.addressof(key), ctypes.addressof(value), 0)),
+        )
+        return flag_setter.FlagSetter(self._attach_adoption, token)
+
+    def _attach_adoption(self) -> int:
+        """Return a link by which adoption.c is called in our cgroup. Raises OSError, EBUSY: another's would not be."""
+        for where in kernel_calls.ancestors(self._cgroup, self._root):
+            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                ids, flags = kernel_calls.programs_at(fd, kernel_calls.BPF_CGROUP_SETSOCKOPT)
+                if ids and not flags & kernel_calls.BPF_F_ALLOW_MULTI:
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            finally:
+                os.close(fd)
+        fd = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return link(self._adoption, fd, kernel_calls.BPF_CGROUP_SETSOCKOPT)
+        finally:
+            os.close(fd)
+
+    def _held(self) -> Iterator[tuple[int, int, int]]:
+        """Cookie, pid and descriptor of the TCP sockets that have flags, listeners first. Raises OSError."""
+        with open(create_iterator(self._files), "rb", buffering=0) as one_pass:
+            rows = b"".join(iter(lambda: one_pass.read(1 << 16), b""))
+        found: dict[int, tuple[bool, int, int]] = {}
+        for cookie, _, pid, fd, kind, state, flags in MET.iter_unpack(rows):
+            if kind == MET_SOCKET and cookie and flags:
+                found.setdefault(cookie, (state != LISTEN, pid, fd))
+        for cookie, (_, pid, fd) in sorted(found.items(), key=lambda each: each[1]):
+            yield cookie, pid, fd
 
     def others(self, below_too: bool = True) -> list[dict[str, Any]]:
         """Return the sock_ops programs that share sockets with ours. Raises OSError."""
-        found = neighbours(self._cgroup, self._root, below_too)
+        found = kernel_calls.neighbours(self._cgroup, self._root, below_too)
         return [program for program in found if program["id"] != self._program]
 
     def attach_again(self) -> tuple[bytes, list[int]]:
         """Inode of the cgroup's new directory and a link to it; or what would be silenced by one. Raises OSError."""
-        alone = [each for each in self.others(below_too=False) if not each["flags"] & BPF_F_ALLOW_MULTI]
+        alone = [each for each in self.others(below_too=False) if not each["flags"] & kernel_calls.BPF_F_ALLOW_MULTI]
         if alone:
             return json.dumps(alone).encode(), []
         fd = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return NUMBER.pack(os.fstat(fd).st_ino), [link(self._fd, fd, BPF_CGROUP_SOCK_OPS)]
+            return NUMBER.pack(os.fstat(fd).st_ino), [link(self._fd, fd, kernel_calls.BPF_CGROUP_SOCK_OPS)]
         finally:
             os.close(fd)
 
@@ -307,17 +257,11 @@ class ProgramWatch:
         """Wait until the program is gone: the monitor's descriptors are being closed, and one may be the last."""
         patience = time.monotonic() + DETACHED_WITHIN_S
         while time.monotonic() < patience:
-            if all(program["id"] != self._program for program in neighbours(self._cgroup, self._root, False)):
+            if all(
+                program["id"] != self._program for program in kernel_calls.neighbours(self._cgroup, self._root, False)
+            ):
                 return
             time.sleep(0.01)
-
-    def steer(self, what: int, born_before_ns: int = 0) -> None:
-        """Set what the next passes of the iterator do. Raises OSError."""
-        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(CONTROL.size)
-        attr = struct.pack("=IIQQQ", self._control, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
-        bpf(BPF_MAP_LOOKUP_ELEM, bytearray(attr))
-        CONTROL.pack_into(value, 0, 0, what, 1, born_before_ns, 0, CONTROL.unpack(value)[-1])
-        bpf(BPF_MAP_UPDATE_ELEM, bytearray(attr))
 
 
 class Helper:
@@ -340,6 +284,8 @@ class Helper:
         fds: list[int] = []
         try:
             data, fds = self._do(*REQUEST.unpack(request))
+        except ConnectionError:
+            raise
         except OSError as error:
             status = error.errno or errno.EIO
         except MemoryError:
@@ -354,6 +300,21 @@ class Helper:
             for fd in fds:
                 os.close(fd)
 
+    def _behind(self, count: int) -> bytes:
+        """Return the rows that follow a request. Raises ConnectionError where that is none of the monitor's."""
+        size = count * flag_setter.ASK.size
+        rows = self._connection.recv(size, socket.MSG_WAITALL) if 0 < count <= flag_setter.MOST_ASKED else b""
+        if len(rows) != size or not rows:
+            raise ConnectionResetError
+        return rows
+
+    def _do_with_program(self, attached: ProgramWatch, what: int, argument: int) -> tuple[bytes, list[int]]:
+        if what == SET_FLAGS:
+            return attached.set_flags(self._behind(argument)), []
+        if what == NEIGHBOURS:
+            return json.dumps(attached.others(bool(argument))).encode(), []
+        return attached.attach_again()
+
     def _do(self, what: int, argument: int, namespace: int, sockid: bytes) -> tuple[bytes | bytearray, list[int]]:
         """Return data and descriptors of the answer. Raises OSError."""
         if what == NAMESPACES:
@@ -362,17 +323,13 @@ class Helper:
         if what in (SCAN, HIDDEN):
             return proc_walk.scan() if what == SCAN else proc_walk.hidden(), []
         if what == STATISTICS:
-            return b"", [bpf(BPF_ENABLE_STATS, words(0))]
-        if what in (NEIGHBOURS, ATTACH_AGAIN) and self._attached:
-            others = json.dumps(self._attached.others(bool(argument))).encode()
-            return (others, []) if what == NEIGHBOURS else self._attached.attach_again()
-        iterates = self._attached is not None and self._attached.link >= 0
-        answered = {DIAG: True, ROUTE: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close, ITERATE: iterates}
+            return b"", [bpf(kernel_calls.BPF_ENABLE_STATS, words(0))]
+        if what in (NEIGHBOURS, ATTACH_AGAIN, SET_FLAGS) and self._attached:
+            return self._do_with_program(self._attached, what, argument)
+        answered = {DIAG: True, ROUTE: True, DEVICES: True, COUNTERS: True, CLOSE: self._may_close}
         if not answered.get(what):
             raise OSError(errno.EPERM, "not among what is answered")
         self.namespaces.enter(namespace)
-        if what == ITERATE and self._attached:
-            return b"", [create_iterator(self._attached.link)]
         if what == DEVICES:
             return json.dumps(dict(socket.if_nameindex())).encode(), []
         if what == COUNTERS and argument == SOCKET_COUNTS:
@@ -385,42 +342,32 @@ class Helper:
         return b"", [asked().detach()] if asked else []
 
 
-def take_back_flags(namespaces: Namespaces, attached: ProgramWatch) -> None:
-    """One pass in every namespace that takes our flags off each socket, once our program is detached.
+def take_back_flags(attached: ProgramWatch) -> None:
+    """Take our flags off each socket, once our program is detached.
 
     Another program may live by a flag that we set too: beside one, only those go that it would be called for at each
     packet, and only from sockets that it can't have asked for them.
     """
     attached.wait_until_detached()
-    others = attached.others()
-    if others:
-        attached.steer(PASS_STRIP, min(program["loaded_ns"] for program in others))
-    else:
-        attached.steer(PASS_CLEAR)
-    namespaces.refresh()
-    for inode in list(namespaces.fds):
-        with suppress(OSError):
-            namespaces.enter(inode)
-            with open(create_iterator(attached.link), "rb", buffering=0) as one_pass:
-                while one_pass.read(1 << 16):
-                    pass
+    before_ns = min((program["loaded_ns"] for program in attached.others()), default=0)
+    attached.take_back(before_ns)
 
 
 def main(argv: list[str]) -> int:
-    """``SOCKET MAY_CLOSE [LINK CONTROL PROGRAM CGROUP ROOT]``: descriptors, directories."""
+    """``SOCKET MAY_CLOSE [DESCRIPTORS CGROUP ROOT]``: JSON, descriptors by name; directories."""
     process.outlast_the_monitor()
     process.give_memory_back()
     process.raise_limit()
     connection, may_close = socket.socket(fileno=int(argv[0])), argv[1] == "1"
     process.go_on_when_asked(connection)
     process.confine()
-    attached = ProgramWatch(*argv[2:7]) if len(argv) > 2 else None
+    attached = ProgramWatch(json.loads(argv[2]), *argv[3:5]) if len(argv) > 2 else None
     helper = Helper(connection, may_close, attached)
     try:
         helper.serve()
     finally:
-        if attached and attached.link >= 0:
-            take_back_flags(helper.namespaces, attached)
+        if attached:
+            take_back_flags(attached)
     return 0
 
 

@@ -230,7 +230,7 @@ _ADDRESSES_V6 = ("SKC_V6_DADDR", "SKC_V6_RCV_SADDR")
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     SOCKET: (("SKC_FAMILY", "SKC_STATE", "SKC_DADDR", "SKC_RCV_SADDR", "SKC_DPORT", "SKC_NUM"),),
     DESCRIPTORS: (("SOCKET_SK", "TASK_TGID", "TASK_COMM", "TASK_START_BOOTTIME"),),
-    ADOPTION: (("TP_CB_FLAGS",),),
+    ADOPTION: (("TP_CB_FLAGS", "SKC_COOKIE"),),
     TRACEPOINTS: (("SKC_COOKIE",),),
 }
 """The few members without which a feature can't be: any of these sets is enough."""

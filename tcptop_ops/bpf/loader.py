@@ -27,8 +27,14 @@ from typing import Any
 MAPS = ("conns", "counters", "control", "done", "stories", "seen")
 ITERATED = ("walk", "states")
 """Maps of the iterator's program, which are there where it was compiled."""
+KEPT_BY_HELPER = ("adoption", "setter")
+"""Descriptors that the monitor gets only where there is no helper: by them flags of any socket are set."""
+
+HELPERS_OWN = ("program", "bpf_iter__task_file", *KEPT_BY_HELPER)
+"""Those that the helper keeps."""
+
 BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN = 5, 17
-BPF_PROG_TYPE_SOCK_OPS = 13
+BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_CGROUP_SOCKOPT = 13, 25
 HELPERS = {"HAVE_PID": 14, "HAVE_COMM": 16, "HAVE_CGROUP": 80}
 """bpf_get_current_pid_tgid, _comm and _cgroup_id (linux/bpf.h), by the feature that needs each."""
 CURRENT_TASK_BTF = 158
@@ -55,6 +61,7 @@ def beside(name: str) -> Any:
 
 
 helper = beside("helper")
+kernel_calls = helper.kernel_calls
 
 
 class Refused(Exception):
@@ -69,7 +76,7 @@ class Refused(Exception):
 def refuse_to_silence(found: list[dict[str, Any]]) -> None:
     """Our link, in a child of a cgroup with a program that is not "multi", would silence that program."""
     for program in found:
-        if program["above"] and not program["flags"] & helper.BPF_F_ALLOW_MULTI:
+        if program["above"] and not program["flags"] & kernel_calls.BPF_F_ALLOW_MULTI:
             raise Refused(
                 "occupied",
                 f"the sock_ops program {program['name']} (id {program['id']}) holds {program['where']} for itself",
@@ -102,16 +109,16 @@ def compile_text(BPF: Any, request: dict[str, Any], features: list[str], log: in
         raise Refused("compile", f"bcc could not compile the program: {error}", tail(log)) from error
 
 
-def load(BPF: Any, module: Any, name: str, kind: int) -> int:
+def load(BPF: Any, module: Any, name: str, kind: int, attach_type: int = -1) -> int:
     """Return the descriptor of a loaded program. Raises Exception, as bcc does."""
-    return int(module.load_func(name.encode(), kind).fd)
+    return int(module.load_func(name.encode(), kind, attach_type=attach_type).fd)
 
 
 def attach(program: int, cgroup: str) -> tuple[int, int]:
     """Our link on a cgroup, and the inode number of the directory that has it. Raises Refused."""
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return helper.link(program, fd, helper.BPF_CGROUP_SOCK_OPS), os.fstat(fd).st_ino
+        return kernel_calls.link(program, fd, kernel_calls.BPF_CGROUP_SOCK_OPS), os.fstat(fd).st_ino
     except OSError as error:
         raise Refused("attach", f"the kernel refused to attach to {cgroup}: {error.strerror}") from error
     finally:
@@ -143,7 +150,7 @@ def is_accepted(number: int) -> bool:
         "=IIQQ", BPF_PROG_TYPE_SOCK_OPS, len(code) // 8, ctypes.addressof(text), ctypes.addressof(license)
     )
     try:
-        os.close(helper.bpf(BPF_PROG_LOAD, bytearray(attr.ljust(64, b"\0"))))
+        os.close(kernel_calls.bpf(BPF_PROG_LOAD, bytearray(attr.ljust(64, b"\0"))))
     except OSError as error:
         return error.errno != errno.EINVAL
     return True
@@ -196,10 +203,22 @@ def iterators(
         return links, refused
     for name in wanted:
         try:
-            links[name] = helper.link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
+            links[name] = kernel_calls.link(load(BPF, module, name, BPF.TRACING), 0, BPF_TRACE_ITER)
         except Exception as error:  # bcc raises plain Exception; OSError from the link
             refused[name] = f"{error}: {tail(log)}"
     return links, refused
+
+
+def adoption(BPF: Any, module: Any, features: list[str], log: int) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the program that sets flags of open sockets, not attached, with its map; or why there is none."""
+    if "HAVE_ADOPTION" not in features:
+        return {}, {}
+    try:
+        program = load(BPF, module, "adoption", BPF_PROG_TYPE_CGROUP_SOCKOPT, kernel_calls.BPF_CGROUP_SETSOCKOPT)
+    except Exception as error:  # bcc raises plain Exception
+        features.remove("HAVE_ADOPTION")
+        return {}, {"adoption": f"{error}: {tail(log)}"}
+    return {"adoption": program, "setter": int(module[b"setter"].map_fd)}, {}
 
 
 def open_tracepoint(name: str, program: int) -> int:
@@ -207,7 +226,7 @@ def open_tracepoint(name: str, program: int) -> int:
     told = ctypes.create_string_buffer(name.encode())
     try:
         return int(
-            helper.bpf(BPF_RAW_TRACEPOINT_OPEN, bytearray(struct.pack("=QI4x", ctypes.addressof(told), program)))
+            kernel_calls.bpf(BPF_RAW_TRACEPOINT_OPEN, bytearray(struct.pack("=QI4x", ctypes.addressof(told), program)))
         )
     except FileNotFoundError as error:
         raise OSError(error.errno, "this kernel has no such tracepoint") from error
@@ -254,7 +273,7 @@ def allow_locked_memory() -> None:
 def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]:
     """Do what the request asks for: the answer and the descriptors. Raises Refused."""
     allow_locked_memory()
-    found = helper.neighbours(request["cgroup"], request["cgroup_root"])
+    found = kernel_calls.neighbours(request["cgroup"], request["cgroup_root"])
     refuse_to_silence(found)
     mode = request["callbacks"] or ("events" if found else "all")
     request["defines"] |= request["modes"][mode]
@@ -263,15 +282,16 @@ def serve(request: dict[str, Any], log: int) -> tuple[dict[str, Any], list[int]]
     links, refused = iterators(BPF, module, request["iterators"], features, log)
     wanted = request["tracepoints"] if "HAVE_BTF_SOCKET" in features else []
     traced, untraced = tracepoints(BPF, module, wanted, log)
+    setting, unset = adoption(BPF, module, features, log)
     maps = {name: int(module[name.encode()].map_fd) for name in (*MAPS, *(ITERATED if links else ()))}
     link, directory = attach(program, request["cgroup"])
-    fds = {**maps, **links, **traced, "link": link, "program": program}
+    fds = {**maps, **links, **traced, **setting, "link": link, "program": program}
     answer = {
         "fds": list(fds),
         "features": features,
-        "refused": refused | untraced,
+        "refused": refused | untraced | unset,
         "callbacks": mode,
-        "program_id": helper.program_id(program),
+        "program_id": kernel_calls.program_id(program),
         "directory": directory,
         "neighbours": found,
     }
@@ -305,10 +325,12 @@ def main() -> int:
         answer, fds = answer_to(request, log)
     except Exception:
         answer, fds = {"error": "loader", "message": traceback.format_exc(limit=-1), "hint": tail(log)}, []
+    named = dict(zip(answer.get("fds", ()), fds, strict=True))
+    told = {name: fd for name, fd in named.items() if not request.get("helper") or name not in KEPT_BY_HELPER}
     with suppress(OSError):  # the monitor is gone: what was born meanwhile has flags, which the helper takes back
-        socket.send_fds(connection, [json.dumps(answer).encode() + b"\n"], fds)
+        socket.send_fds(connection, [json.dumps(answer | {"fds": list(told)}).encode() + b"\n"], list(told.values()))
     if request.get("helper") and "error" not in answer:
-        become_helper(connection, dict(zip(answer["fds"], fds, strict=True)), request)
+        become_helper(connection, named, request)
     os._exit(0)  # nothing is left to do, and LLVM takes its time to say goodbye
 
 
@@ -323,18 +345,17 @@ def kept_place(root: str, cgroup: str) -> tuple[str, str]:
 
 
 def become_helper(connection: socket.socket, fds: dict[str, int], request: dict[str, Any]) -> None:
-    """Execute helper.py in this process: it keeps the descriptors of iterator and program, and what steers the first.
+    """Execute helper.py in this process: it keeps the descriptors of iterators and programs.
 
     The program is attached by it again, where its cgroup is made again; the link that attaches it is the monitor's.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    link = fds.get("bpf_iter__tcp", -1)
-    kept = [fd for fd in (connection.fileno(), fds["control"], fds["program"], link) if fd >= 0]
+    kept = {name: fds[name] for name in HELPERS_OWN if name in fds}
     root, cgroup = kept_place(request["cgroup_root"], request["cgroup"])
-    place = [str(link), str(fds["control"]), str(fds["program"]), cgroup, root]
-    for fd in kept:
+    place = [json.dumps(kept), cgroup, root]
+    for fd in (connection.fileno(), *kept.values()):
         os.set_inheritable(fd, True)
     may_close = "1" if request["may_close"] else "0"
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "helper.py")

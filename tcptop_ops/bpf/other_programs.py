@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tcptop_ops.bpf.helper import BPF_F_ALLOW_MULTI
+from tcptop_ops.bpf.kernel_calls import BPF_F_ALLOW_MULTI
 from tcptop_ops.errors import Failed, Unsupported
 
 SWEEP_S = 5.0

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from tcptop_ops.bpf.helper import SYS_BPF, program_info
+from tcptop_ops.bpf.kernel_calls import SYS_BPF, program_info
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.records import Records
 

@@ -14,7 +14,7 @@ from array import array
 from contextlib import suppress
 from dataclasses import replace
 
-from tcptop_ops.bpf import cgroup, helper, kernel_offsets
+from tcptop_ops.bpf import cgroup, helper, kernel_calls, kernel_offsets
 from tcptop_ops.bpf.attach import RING_BYTES, Attached, Options
 from tcptop_ops.bpf.loader_process import effective_capabilities, interpreters, is_privileged
 from tcptop_ops.doctor.report import (
@@ -151,7 +151,7 @@ def cgroups(top: str) -> Cgroups:
 def sock_ops_programs(target: str, top: str) -> tuple[AttachedProgram, ...] | None:
     """Return the programs of others that share sockets with us; None where the kernel does not tell."""
     try:
-        seen = helper.neighbours(target, top)
+        seen = kernel_calls.neighbours(target, top)
         effective = effective_at(target)
     except OSError:
         return None
@@ -161,7 +161,9 @@ def sock_ops_programs(target: str, top: str) -> tuple[AttachedProgram, ...] | No
     ]
     known = {program.id for program in found}
     hidden = [
-        AttachedProgram(i, helper.program_by_id(i)["name"], "", None, above=True) for i in effective if i not in known
+        AttachedProgram(i, kernel_calls.program_by_id(i)["name"], "", None, above=True)
+        for i in effective
+        if i not in known
     ]
     return tuple(found + hidden)
 
@@ -171,12 +173,12 @@ def effective_at(target: str) -> list[int]:
 
     Those above what a container sees are among them. Raises OSError.
     """
-    ids = array("I", bytes(4 * helper.MAX_PROGRAMS))
+    ids = array("I", bytes(4 * kernel_calls.MAX_PROGRAMS))
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        attr = helper.words(fd, helper.BPF_CGROUP_SOCK_OPS, _QUERY_EFFECTIVE)
+        attr = kernel_calls.words(fd, kernel_calls.BPF_CGROUP_SOCK_OPS, _QUERY_EFFECTIVE)
         struct.pack_into("=QI", attr, 16, ids.buffer_info()[0], len(ids))
-        helper.bpf(helper.BPF_PROG_QUERY, attr)
+        kernel_calls.bpf(kernel_calls.BPF_PROG_QUERY, attr)
     finally:
         os.close(fd)
     return ids[: struct.unpack_from("=I", attr, 24)[0]].tolist()

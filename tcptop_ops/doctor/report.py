@@ -286,7 +286,7 @@ def _features(facts: Facts) -> Check:
     parts = {
         TCP: "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
         DESCRIPTORS: "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
-        ADOPTION: "HAVE_ADOPTION" in have and "bpf_iter__tcp" not in refused,
+        ADOPTION: "HAVE_ADOPTION" in have,
         "process id in sock_ops (6.10)": "HAVE_PID" in have,
         "process name": "HAVE_COMM" in have,
         "cgroup id": "HAVE_CGROUP" in have,

@@ -83,8 +83,10 @@ class HelperConnection:
         """Whether it has ended, for good."""
         return self.note == GONE
 
-    def ask(self, what: int, namespace: int = 0, argument: int = 0, sockid: bytes = b"") -> tuple[bytes, list[int]]:
-        """Send a request; return the data and descriptors of the answer.
+    def ask(
+        self, what: int, namespace: int = 0, argument: int = 0, sockid: bytes = b"", behind: bytes = b""
+    ) -> tuple[bytes, list[int]]:
+        """Send a request, and what follows it; return the data and descriptors of the answer.
 
         Raises the OSError that the helper met, EMFILE where there is no room for the descriptors, and Unsupported when
         the helper is gone or not answering.
@@ -94,7 +96,7 @@ class HelperConnection:
         try:
             while self._owed:
                 self._receive(0.0).close()
-            self._send(what, argument, namespace, sockid)
+            self._send(what, argument, namespace, sockid, behind)
             answer = self._receive(GRACE_S)
         except TimeoutError as error:
             self._note = SILENT
@@ -108,8 +110,11 @@ class HelperConnection:
         self._note = ""
         return self._checked(answer)
 
-    def _send(self, what: int, argument: int = 0, namespace: int = 0, sockid: bytes = b"") -> None:
-        self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid))
+    def _send(
+        self, what: int, argument: int = 0, namespace: int = 0, sockid: bytes = b"", behind: bytes = b""
+    ) -> None:
+        """Send what the socket's buffer has room for at once: all answers to earlier requests have come."""
+        self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid) + behind)
         self._owed += 1
 
     @staticmethod

@@ -19,10 +19,10 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_ops.bpf import helper, proc_walk
 from tcptop_ops.bpf.loader_process import HELPER, LoaderProcess, interpreters, is_privileged, start
-from tcptop_ops.bpf.syscall import create_iterator
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.helper_connection import HelperConnection, Process, with_room
 from tcptop_ops.model.records import OWNER, Records
@@ -50,27 +50,23 @@ class NamespaceAccess(Protocol):
         """
         ...
 
-    def iterator(self, namespace: int, link: int) -> int:
-        """Return a descriptor from which one pass of a BPF iterator is read.
+    def diag(self, namespace: int) -> socket.socket:
+        """Return a netlink socket that lists this namespace's sockets.
 
-        ``link``: descriptor of the iterator's bpf_link. Raises OSError, and Unsupported when the helper is gone.
+        Raises OSError, and Unsupported when the helper is gone.
         """
         ...
 
-    def diag(self, namespace: int) -> socket.socket:
-        """Return a netlink socket that lists this namespace's sockets. Raises as ``iterator``."""
-        ...
-
     def route(self, namespace: int) -> socket.socket:
-        """Return a socket of rtnetlink that speaks for this namespace. Raises as ``iterator``."""
+        """Return a socket of rtnetlink that speaks for this namespace. Raises as ``diag``."""
         ...
 
     def devices(self, namespace: int) -> dict[int, str]:
-        """Return the names of its network devices by interface index. Raises as ``iterator``."""
+        """Return the names of its network devices by interface index. Raises as ``diag``."""
         ...
 
     def counters(self, namespace: int) -> tuple[list[int], bytes]:
-        """Return the descriptors of ``proc_walk.open_counters`` there, and its ``limits``. Raises as ``iterator``.
+        """Return the descriptors of ``proc_walk.open_counters`` there, and its ``limits``. Raises as ``diag``.
 
         A descriptor can be read again and again, from its begin, and keeps the namespace alive as long as it is open.
         """
@@ -81,7 +77,7 @@ class NamespaceAccess(Protocol):
         ...
 
     def limits(self, namespace: int) -> bytes:
-        """Return the lines of ``proc_walk.limits`` of this namespace. Raises as ``iterator``."""
+        """Return the lines of ``proc_walk.limits`` of this namespace. Raises as ``diag``."""
         ...
 
     def neighbours(self, below_too: bool) -> list[dict[str, Any]]:
@@ -96,6 +92,14 @@ class NamespaceAccess(Protocol):
 
         Return the inode number of that directory, and the descriptor of a bpf_link, which attaches while it is open.
         Raises OSError, and Unsupported without a helper, or where the link would silence another's program.
+        """
+        ...
+
+    def set_flags(self, asked: Records) -> NDArray[np.int32]:
+        """Change the callback flags of sockets that others hold: FLAG_ASK rows, flag_setter.MOST_ASKED at most.
+
+        Return an errno for each, 0 where it is done: as ``flag_setter.FlagSetter.work``, EAGAIN where no time was left.
+        Raises OSError where the program that sets them can't be attached, and Unsupported where there is none.
         """
         ...
 
@@ -229,10 +233,6 @@ class InProcessAccess:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self._threads[namespace].do(work)
 
-    def iterator(self, namespace: int, link: int) -> int:
-        """Create the iterator in the thread of that namespace (see Reach)."""
-        return int(self._do(namespace, lambda: create_iterator(link)))
-
     def diag(self, namespace: int) -> socket.socket:
         """Open the socket in the thread of that namespace (see Reach)."""
         return self._open(namespace, helper.open_diag)
@@ -277,6 +277,10 @@ class InProcessAccess:
     def attach_again(self) -> tuple[int, int]:
         """Raise Unsupported: it takes privilege (see Reach)."""
         raise Unsupported("there is no helper to attach with", START_AGAIN)
+
+    def set_flags(self, asked: Records) -> NDArray[np.int32]:
+        """Raise Unsupported: it takes privilege (see Reach)."""
+        raise Unsupported("there is no helper to set flags", START_AGAIN)
 
     def statistics(self) -> int:
         """Raise Unsupported: it takes privilege (see Reach)."""
@@ -334,10 +338,6 @@ class HelperAccess:
             raise
         self._without_room.discard(namespace)
         return fds[0]
-
-    def iterator(self, namespace: int, link: int) -> int:
-        """Create the iterator (see Reach). For another namespace it is the TCP iterator, the helper's only link."""
-        return create_iterator(link) if namespace == self.own else self._ask(helper.ITERATE, namespace)[1][0]
 
     def diag(self, namespace: int) -> socket.socket:
         """Open the socket, in another namespace through the helper (see Reach).
@@ -409,6 +409,10 @@ class HelperAccess:
             f"the sock_ops program {holds['name']} (id {holds['id']}) holds {holds['where']} for itself",
             "it is attached as soon as that one is gone",
         )
+
+    def set_flags(self, asked: Records) -> NDArray[np.int32]:
+        """Have the helper set them (see Reach)."""
+        return np.frombuffer(self._ask(helper.SET_FLAGS, argument=len(asked), behind=asked.tobytes())[0], np.int32)
 
     def statistics(self) -> int:
         """Return the descriptor, which the helper opens (see Reach)."""

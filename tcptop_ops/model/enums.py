@@ -129,14 +129,12 @@ class Happening(IntEnum):
     ADOPTED = 9  # it was open when the program started; a: bit mask (1 << State) of the states it has been in since
 
 
-class IteratorPass(IntEnum):
-    """What a pass of the TCP iterator does to the callback flags of the sockets that it lists."""
+class FlagRequest(IntEnum):
+    """What is done to the callback flags of an open socket."""
 
-    READ = 0  # nothing
-    ADOPT = 1  # sets those that a socket lacks, and begins a row of events for it
-    CLEAR = 2  # takes off those that this program set
-    SURVEY = 3  # ADOPT, and also sockets that have all flags but no row: another program's, or an earlier monitor's
-    STRIP = 4  # takes off the per-packet ones, of sockets born before another program came
+    ADOPT = 0  # sets those that it lacks, and begins a row of events for it
+    GIVE_BACK = 1  # takes off those that this program set
+    STRIP = 2  # takes off the per-packet ones, of a socket born before another program came
 
 
 class Met(IntEnum):

@@ -235,13 +235,40 @@ SEEN: Fields = (
 
 CONTROL: Fields = (
     ("watched", "u8"),  # cookie of the connection that is looked at: its flags do not retire; 0: none
-    ("pass", "u4"),  # IteratorPass
     ("beside", "u4"),  # 1: another program has come, so that nothing is asked for that it would notice without need
-    ("born_before_ns", "u8"),  # IteratorPass.STRIP: only sockets that the other program can't have asked for
     ("light", "u4"),  # 1: so many connections come that new ones are asked for events alone
     ("cgroups", "u8", (FOLLOWED,)),  # ids of the directories that ours had since the start, newest first; then 0
 )
 """What the monitor tells the BPF programs: the only value of the BPF map ``control``."""
+
+OUR_LEVEL, OUR_OPTION = 0x54434F50, 0x464C4147
+"""Level and name of the option, made up, by which callback flags of an open socket are set: bpf/adoption.c."""
+
+FLAG_ASK: Fields = (
+    ("cookie", "u8"),
+    ("before_ns", "u8"),  # FlagRequest.STRIP: only if its life began before
+    ("pid", "u4"),
+    ("fd", "u4"),
+    ("flags", "u4"),  # FlagRequest.ADOPT: those that it is to have at least
+    ("what", "u4"),  # FlagRequest
+)
+"""What is asked of the helper: to do something to the callback flags of a socket, and who holds it."""
+
+FLAG_REQUEST: Fields = (
+    ("token", "u8"),  # tells the program who asks
+    ("cookie", "u8"),
+    ("before_ns", "u8"),
+    ("flags", "u4"),
+    ("what", "u4"),
+)
+"""The value of the option: not more than 32 bytes, for which the kernel need not allocate memory."""
+
+FLAG_SETTER: Fields = (
+    ("token", "u8"),  # who knows it may ask
+    ("sk", "u8"),  # used by the program for a moment
+    ("tgid", "u4"),  # process that asked last; 0: none
+)
+"""The only value of the BPF map ``setter``."""
 
 COUNTERS: Fields = (
     ("calls", "u8", (OPERATORS,)),

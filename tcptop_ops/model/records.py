@@ -83,6 +83,15 @@ COUNTERS = _dtype(fields.COUNTERS)
 CONTROL = _dtype(fields.CONTROL)
 
 
+FLAG_ASK = _dtype(fields.FLAG_ASK)
+
+
+FLAG_REQUEST = _dtype(fields.FLAG_REQUEST)
+
+
+FLAG_SETTER = _dtype(fields.FLAG_SETTER)
+
+
 HAPPENING = _dtype(fields.HAPPENING)
 
 

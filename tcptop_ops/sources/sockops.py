@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf import cgroup, kernel_offsets, syscall
-from tcptop_ops.bpf.attach import FILE_ITERATOR, RING_BYTES, Attached, Options, Pending, attach
+from tcptop_ops.bpf.attach import EVENT_FLAGS, FILE_ITERATOR, MODES, RING_BYTES, Attached, Options, Pending, attach
 from tcptop_ops.bpf.connection_map import ConnectionMap
 from tcptop_ops.bpf.cpu_counters import CpuCounters
 from tcptop_ops.bpf.descriptor_walk import DescriptorWalk
+from tcptop_ops.bpf.helper import ProgramWatch, take_back_flags
 from tcptop_ops.bpf.load_shedding import LIGHT, LoadShedding
 from tcptop_ops.bpf.other_programs import OtherPrograms
 from tcptop_ops.bpf.ring_buffer import RingBuffer
@@ -28,9 +30,10 @@ from tcptop_ops.host.namespaces import InProcessAccess, NamespaceAccess, of_chil
 from tcptop_ops.host.owners import Owners
 from tcptop_ops.host.processes import Commands, Users, full_name, is_kernel_thread
 from tcptop_ops.model.arrays import distinct, gather
-from tcptop_ops.model.enums import IteratorPass, State
+from tcptop_ops.model.enums import State
 from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, Records
 from tcptop_ops.model.snapshot import Snapshot
+from tcptop_ops.sources.adoption import Adoption, Wish
 from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
 from tcptop_ops.sources.cheaper_reader import CheaperReader
 from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, births, last_known, still_open, without_record
@@ -80,15 +83,15 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._passed_ns = self._passed_before_ns = 0
         self._join, self._unseen = RowMatcher(), LostSockets()
-        self._watched = self._hopeless = self._strip_before_ns = 0
+        self._watched = self._strip_before_ns = 0
         self._beside = OtherPrograms(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
         self._quiet = False
         self._light = LoadShedding()
         self._untold = False  # connections were opened in our cgroup, anywhere, that no event told of
         self._statistics: int | None = None
-        self._pass = IteratorPass.SURVEY if options.adopt else IteratorPass.READ
-        self._control(self._pass)
+        self._adoption = self._adopter()
+        self._control()
 
     def _reader(self, wanted: str, members: CgroupMembers | None) -> StateReader:
         """Return what reads the present state. ``wanted``: one of READERS, where one is to be had in any case."""
@@ -144,6 +147,9 @@ class SockOpsSource:
             present = more
             keys, values = self._rows.read(self._counters.read())
             events, lonely = self._join(present.sockets["cookie"], keys, values)
+        if self._tend_flags(present, events):
+            keys, values = self._rows.read(self._counters.read())
+            events, lonely = self._join(present.sockets["cookie"], keys, values)
         self._passed_ns, self._untold = pass_ns, False
         self.drain()
         counters = self._counters.read()
@@ -155,7 +161,6 @@ class SockOpsSource:
         opened = births(counters) - births(self._last)
         self._spare(opened, pass_ns)
         self._last = counters
-        self._next_pass(int(np.count_nonzero(events["first_ns"] == 0)))
         self._sweep.look(sockets)
         owners = self._owners.assign(sockets, events)
         closed_owners = self._owners.assign_closed(closed["socket"], closed["events"])
@@ -199,8 +204,7 @@ class SockOpsSource:
 
     def _follow(self) -> None:
         if self._followed is not None and self._followed.look():
-            self._pass = self._pass if self._followed.attached else IteratorPass.READ
-            self._control(self._pass)
+            self._control()
             self._untold = True
 
     def _is_attached(self) -> bool:
@@ -219,15 +223,14 @@ class SockOpsSource:
         if quiet != self._quiet or (quiet and came):
             self._quiet = quiet
             self._strip_before_ns = min((program["loaded_ns"] for program in came), default=0)
-            self._pass = IteratorPass.STRIP if came else self._pass
-            self._control(self._pass)
+            self._control()
 
     def _spare(self, opened: int, pass_ns: int) -> None:
         """Where very many connections come, less is asked of each: unless the command line said what to ask."""
         seconds = (pass_ns - self._passed_before_ns) / 1e9 if self._passed_before_ns else 0.0
         self._passed_before_ns = pass_ns
         if self._light.look(0 if self._told_how else opened, seconds, pass_ns / 1e9):
-            self._control(self._pass)
+            self._control()
 
     def _misses_some(self, lonely: Records, pass_ns: int) -> bool:
         """Whether a row born since the last pass, and before this one, has no socket: it lives where nobody looked."""
@@ -266,6 +269,8 @@ class SockOpsSource:
             notes.append(self._reach.note)
         if self._sweep.note:
             notes.append(self._sweep.note)
+        if self._adoption is not None and self._adoption.note:
+            notes.append(self._adoption.note)
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
@@ -281,7 +286,7 @@ class SockOpsSource:
         """See Source. Its flags, all seven, do not retire, and its story opens with the next round trip."""
         if cookie != self._watched:
             self._watched = cookie
-            self._control(self._pass)
+            self._control()
             self._seen.forget()
 
     def measure(self, on: bool) -> None:
@@ -299,25 +304,39 @@ class SockOpsSource:
         """See Source."""
         close_connection(self._reach, sock)
 
-    def _next_pass(self, rowless: int) -> None:
-        """Choose what the next pass does.
+    def _adopter(self) -> Adoption | None:
+        """Return what sets flags of open sockets: through the helper, or, without one, in this process."""
+        self._here: ProgramWatch | None = None
+        if "HAVE_ADOPTION" not in self._attached.features:
+            return None
+        if self._attached.helper is None:
+            here = ProgramWatch(self._attached.fds, self._attached.cgroup, self._attached.cgroup_root)
+            self._here = here
+            return Adoption(lambda asked: np.frombuffer(here.set_flags(asked.tobytes()), np.int32))
+        return Adoption(self._reach.set_flags)
 
-        A survey costs a look-up for each socket: only if more have no row than the last one left without. No flag is
-        set while nothing of ours is called for it: that would only call others.
+    def _tend_flags(self, present: SocketState, events: Records) -> bool:
+        """Adopt what was open before, mend what somebody overwrote; whether there may be new rows in the map.
+
+        No flag is set while nothing of ours is called for it: that would only call others.
         """
-        if not self._adopt:
-            return
-        self._hopeless = rowless if self._pass == IteratorPass.SURVEY else min(self._hopeless, rowless)
-        wanted = IteratorPass.SURVEY if rowless > self._hopeless else IteratorPass.ADOPT
-        wanted = wanted if self._is_attached() else IteratorPass.READ
-        if wanted != self._pass:
-            self._pass = wanted
-            self._control(wanted)
+        if self._adoption is None:
+            return False
+        if self._strip_before_ns:
+            self._adoption.strip(present.sockets, events, self._strip_before_ns)
+            self._strip_before_ns = 0
+        birth = EVENT_FLAGS if self._quiet or self._light.on else MODES[self._attached.callbacks]["BIRTH_FLAGS"]
+        wish = Wish(
+            birth,
+            self._watched,
+            reads_flags=present.descriptors is not None,
+            adopts=self._adopt and self._is_attached(),
+        )
+        return self._adoption.tend(present.sockets, events, wish, self._all_descriptors)
 
-    def _control(self, flags_pass: IteratorPass) -> None:
+    def _control(self) -> None:
         value = np.zeros(1, CONTROL)
-        value["pass"], value["watched"] = flags_pass, self._watched
-        value["beside"], value["born_before_ns"] = self._quiet, self._strip_before_ns
+        value["watched"], value["beside"] = self._watched, self._quiet
         value["light"] = self._light.on
         ids = self._followed.ids if self._followed is not None else []
         value["cgroups"][0, : len(ids)] = ids
@@ -336,13 +355,18 @@ class SockOpsSource:
             os.close(self._attached.fds.pop(name))
         if self._followed is not None:
             self._followed.close()
-        self._namespace_counters.close()
-        self._host_counters.close()
-        self._reach.close()
-        self._ring.close()
-        self._namespace_names.close()
-        self._present.close()
-        self._close_fds()
+        try:
+            if self._here is not None:
+                with suppress(OSError):  # the privilege is given up: what is left calls nobody
+                    take_back_flags(self._here)
+        finally:
+            self._namespace_counters.close()
+            self._host_counters.close()
+            self._reach.close()
+            self._ring.close()
+            self._namespace_names.close()
+            self._present.close()
+            self._close_fds()
 
     def _close_fds(self) -> None:
         while self._attached.fds:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import kernel_calls
 from tests.bench.figures import Nonsense
 from tests.support.lab import Lab, Traffic
 from tests.support.leftovers import wait_until
@@ -89,7 +89,7 @@ def attached(path: Path) -> list[int]:
     """The ids of the sock_ops programs that are attached to this very cgroup."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return list(helper.programs_at(fd)[0])
+        return list(kernel_calls.programs_at(fd)[0])
     finally:
         os.close(fd)
 

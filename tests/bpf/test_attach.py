@@ -13,7 +13,7 @@ import pytest
 from tcptop_ops.bpf import attach as launch
 from tcptop_ops.bpf import cgroup, kernel_offsets, loader_process
 from tcptop_ops.bpf.attach import Options, attach, attempts, default_map_size, refusal
-from tcptop_ops.bpf.helper import ancestors, words
+from tcptop_ops.bpf.kernel_calls import ancestors, words
 from tcptop_ops.bpf.loader import Refused, refuse_to_silence, tail
 from tcptop_ops.errors import Failed, TcptopError, Unsupported, Usage
 
@@ -202,7 +202,7 @@ def test_an_answer_with_descriptors(stub: Stub) -> None:
     assert (asked["defines"]["MAP_SIZE"], asked["defines"]["TP_SRTT_US"]) == (4096, 1696)
     assert asked["missing"] == ["delivery_bytes_per_s", "mss"]
     assert "OUR_CGROUP_ID" not in asked["defines"]
-    assert asked["attempts"] == attempts(has_btf=True, can_adopt="bpf_iter__tcp" in asked["iterators"])
+    assert asked["attempts"] == attempts(has_btf=True, can_adopt="bpf_iter__task_file" in asked["iterators"])
     assert "struct final {" in asked["text"]
     assert Path(asked["headers"]).is_dir()
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf import helper, proc_walk
+from tcptop_ops.bpf import flag_setter, helper, proc_walk
 from tcptop_ops.bpf.c_structs import ENUMS, c_enum, c_struct, header
 from tcptop_ops.bpf.loader_process import HERE
-from tcptop_ops.model import records
-from tcptop_ops.model.enums import IteratorPass, OwnerKind, WritingOperator
+from tcptop_ops.model import fields, records
+from tcptop_ops.model.enums import FlagRequest, Met, OwnerKind, State, WritingOperator
 
 SIZES: dict[str, Any] = {
     "__u8": ctypes.c_uint8,
@@ -35,6 +35,8 @@ DTYPES = {
     "story": records.STORY,
     "seen": records.SEEN,
     "control": records.CONTROL,
+    "flag_request": records.FLAG_REQUEST,
+    "flag_setter": records.FLAG_SETTER,
 }
 MEMBER = re.compile(r"\t(struct )?(\w+) (\w+)((?:\[\d+\])*);")
 
@@ -125,16 +127,24 @@ def test_c_uses_names_that_there_are() -> None:
     made = {f"{prefix}_{member.name}" for prefix, members in ENUMS.items() for member in members}
     used = {word for text in C.values() for word in re.findall(rf"\b(?:{'|'.join(ENUMS)})_[A-Z]\w+", text)}
     assert used <= made
-    assert {f"PASS_{each.name}" for each in IteratorPass if each != IteratorPass.READ} <= used
+    assert {"FLAGS_ADOPT", "FLAGS_GIVE_BACK"} <= used
 
 
 def test_what_the_helper_has_of_its_own() -> None:
     """It is run as a script that imports nothing of this package."""
-    assert (helper.PASS_CLEAR, helper.PASS_STRIP) == (IteratorPass.CLEAR, IteratorPass.STRIP)
-    told = np.frombuffer(helper.CONTROL.pack(1, 2, 3, 4, 5, bytes(range(64))), records.CONTROL)[0]
-    assert told.tolist()[:5] == (1, 2, 3, 4, 5)
-    assert told["cgroups"].tobytes() == bytes(range(64))
-    assert helper.CONTROL.size == records.CONTROL.itemsize
+    assert tuple(FlagRequest) == (flag_setter.ADOPT, flag_setter.GIVE_BACK, flag_setter.STRIP)
+    assert (flag_setter.OUR_LEVEL, flag_setter.OUR_OPTION) == (fields.OUR_LEVEL, fields.OUR_OPTION)
+    for packed, dtype in (
+        (flag_setter.ASK, records.FLAG_ASK),
+        (flag_setter.TOLD, records.FLAG_REQUEST),
+        (flag_setter.SETTER, records.FLAG_SETTER),
+    ):
+        numbers = tuple(range(1, 1 + len(dtype.names or ())))
+        assert np.frombuffer(packed.pack(*numbers), dtype)[0].tolist() == numbers
+    rows = np.arange(records.MET.itemsize, dtype="u1").view(records.MET)
+    names = ("cookie", "inode", "pid", "fd", "kind", "state", "cb_flags")
+    assert helper.MET.unpack(rows.tobytes()) == tuple(rows[name][0] for name in names)
+    assert (helper.MET_SOCKET, helper.LISTEN) == (Met.SOCKET, State.LISTEN)
     assert proc_walk.OWNER.size == records.OWNER.itemsize
 
 

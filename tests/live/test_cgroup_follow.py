@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import kernel_calls
 from tcptop_ops.bpf.attach import Options
 from tcptop_ops.model.fields import FOLLOWED
 from tcptop_ops.sources import open as opening
@@ -68,7 +68,7 @@ def remove(cgroup: Path) -> None:
 def attached_to(cgroup: Path) -> list[int]:
     fd = os.open(cgroup, os.O_RDONLY)
     try:
-        return helper.programs_at(fd)[0]
+        return kernel_calls.programs_at(fd)[0]
     finally:
         os.close(fd)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tcptop_ops.bpf import cgroup as cgroups
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper, kernel_calls
 from tests.live.conftest import BCC_PYTHON
 from tests.support import leftovers
 from tests.support.lab import Lab, Link, Traffic
@@ -84,7 +84,7 @@ def attached(directory: str) -> list[int]:
     """Ids of the sock_ops programs that are attached to a cgroup."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return helper.programs_at(fd)[0]
+        return kernel_calls.programs_at(fd)[0]
     finally:
         os.close(fd)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import helper, kernel_calls
 from tcptop_ops.bpf.loader_process import GRACE_S, HELPER, INTERPRETERS, end, start
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.host.namespaces import HelperAccess, InProcessAccess, scan_descriptors, widest
@@ -156,7 +156,7 @@ def test_it_closes_nothing_unless_that_was_asked_for() -> None:
 
 def test_statistics_run_while_the_descriptor_is_open(reach: HelperAccess, lab: Lab, link: Link, cgroup: Path) -> None:
     def run_time_ns(watch: Watch) -> int:
-        return int.from_bytes(helper.program_info(watch.source.attached.fds["program"])[192:200], "little")
+        return int.from_bytes(kernel_calls.program_info(watch.source.attached.fds["program"])[192:200], "little")
 
     with Watch(cgroup) as watch:
         server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
@@ -188,7 +188,7 @@ def test_what_is_not_among_the_requests_is_refused(asked: Asked) -> None:
     for what in (0, 10, 99, 2**32 - 1):
         assert answer(asked.ours, what) == errno.EPERM
     own = os.stat("/proc/self/ns/net").st_ino
-    for what in (helper.ITERATE, helper.NEIGHBOURS, helper.ATTACH_AGAIN):
+    for what in (helper.NEIGHBOURS, helper.ATTACH_AGAIN):
         assert answer(asked.ours, what, namespace=own) == errno.EPERM, "it has attached nothing"
     for what in (helper.DIAG, helper.DEVICES, helper.COUNTERS, helper.CLOSE):
         assert answer(asked.ours, what, namespace=2**64 - 1) == errno.ENOENT

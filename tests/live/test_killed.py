@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import kernel_calls
 from tcptop_ops.bpf.attach import ALL_FLAGS, TRACEPOINTS, Options, begin
 from tests.live.conftest import accepted
 from tests.live.started import LEAVES_ALTERNATE_SCREEN, SHOWS_CURSOR, Started, alive, children, helper_of, started
@@ -53,7 +53,7 @@ def load(lab: Lab, link: Link, cgroup: Path) -> Traffic:
 def attached(cgroup: Path) -> list[int]:
     fd = os.open(cgroup, os.O_RDONLY)
     try:
-        return helper.programs_at(fd)[0]
+        return kernel_calls.programs_at(fd)[0]
     finally:
         os.close(fd)
 
@@ -158,7 +158,7 @@ def traced(pid: int) -> dict[str, int]:
 
 def exists(program: int) -> bool:
     try:
-        os.close(helper.bpf(helper.BPF_PROG_GET_FD_BY_ID, helper.words(program)))
+        os.close(kernel_calls.bpf(kernel_calls.BPF_PROG_GET_FD_BY_ID, kernel_calls.words(program)))
     except FileNotFoundError:
         return False
     return True

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcptop_ops.bpf import attach, helper, kernel_offsets
+from tcptop_ops.bpf import attach, kernel_calls, kernel_offsets
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS, MODES, RETIRE_AFTER
 from tcptop_ops.explain.operators import OPERATORS
 from tcptop_ops.model.enums import RetransClass, State
@@ -361,7 +361,7 @@ def test_a_delayed_ack_is_told(lab: Lab, link: Link, cgroup: Path, watch: Watch)
 def attached_to(cgroup: Path) -> list[int]:
     fd = os.open(cgroup, os.O_RDONLY)
     try:
-        return helper.programs_at(fd)[0]
+        return kernel_calls.programs_at(fd)[0]
     finally:
         os.close(fd)
 

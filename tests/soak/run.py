@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import kernel_calls
 from tests.soak.crowd import Crowd
 from tests.soak.judge import (
     Made,
@@ -150,7 +150,7 @@ class Soak:
     def _look_for_leftovers(self) -> None:
         fd = os.open(self._cgroup, os.O_RDONLY)
         try:
-            wait_until(lambda: not helper.programs_at(fd)[0], what="nothing being attached")
+            wait_until(lambda: not kernel_calls.programs_at(fd)[0], what="nothing being attached")
         except TimeoutError as error:
             self._report.violations.append(str(error))
         finally:
