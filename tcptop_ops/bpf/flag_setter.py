@@ -23,7 +23,7 @@ TOLD = struct.Struct("=QQQII")
 """fields.FLAG_REQUEST, what the program is told: token, cookie, before_ns, flags, what."""
 SETTER = struct.Struct("=QQI4x")
 """fields.FLAG_SETTER, the value of the map ``setter``: the token comes first."""
-MOST_ASKED = 16_384
+MOST_ASKED = 4096
 """Sockets in a request."""
 
 PATIENCE_S = 0.1

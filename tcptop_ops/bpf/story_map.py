@@ -36,7 +36,7 @@ def unrolled(story: Records) -> Records:
 
 
 class SamplesMap:
-    """What was seen of the operators: of the host with the counters, of the connection that is looked at in ``seen``."""
+    """What was seen of the operators: of the host with the counters, of the watched connection in ``seen``."""
 
     def __init__(self, map_fd: int, counters: CpuCounters) -> None:
         """Take ``map_fd``: a descriptor of the map ``seen``, one entry with a value a CPU."""

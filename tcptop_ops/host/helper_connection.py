@@ -110,9 +110,7 @@ class HelperConnection:
         self._note = ""
         return self._checked(answer)
 
-    def _send(
-        self, what: int, argument: int = 0, namespace: int = 0, sockid: bytes = b"", behind: bytes = b""
-    ) -> None:
+    def _send(self, what: int, argument: int = 0, namespace: int = 0, sockid: bytes = b"", behind: bytes = b"") -> None:
         """Send what the socket's buffer has room for at once: all answers to earlier requests have come."""
         self._connection.sendall(helper.REQUEST.pack(what, argument, namespace, sockid) + behind)
         self._owed += 1

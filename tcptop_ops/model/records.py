@@ -103,6 +103,7 @@ SEEN = _dtype(fields.SEEN)
 
 
 CPU = np.dtype(
-    [("counters", COUNTERS), ("seen", SEEN), *((name, kind, *shape) for name, kind, *shape in fields.CPU[2:])], align=True
+    [("counters", COUNTERS), ("seen", SEEN), *((name, kind, *shape) for name, kind, *shape in fields.CPU[2:])],
+    align=True,
 )
 """What the sock_ops program keeps for each CPU (``fields.CPU``)."""

@@ -123,7 +123,9 @@ class LiveRows:
             scatter(rates, which, theirs)
         self._let_time_pass(rates, slots, which, times, is_anew=before is not None or whole)
         self._partner, self._is_first = partner, False
-        return Live(Rows(sockets, events, snapshot.owners, rates), self.slots.order, pairs, which, which[matching], which[over])
+        return Live(
+            Rows(sockets, events, snapshot.owners, rates), self.slots.order, pairs, which, which[matching], which[over]
+        )
 
     @property
     def states(self) -> NDArray[np.uint8]:
