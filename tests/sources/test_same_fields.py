@@ -73,7 +73,7 @@ class Reach(InProcessAccess):
     """This process's namespace, by the number of the one in which the sockets are."""
 
     def __init__(self) -> None:
-        self.own, self.note, self._threads = OPEN["netns"], "", {}
+        self.own, self._threads, self._left_out = OPEN["netns"], {}, 0
 
 
 class Nginx:
