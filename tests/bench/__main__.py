@@ -143,7 +143,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every value to FILE")
     parser.add_argument("--markdown", action="store_true", help="in the end print the table of docs/cost.md")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"or: {AGAINST} COMMIT [PART...]")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
