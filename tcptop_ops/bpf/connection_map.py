@@ -22,11 +22,14 @@ class ConnectionMap:
         self._keys, self._values = np.zeros(4096, "u8"), np.zeros(4096, EVENTS)
         self._count = 0
         self._written: list[bytes] = []
+        self.is_same = False
+        """Whether the last ``read`` returned what the one before did: nothing was called that writes a row."""
 
     def read(self, counters: Records) -> tuple[NDArray[np.uint64], Records]:
         """Keys and values, which hold until the next read. ``counters``: read before. Raises OSError."""
         written = counters["calls"][list(WritingOperator)].tobytes() + counters["adopted"].tobytes()
-        if self._written != [written, written]:
+        self.is_same = self._written == [written, written]
+        if not self.is_same:
             self._count = self._read()
             self._written = [*self._written[-1:], written]
         return self._keys[: self._count], self._values[: self._count]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_ops.model.arrays import find_sorted, gather
+from tcptop_ops.model.arrays import find_sorted, gather, places_of
 from tcptop_ops.model.enums import OwnerKind
 from tcptop_ops.model.records import OWNED, OWNER, Records
 
@@ -78,7 +78,8 @@ class Held:
         ``callers``: pid of the process that called listen() or connect(), or shut an accepted one down; 0: not known.
         ``are_accepted`` is asked by indices into ``keys``, and only for sockets that several processes hold.
         """
-        at, known = find_sorted(self.keys, keys)
+        at = places_of(keys, self.keys)
+        known = at >= 0
         here = at[known]
         chosen = self._oldest[here]
         several = np.flatnonzero(self._shared[here])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tcptop_ops.host.accept_queues import AcceptQueues, Queued
 from tcptop_ops.host.held import NOBODY, Held, Indices, Mask
-from tcptop_ops.model.arrays import find_sorted, gather, scatter
+from tcptop_ops.model.arrays import find_sorted, gather, places_of, scatter
 from tcptop_ops.model.enums import Direction, OwnerKind, State
 from tcptop_ops.model.listeners import among
 from tcptop_ops.model.records import OWNED, Records
@@ -45,6 +45,9 @@ _CLOSED_BY_US = _states(State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.L
 _NOT_ACCEPTED = _states(State.ESTABLISHED, State.CLOSE_WAIT, State.SYN_RECV)
 
 
+_NONE = np.zeros(0, np.intp)
+
+
 class Memory:
     """What was assigned at the last two ticks that differed, by cookie."""
 
@@ -52,6 +55,16 @@ class Memory:
         """Begin with two ticks at which no socket had an owner."""
         nothing = (np.zeros(0, "u8"), np.zeros(0, OWNED))
         self._ticks = [nothing, nothing]
+
+    @property
+    def cookies(self) -> NDArray[np.uint64]:
+        """The cookies of ``newest``."""
+        return self._ticks[0][0]
+
+    @property
+    def newest(self) -> Records:
+        """The OWNED rows that were kept last."""
+        return self._ticks[0][1]
 
     def keep(self, cookies: NDArray[np.uint64], owned: Records) -> None:
         """Remember these OWNED rows, and forget those of the last but one."""
@@ -86,6 +99,8 @@ class Owners:
         self._missed = self._unheld = np.zeros(0, "u8")
         self._decided: list[Records] = []
         self._assigned = np.zeros(0, OWNED)
+        self._is_special = np.zeros(0, np.bool_)
+        self._changed: Indices | None = None
         self._memory = Memory()
         self._names: dict[tuple[int, int, bytes], bytes] = {}
         self._caller_names: dict[tuple[int, int, bytes], bytes] = {}
@@ -151,19 +166,90 @@ class Owners:
         longer = np.array([used[process] or process[2] for process in asked], "S32")
         owned["name"][cut] = longer[inverse.reshape(-1)]
 
-    def assign(self, sockets: Records, events: Records) -> Records:
-        """Return the OWNED rows of these live sockets, the same array as before if nothing that decides has changed."""
+    @property
+    def changed(self) -> Indices | None:
+        """Indices of the rows whose owner ``assign`` told otherwise than at the last call; None: any may be."""
+        return self._changed
+
+    def assign(self, sockets: Records, events: Records, changed: Indices | None = None) -> Records:
+        """Return the OWNED rows of these live sockets, the same array as before if nothing that decides has changed.
+
+        ``changed``: indices of the rows that may be others than at the last call, in ``sockets`` or ``events``; None:
+        all may be.
+        """
         decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["direction"]]
-        same = len(self._decided) == len(decides) and all(map(np.array_equal, self._decided, decides))
-        if not same or self._asks_for_queues:
-            self._assigned = self._assign_live(sockets, events)
-            self._decided = [values.copy() for values in decides]
+        is_known = len(self._decided) == len(decides) and not self._asks_for_queues
+        if not is_known or changed is None:
+            if not is_known or not all(map(np.array_equal, self._decided, decides)):
+                self._assign_all(sockets, events)
+                self._decided = [values.copy() for values in decides]
+            else:
+                self._changed = _NONE
+            return self._assigned
+        before = None
+        if not np.array_equal(decides[0], self._decided[0]):
+            before = places_of(decides[0], self._decided[0])
+            self._decided = [values[before] for values in self._decided]
+            self._is_special = self._is_special[before]
+        rows = np.zeros(len(sockets), np.bool_)
+        rows[changed] = True
+        if before is not None:
+            rows |= before < 0
+        asked = np.flatnonzero(rows)
+        differs = np.zeros(len(asked), np.bool_)
+        for known, values in zip(self._decided, decides, strict=True):
+            now = values[asked]
+            differs |= known[asked] != now
+            known[asked] = now
+        if before is None and not differs.any():
+            self._changed = _NONE
+            return self._assigned
+        rows[asked[~differs]] = False
+        if before is not None:
+            rows |= before < 0
+        self._assign_some(sockets, events, np.flatnonzero(rows | self._is_special), before)
         return self._assigned
 
-    def _assign_live(self, sockets: Records, events: Records) -> Records:
-        listens = sockets["state"] == State.LISTEN
-        owned = self._held_or_called(sockets, events)
-        doors = np.flatnonzero(listens)
+    def _assign_all(self, sockets: Records, events: Records) -> None:
+        held, told, self._is_special = self._assign_live(sockets, events, is_all=True)
+        is_same = np.array_equal(self._memory.cookies, sockets["cookie"])
+        self._changed = np.flatnonzero(_differ(told, self._assigned)) if is_same else None
+        self._memory.keep(sockets["cookie"].copy(), held)
+        self._assigned = told
+
+    def _assign_some(self, sockets: Records, events: Records, rows: Indices, before: Indices | None) -> None:
+        """Work out these rows, among them all whose owner others decide about (``_is_special``); the rest have theirs.
+
+        ``before``: where each row was at the last call; None: where it is now.
+        """
+        held, told = (part.copy() if before is None else gather(part, before) for part in self._now)
+        their_held, theirs, special = self._assign_live(gather(sockets, rows), gather(events, rows), is_all=False)
+        other = _differ(gather(told, rows), theirs)
+        if before is not None:
+            other |= before[rows] < 0
+        scatter(held, rows, their_held)
+        scatter(told, rows, theirs)
+        self._is_special = np.zeros(len(sockets), np.bool_)
+        self._is_special[rows[special]] = True
+        self._changed = rows[other]
+        self._memory.keep(sockets["cookie"].copy(), held)
+        self._assigned = told
+
+    @property
+    def _now(self) -> tuple[Records, Records]:
+        """What was found at the last call: with those that nobody holds any more, and as it was told."""
+        return self._memory.newest, self._assigned
+
+    def _assign_live(self, sockets: Records, events: Records, *, is_all: bool) -> tuple[Records, Records, Mask]:
+        """Return the OWNED rows as long as anybody held them, as they are told, and whose owner others decide about.
+
+        Those are listeners, for whom others wait; connections that wait to be accepted, or of which only a listener
+        tells that they were; and orphans. All of them are among these rows. ``is_all``: these are all rows.
+        """
+        special: Mask = sockets["state"] == State.LISTEN
+        owned = self._held_or_called(sockets, events, is_all=is_all)
+        doors = np.flatnonzero(special)
+        special |= (owned["holders"] > 1) & (events["direction"] == Direction.UNKNOWN)
         self._queues.open(gather(sockets, doors), gather(owned, doors))
         waiting = np.flatnonzero(
             (owned["pid"] == 0)
@@ -171,16 +257,16 @@ class Owners:
             & _NOT_ACCEPTED[sockets["state"] & 15]
             & (events["direction"] != Direction.OUT)
         )
+        special[waiting] = True
         if len(waiting):
             rows = gather(sockets, waiting)
             scatter(owned, waiting, self._queues.owners(rows, self._queued, self._memory.of(rows["cookie"])))
         orphans = np.flatnonzero((sockets["inode"] == 0) & _CLOSED_BY_US[sockets["state"] & 15])
+        special[orphans] = True
         if not len(orphans):
-            self._memory.keep(sockets["cookie"].copy(), owned)
-            return owned
+            return owned, owned, special
         scatter(owned, orphans, self._as_before(gather(owned, orphans), sockets["cookie"][orphans]))
-        self._memory.keep(sockets["cookie"].copy(), owned)
-        return _disowned(owned, orphans)
+        return owned, _disowned(owned, orphans), special
 
     def _as_before(self, owned: Records, cookies: NDArray[np.uint64]) -> Records:
         """Return what a few sockets had while they were open, where that is known better than ``owned`` is now."""
@@ -192,7 +278,7 @@ class Owners:
         """Return the OWNED rows of sockets that closed: as they had it, else as known from before."""
         if not len(sockets):
             return np.zeros(0, OWNED)
-        owned = self._as_before(self._held_or_called(sockets, events), sockets["cookie"])
+        owned = self._as_before(self._held_or_called(sockets, events, is_all=False), sockets["cookie"])
         waiting = (owned["pid"] == 0) & (sockets["inode"] == 0) & (events["direction"] != Direction.OUT)
         waiting &= sockets["state"] != State.SYN_SENT
         rows = np.flatnonzero(waiting)
@@ -201,7 +287,7 @@ class Owners:
             scatter(owned, rows, self._queues.owners(gather(sockets, rows), self._queued, nothing, live=False))
         return owned
 
-    def _held_or_called(self, sockets: Records, events: Records) -> Records:
+    def _held_or_called(self, sockets: Records, events: Records, *, is_all: bool) -> Records:
         cookies, inodes, callers = sockets["cookie"], sockets["inode"], events["pid"]
 
         def are_accepted(rows: Indices) -> Mask:
@@ -219,25 +305,39 @@ class Owners:
         owners, held = self._by_inode.of(inodes[others], callers[others], lambda rows: are_accepted(others[rows]))
         owned[others[held]] = owners
         called = (owned["pid"] == 0) & (callers != 0)
-        called[called] &= ~self._are_kernel_threads(callers[called], events["comm"][called])
+        called[called] &= ~self._are_kernel_threads(callers[called], events["comm"][called], is_all)
         if called.any():
-            owned[called] = self._callers(gather(events, called))
+            owned[called] = self._callers(gather(events, called), is_all)
         return owned
 
-    def _callers(self, events: Records) -> Records:
+    def _callers(self, events: Records, is_all: bool) -> Records:
         owned = np.zeros(len(events), OWNED)
         for target, source in (("pid", "pid"), ("name", "comm"), ("how", "owner")):
             owned[target] = events[source]
         used: dict[tuple[int, int, bytes], bytes] = {}
         self._lengthen(owned, self._caller_names, used)
-        self._caller_names = used
+        self._caller_names = used if is_all else self._caller_names | used
         return owned
 
-    def _are_kernel_threads(self, pids: NDArray[np.uint32], comms: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    def _are_kernel_threads(
+        self, pids: NDArray[np.uint32], comms: NDArray[np.bytes_], is_all: bool
+    ) -> NDArray[np.bool_]:
         unique, at, inverse = np.unique(pids, return_index=True, return_inverse=True)
         keys = [(int(pid), bytes(comms[i])) for pid, i in zip(unique, at, strict=True)]
-        self._kernel = {key: self._kernel[key] if key in self._kernel else self._is_kernel_thread(*key) for key in keys}
-        return np.array([self._kernel[key] for key in keys], np.bool_)[inverse] if keys else np.zeros(0, np.bool_)
+        told = {key: self._kernel[key] if key in self._kernel else self._is_kernel_thread(*key) for key in keys}
+        self._kernel = told if is_all else self._kernel | told
+        return np.array([told[key] for key in keys], np.bool_)[inverse] if keys else np.zeros(0, np.bool_)
+
+
+def _differ(ours: Records, theirs: Records) -> Mask:
+    """Return which OWNED rows are others: a row has no padding, so that its bytes tell."""
+    found: Mask = (_as_bytes(ours) != _as_bytes(theirs)).any(axis=1)
+    return found
+
+
+def _as_bytes(owned: Records) -> NDArray[np.uint8]:
+    flat: NDArray[np.uint8] = np.ascontiguousarray(owned).view(np.uint8).reshape(len(owned), OWNED.itemsize)
+    return flat
 
 
 def _disowned(owned: Records, orphans: Indices) -> Records:

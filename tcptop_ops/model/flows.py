@@ -131,6 +131,7 @@ class Flows:
     net_of: Records = field(default_factory=none_known)  # NET_OF, sorted by namespace
     past: Rows | None = None  # rows whose cause is kept, as they were when its rule last matched; sorted by cookie
     host: HostTick = field(default_factory=HostTick)
+    stirred: NDArray[np.intp] | None = None  # indices of the live rows that may have rates or a score; None: any may
 
     def column(self, read: Callable[[Rows, Flows], NDArray[Any]]) -> NDArray[Any]:
         """Return one value per row, live rows first. ``read`` is called for the live and for the closed rows."""

@@ -25,34 +25,64 @@ def births(counters: Records) -> int:
 
 
 class RowMatcher:
-    """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go."""
+    """Finds the map's row of each socket. Where they are is remembered while neither sockets nor rows come or go.
+
+    ``changed``: the sockets whose row is another than at the last call, or that are new, as rising indices.
+    """
 
     def __init__(self) -> None:
         """Begin without sockets and rows."""
         self._cookies = self._keys = np.zeros(0, "u8")
         self._at = np.zeros(0, np.intp)
-        self._found = np.zeros(0, np.bool_)
         self._lonely = np.zeros(0, np.bool_)
+        self._events: Records = np.zeros(0, EVENTS)
+        self.changed = self._at
 
     def __call__(
-        self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records
+        self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64], values: Records, *, is_same: bool = False
     ) -> tuple[Records, NDArray[np.bool_]]:
-        """Return the row of each socket, zeros where it has none; and which rows of the map have no socket."""
-        if not (np.array_equal(keys, self._keys) and np.array_equal(cookies, self._cookies)):
+        """Return the row of each socket, zeros where it has none; and which rows of the map have no socket.
+
+        ``is_same``: the map's rows are known to be those of the last call. What is returned holds for good.
+        """
+        before = None
+        same_rows = np.array_equal(cookies, self._cookies)
+        if not (same_rows and (is_same or np.array_equal(keys, self._keys))):
+            before = None if same_rows else places_of(cookies, self._cookies)
             self._look(cookies.copy(), keys.copy())
-        if not len(keys):
-            return np.zeros(len(cookies), EVENTS), self._lonely
-        events = gather(values, self._at)
-        if not self._found.all():
-            events[~self._found] = np.zeros((), EVENTS)
+        elif is_same:
+            self.changed = self._at[:0]
+            return self._events, self._lonely
+        events = gather(values, self._at) if len(keys) else np.zeros(len(cookies), EVENTS)
+        missing = np.flatnonzero(self._at < 0)
+        events[missing] = np.zeros((), EVENTS)
+        self.changed = np.flatnonzero(_others(events, self._events, before))
+        self._events = events
         return events, self._lonely
 
     def _look(self, cookies: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
         self._cookies, self._keys = cookies, keys
         self._lonely = np.ones(len(keys), np.bool_)
         self._at = places_of(cookies, keys)
-        self._found = self._at >= 0
-        self._lonely[self._at[self._found]] = False
+        self._lonely[self._at[self._at >= 0]] = False
+
+
+def _others(events: Records, last: Records, before: NDArray[np.intp] | None) -> NDArray[np.bool_]:
+    """Return which EVENTS rows are others than they were. ``before``: where each was in ``last``; None: where it is."""
+    if before is None:
+        return _differ(events, last)
+    new: NDArray[np.bool_] = before < 0
+    return new if not len(last) else new | _differ(events, gather(last, before))
+
+
+def _differ(events: Records, others: Records) -> NDArray[np.bool_]:
+    """Compare rows by words of 8 bytes; padding is the kernel's, which is zero."""
+    one, other = (rows.view("u8").reshape(len(rows), EVENTS.itemsize // 8) for rows in (events, others))
+    found: NDArray[np.bool_] = (one != other).any(axis=1)
+    return found
+
+
+assert EVENTS.itemsize % 8 == 0
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:

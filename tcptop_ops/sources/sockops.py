@@ -35,6 +35,7 @@ from tcptop_ops.model.records import CONTROL, COUNTERS, FINAL, HAPPENING, Record
 from tcptop_ops.model.snapshot import Snapshot
 from tcptop_ops.sources.adoption import Adoption, Wish
 from tcptop_ops.sources.cgroup_follow import CgroupMembers, FollowedCgroup
+from tcptop_ops.sources.changed_rows import changed_rows
 from tcptop_ops.sources.cheaper_reader import CheaperReader
 from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, births, last_known, still_open, without_record
 from tcptop_ops.sources.sock_diag import close_connection
@@ -83,6 +84,7 @@ class SockOpsSource:
         self._last = np.zeros((), COUNTERS)
         self._passed_ns = self._passed_before_ns = 0
         self._join, self._unseen = RowMatcher(), LostSockets()
+        self._is_whole = False
         self._watched = self._strip_before_ns = 0
         self._beside = OtherPrograms(self._reach.neighbours, self._attached.neighbours)
         self._told_how = options.callbacks is not None
@@ -141,15 +143,18 @@ class SockOpsSource:
         present = self._present.read()
         self._met = present.descriptors
         keys, values = self._rows.read(self._counters.read())
-        events, lonely = self._join(present.sockets["cookie"], keys, values)
+        events, lonely = self._join(present.sockets["cookie"], keys, values, is_same=self._rows.is_same)
+        changed = self._changed(present)
         self._untold |= self._followed is not None and self._followed.is_refused
         if (self._untold or self._misses_some(values[lonely], pass_ns)) and (more := self._present.rest()) is not None:
             present = more
             keys, values = self._rows.read(self._counters.read())
             events, lonely = self._join(present.sockets["cookie"], keys, values)
+            changed, self._is_whole = None, False
         if self._tend_flags(present, events):
             keys, values = self._rows.read(self._counters.read())
             events, lonely = self._join(present.sockets["cookie"], keys, values)
+            changed = None
         self._passed_ns, self._untold = pass_ns, False
         self.drain()
         counters = self._counters.read()
@@ -158,11 +163,15 @@ class SockOpsSource:
         all_still = bool(still.all())
         sockets = present.sockets if all_still else gather(present.sockets, still)
         events = events if all_still else gather(events, still)
+        if not all_still:
+            changed, self._is_whole = None, False
         opened = births(counters) - births(self._last)
         self._spare(opened, pass_ns)
         self._last = counters
         self._sweep.look(sockets)
-        owners = self._owners.assign(sockets, events)
+        owners = self._owners.assign(sockets, events, changed)
+        others = self._owners.changed
+        changed = None if changed is None or others is None else np.union1d(changed, others)
         closed_owners = self._owners.assign_closed(closed["socket"], closed["events"])
         cost = (0, 0) if self._statistics is None else syscall.run_statistics(self._attached.fds["program"])
         counted = self._namespace_counters.read(sockets, present.half_open, closed["socket"])
@@ -176,6 +185,7 @@ class SockOpsSource:
             closed=closed,
             closed_owners=closed_owners,
             counters=counters,
+            changed=changed,
             callbacks_mode="events" if self._quiet else LIGHT if self._light.on else self._attached.callbacks,
             opened=opened,
             time_wait=present.time_wait,
@@ -201,6 +211,16 @@ class SockOpsSource:
             program_ns=cost[0],
             program_calls=cost[1],
         )
+
+    def _changed(self, present: SocketState) -> NDArray[np.intp] | None:
+        """Return the rows that changed in state or events; None where the last snapshot lacks some of the last pass."""
+        is_known, self._is_whole = self._is_whole, True
+        if not is_known:
+            return None
+        state = present.changed
+        if state is None:
+            state = changed_rows(present.sockets, present.before)
+        return np.union1d(state, self._join.changed)
 
     def _follow(self) -> None:
         if self._followed is not None and self._followed.look():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.model.arrays import find_sorted
-from tcptop_ops.model.flows import Flows, Rows
+from tcptop_ops.model.flows import Flows
 from tcptop_ops.model.records import Records
 
 SAMPLE = np.dtype([("cookie", "u8"), ("srtt_us", "u4"), ("cwnd", "u4"), ("tx", "f4"), ("rx", "f4"), ("retrans", "f4")])
@@ -73,7 +73,7 @@ class History:
         """Add a tick; the first of a tracker has no rates and is ignored. ``always``: cookies to keep even if idle."""
         if flows.seconds <= 0:
             return
-        samples = _samples(flows.live, always)
+        samples = _samples(flows, always)
         ticks = [*self._ticks, HistoryTick(flows.snapshot.now_ns / 1e9, samples)]
         held, drop = self._held + len(samples), 0
         while drop < len(ticks) - 1 and (held > self._most or len(ticks) - drop > MOST_TICKS):
@@ -102,13 +102,18 @@ class History:
         return Series(times[-1] - times if len(ticks) else times, *found)
 
 
-def _samples(live: Rows, always: Iterable[int]) -> Records:
-    rates, sockets = live.rates, live.sockets
-    wanted = (rates["tx_bytes_per_s"] > 0) | (rates["rx_bytes_per_s"] > 0) | (rates["retrans_per_s"] > 0)
-    wanted |= rates["score"] > 0
+def _samples(flows: Flows, always: Iterable[int]) -> Records:
+    rates, sockets = flows.live.rates, flows.live.sockets
+    stirred = np.arange(len(rates)) if flows.stirred is None else flows.stirred
+    wanted = np.zeros(len(stirred), np.bool_)
+    for name in ("tx_bytes_per_s", "rx_bytes_per_s", "retrans_per_s", "score"):
+        wanted |= rates[name][stirred] > 0
+    found = np.zeros(len(rates), np.bool_)
+    found[stirred[wanted]] = True
     for cookie in always:
-        wanted |= sockets["cookie"] == cookie
-    which = np.flatnonzero(wanted)
+        if cookie:
+            found |= sockets["cookie"] == cookie
+    which = np.flatnonzero(found)
     which = which[np.argsort(sockets["cookie"][which], kind="stable")]
     samples = np.empty(len(which), SAMPLE)
     for name in ("cookie", "srtt_us", "cwnd"):

@@ -73,7 +73,8 @@ class Tracker:
         past = self._past.update(live.rows, closed)
         flows = Flows(snapshot, live.rows, closed, live.order, times.seconds, self._window_s, self._tick, totals)
         host = self._host.update(snapshot, self._net_of, self._growth)
-        return replace(flows, listened=self._listened, pairs=live.pairs, net_of=self._net_of, past=past, host=host)
+        told = replace(flows, listened=self._listened, pairs=live.pairs, net_of=self._net_of, past=past, host=host)
+        return replace(told, stirred=live.stirred)
 
     def _times(self, now_ns: int) -> Times:
         before = self._before

@@ -62,7 +62,7 @@ STEP = st.tuples(
 @given(st.lists(STEP, max_size=60))
 def test_a_window_tells_what_whole_samples_tell(steps: list[tuple[float, set[int], list[int]]]) -> None:
     window, whole = Window(W), Whole()
-    window.grow(2)
+    window.resize(2)
     window.grow(SLOTS)
     values, live, now = [0] * SLOTS, set[int](), 100.0
     for passed, born, grown in steps:
