@@ -26,7 +26,6 @@ from typing import Any
 
 NAMESPACES, DIAG, DEVICES, SCAN, STATISTICS, CLOSE, NEIGHBOURS, COUNTERS, ATTACH_AGAIN, HIDDEN, ROUTE = range(1, 12)
 SET_FLAGS = 12
-SOCKET_COUNTS = 2  # argument of COUNTERS: descriptors of ``proc_walk.open_socket_counts`` alone
 REQUEST = struct.Struct("=IIQ56s")
 REPLY = struct.Struct("=iI")
 NUMBER = struct.Struct("=Q")
@@ -332,10 +331,8 @@ class Helper:
         self.namespaces.enter(namespace)
         if what == DEVICES:
             return json.dumps(dict(socket.if_nameindex())).encode(), []
-        if what == COUNTERS and argument == SOCKET_COUNTS:
-            return b"", proc_walk.open_socket_counts()
         if what == COUNTERS:
-            return proc_walk.limits(), proc_walk.open_counters() if argument else []
+            return proc_walk.counters(argument)
         if what == CLOSE:
             destroy(argument, sockid[:48])
         asked = {DIAG: open_diag, ROUTE: open_route}.get(what)

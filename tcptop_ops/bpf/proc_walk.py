@@ -186,6 +186,20 @@ def open_socket_counts() -> list[int]:
     return found
 
 
+SOCKET_COUNTS_ALONE = 2
+
+
+def counters(which: int) -> tuple[bytes, list[int]]:
+    """Return ``limits``, and descriptors. Raises OSError.
+
+    ``which``: 0: no descriptors; 1: those of ``open_counters``; SOCKET_COUNTS_ALONE: those of ``open_socket_counts``,
+    and no limits.
+    """
+    if which == SOCKET_COUNTS_ALONE:
+        return b"", open_socket_counts()
+    return limits(), open_counters() if which else []
+
+
 def limits() -> bytes:
     """Return what LIMITED says in this namespace, and ``conntrack_drops``, a line each: 0 for what is not there."""
     return b"".join(_said(f"/proc/sys/net/{name}") or b"0\n" for name in LIMITED) + b"%d\n" % conntrack_drops()

@@ -371,7 +371,7 @@ class HelperAccess:
         """Open the descriptors, in another namespace through the helper (see Reach)."""
         if namespace == self.own:
             return proc_walk.open_socket_counts()
-        return self._ask(helper.COUNTERS, namespace, helper.SOCKET_COUNTS)[1]
+        return self._ask(helper.COUNTERS, namespace, proc_walk.SOCKET_COUNTS_ALONE)[1]
 
     def limits(self, namespace: int) -> bytes:
         """Read them, in another namespace through the helper (see Reach)."""
