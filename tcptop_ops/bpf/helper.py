@@ -332,7 +332,8 @@ class Helper:
         if what == DEVICES:
             return json.dumps(dict(socket.if_nameindex())).encode(), []
         if what == COUNTERS:
-            return proc_walk.counters(argument)
+            limits, descriptors = proc_walk.counters(argument)
+            return limits, descriptors
         if what == CLOSE:
             destroy(argument, sockid[:48])
         asked = {DIAG: open_diag, ROUTE: open_route}.get(what)
