@@ -10,12 +10,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from tcptop_ops.bpf import helper
+from tcptop_ops.bpf import kernel_calls
 from tests.bench import load
 from tests.bench.builds import Build, Values, compared, cpu_ms_a_second, family, in_turn, more
 from tests.bench.figures import Figure, Line, Nonsense, Note, figure, ratios
@@ -178,7 +177,7 @@ class Comparison:
                 load.ready(where.ns)
                 short = Load(where.lab, program, SHORT, load.loopback(where.ns), where.cgroup)
                 spent, calls = Values[float](), Values[float]()
-                statistics = helper.bpf(STATISTICS, helper.words(0))
+                statistics = kernel_calls.bpf(STATISTICS, kernel_calls.words(0))
                 try:
                     for build in self.each(self.plan.traffic_rounds):
                         with monitored(where.cgroup, "--callbacks", "all", root=build.root) as monitor:
@@ -220,11 +219,13 @@ class Comparison:
                 paths = load.loopback(where.ns), load.over(link)
                 loads = [Load(where.lab, program, kind, path, where.cgroup) for path in paths for kind in KEPT]
                 found = [Values[tuple[float, float]]() for _ in loads]
-                for build in self.each(self.plan.traffic_rounds):
-                    measured = partial(monitored, where.cgroup, root=build.root)
-                    pairs = load.pairs(loads, measured, 1, self.plan.traffic_ms)
-                    for into, pair in zip(found, pairs, strict=True):
-                        into.of(build).append((pair.with_it[0], pair.without[0]))
+                for number, build in enumerate(self.each(self.plan.traffic_rounds)):
+                    rates: dict[bool, list[float]] = {}
+                    for with_it in in_turn((True, False), number // 2):
+                        with monitored(where.cgroup, root=build.root) if with_it else nullcontext():
+                            rates[with_it] = [one.rate(self.plan.traffic_ms) for one in loads]
+                    for into, pair in zip(found, zip(rates[True], rates[False], strict=True), strict=True):
+                        into.of(build).append(pair)
         for one, values in zip(loads, found, strict=True):
             yield from kept(one.name, values, self.plan.budget(KEPT[one.kind]))
             if one.kind == SHORT:
@@ -249,11 +250,11 @@ class Program:
     """A loaded program, by its number, of whichever build."""
 
     def __init__(self, number: int) -> None:
-        self._fd = helper.bpf(helper.BPF_PROG_GET_FD_BY_ID, helper.words(number))
+        self._fd = kernel_calls.bpf(kernel_calls.BPF_PROG_GET_FD_BY_ID, kernel_calls.words(number))
 
     def spent(self) -> tuple[int, int]:
         """Nanoseconds and calls so far, while the statistics are on."""
-        told = helper.program_info(self._fd)[RUN_TIME]
+        told = kernel_calls.program_info(self._fd)[RUN_TIME]
         return int.from_bytes(told[:8], "little"), int.from_bytes(told[8:], "little")
 
     def settle(self) -> None:

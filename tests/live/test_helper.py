@@ -185,7 +185,7 @@ def answer(ours: socket.socket, what: int, argument: int = 0, namespace: int = 0
 
 
 def test_what_is_not_among_the_requests_is_refused(asked: Asked) -> None:
-    for what in (0, 10, 99, 2**32 - 1):
+    for what in (0, 99, 2**32 - 1):
         assert answer(asked.ours, what) == errno.EPERM
     own = os.stat("/proc/self/ns/net").st_ino
     for what in (helper.NEIGHBOURS, helper.ATTACH_AGAIN):
@@ -320,7 +320,7 @@ def test_descriptors_that_do_not_suffice(lab: Lab) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (40, hard))
         run(["ip", "-batch", "-"], text="".join(f"netns add {name}-b\n" for name in names))
         found = reach.namespaces()
-        assert "60 network namespaces are not seen" in reach.note
+        assert 60 <= int(reach.note.split()[0]) < 120, "others may have some"
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
         found = reach.namespaces()
         assert reach.note == ""
