@@ -63,7 +63,7 @@ STEP = st.tuples(
 def test_a_window_tells_what_whole_samples_tell(steps: list[tuple[float, set[int], list[int]]]) -> None:
     window, whole = Window(W), Whole()
     window.resize(2)
-    window.grow(SLOTS)
+    window.resize(SLOTS)
     values, live, now = [0] * SLOTS, set[int](), 100.0
     for passed, born, grown in steps:
         now += passed
