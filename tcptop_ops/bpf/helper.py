@@ -184,7 +184,7 @@ class ProgramWatch:
     def __init__(self, fds: dict[str, int], cgroup: str, root: str) -> None:
         """Take descriptors by name, which stay their owner's, and directories."""
         self._files, self._adoption = fds.get("bpf_iter__task_file", -1), fds.get("adoption", -1)
-        self._fd = os.dup(fds["program"])
+        self._fd = fds["program"]
         self._program = kernel_calls.program_id(self._fd)
         self._cgroup, self._root = cgroup, root
         self._flags = self._flag_setter(fds["setter"]) if self._adoption >= 0 else None

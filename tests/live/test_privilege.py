@@ -54,7 +54,7 @@ def test_the_monitor_may_do_nothing(
             assert held == dict.fromkeys(held, 0)
         assert os.stat(f"/proc/{monitor.pid}/mem").st_uid == 0, "not dumpable: its memory is nobody's business"
         assert children(monitor.pid) == [helper_of(monitor.pid)]
-        check_helper(helper_of(monitor.pid), ["link iter", "map", "program"] if source == "sockops" else [])
+        check_helper(helper_of(monitor.pid), BPF_OF_HELPER if source == "sockops" else [])
         monitor.press("\x03" if front else "q")
         assert monitor.process.wait(20) == 0
 
@@ -76,7 +76,7 @@ def bpf_descriptors(pid: int) -> list[str]:
 
 
 def check_helper(pid: int, bpf: list[str]) -> None:
-    """``bpf``: the iterator's link, the map that steers it, and the program, to attach it again; or none."""
+    """``bpf``: see BPF_OF_HELPER; or none."""
     said = status(pid)
     ours = capabilities(os.getpid())["CapEff"]
     assert capabilities(pid)["CapEff"] == capabilities(pid)["CapPrm"] == helper_process.KEPT & ours
