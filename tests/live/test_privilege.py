@@ -22,6 +22,9 @@ from tests.support.leftovers import wait_until
 CALLER = {"SUDO_UID": "12345", "SUDO_GID": "12345"}
 NOBODY = "65534"
 HELPER_KB = 15_000
+BPF_OF_HELPER = ["link iter", "map", "program", "program"]
+"""The iterator of descriptors, and both programs: one to attach it again, one that sets flags, with its map."""
+
 READS = {"BPF_MAP_LOOKUP_ELEM", "BPF_MAP_LOOKUP_BATCH", "BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_BATCH"}
 
 
