@@ -105,12 +105,13 @@ int adoption(struct bpf_sockopt *ctx)
 		return 1;
 	void *told = ctx->optval, *end = ctx->optval_end;
 	struct flag_setter *s = setter.lookup(&zero);
-	if (!s || told + sizeof(asked) > end)
+	struct control *now = control.lookup(&zero);
+	if (!s || !now || told + sizeof(asked) > end)
 		return 1;
 	__builtin_memcpy(&asked, told, sizeof(asked));
 	if (!s->token || asked.token != s->token)
 		return 1;
-	s->tgid = bpf_get_current_pid_tgid() >> 32;
+	now->setter = bpf_get_current_pid_tgid() >> 32;
 	int error = cookie_of(s, ctx->sk) == asked.cookie ? obey(ctx, &asked) : NOT_MEANT;
 	ctx->optlen = PAST_THE_KERNEL;
 	if (error)

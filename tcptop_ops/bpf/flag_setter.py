@@ -21,7 +21,7 @@ ASK = struct.Struct("=QQIIII")
 """fields.FLAG_ASK: cookie, before_ns, pid, fd, flags, what."""
 TOLD = struct.Struct("=QQQII")
 """fields.FLAG_REQUEST, what the program is told: token, cookie, before_ns, flags, what."""
-SETTER = struct.Struct("=QQI4x")
+SETTER = struct.Struct("=QQ")
 """fields.FLAG_SETTER, the value of the map ``setter``: the token comes first."""
 MOST_ASKED = 4096
 """Sockets in a request."""

@@ -202,7 +202,7 @@ class ProgramWatch:
 
     def _flag_setter(self, setter: int) -> flag_setter.FlagSetter:
         token = int.from_bytes(os.urandom(8), sys.byteorder)
-        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(flag_setter.SETTER.pack(token, 0, 0))
+        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(flag_setter.SETTER.pack(token, 0))
         bpf(
             kernel_calls.BPF_MAP_UPDATE_ELEM,
             bytearray(struct.pack("=IIQQQ", setter, 0, ctypes.addressof(key), ctypes.addressof(value), 0)),

@@ -180,8 +180,12 @@ int bpf_iter__task_file(__u64 *ctx)
 	if (tp ? READ(__u8, sk, TCO_SKC_STATE) == BPF_TCP_CLOSE :
 		 READ_OR(__u16, sk, TCO_SK_PROTOCOL, 0) != IPPROTO_MPTCP)
 		return 0;
-	if (!w->began)
+	if (!w->began) {
+		struct control *now = control.lookup(&zero);
+		if (now)
+			now->reader = bpf_get_current_pid_tgid() >> 32;
 		w->began = bpf_jiffies64();
+	}
 	struct met m = {};
 	m.pid = READ(__u32, task, TCO_TASK_TGID);
 	m.fd = ctx[2];

@@ -120,6 +120,22 @@ static __always_inline void believe_caller(struct events *e, __u8 how)
 	e->owner = how;
 }
 
+/*
+ * Our own processes may be the last to let go of a socket that its owner closes meanwhile: by a duplicate of the
+ * descriptor, or by a pass over all. Then it is not known who closed it.
+ */
+static __always_inline void believe_closer(struct events *e)
+{
+	int zero = 0;
+	struct control *now = control.lookup(&zero);
+	believe_caller(e, OWNER_CLOSER);
+	if (!now || !e->pid || (e->pid != now->reader && e->pid != now->setter))
+		return;
+	e->pid = e->owner = 0;
+	e->cgroup_id = 0;
+	__builtin_memset(e->comm, 0, sizeof(e->comm));
+}
+
 /* On the stack: a per-CPU scratch row could be taken over by a softirq in the middle of a connect(). */
 static __always_inline struct events newborn(struct bpf_sock_ops *ctx, __u8 direction, __u8 state)
 {
@@ -373,7 +389,7 @@ static __always_inline void fill_ending(struct bpf_sock_ops *ctx, struct final *
 		if (is_aborted(f, tp, from)) {
 			f->events.resets |= RESET_SENT;
 			if (!f->events.pid)
-				believe_caller(&f->events, OWNER_CLOSER);
+				believe_closer(&f->events);
 		}
 	}
 #else
@@ -425,7 +441,7 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx, struct counters *
 	e->state_changes++;
 	e->states |= 1 << (to & 15);
 	if (!e->pid && closed_by_caller(from, to))
-		believe_caller(e, OWNER_CLOSER);
+		believe_closer(e);
 	struct story *s = e->told && to != BPF_TCP_CLOSE ? stories.lookup(&cookie) : NULL;
 	if (s)
 		tell(s, bpf_ktime_get_ns(), HAPPENING_STATE, from, to);

@@ -237,6 +237,8 @@ CONTROL: Fields = (
     ("watched", "u8"),  # cookie of the connection that is looked at: its flags do not retire; 0: none
     ("beside", "u4"),  # 1: another program has come, so that nothing is asked for that it would notice without need
     ("light", "u4"),  # 1: so many connections come that new ones are asked for events alone
+    ("reader", "u4"),  # tgid of who runs passes over all descriptors, written by the iterator; 0: not yet
+    ("setter", "u4"),  # tgid of who duplicates descriptors to set flags, written by adoption.c; 0: not yet
     ("cgroups", "u8", (FOLLOWED,)),  # ids of the directories that ours had since the start, newest first; then 0
 )
 """What the monitor tells the BPF programs: the only value of the BPF map ``control``."""
@@ -266,7 +268,6 @@ FLAG_REQUEST: Fields = (
 FLAG_SETTER: Fields = (
     ("token", "u8"),  # who knows it may ask
     ("sk", "u8"),  # used by the program for a moment
-    ("tgid", "u4"),  # process that asked last; 0: none
 )
 """The only value of the BPF map ``setter``."""
 
