@@ -104,7 +104,8 @@ class SockOpsSource:
         self._walk = DescriptorWalk(fds[FILE_ITERATOR], fds["walk"], fds["states"])
         if wanted == "sock_diag":
             return SockDiagReader(self._reach, members)
-        passes = DescriptorReader(self._walk, UnheldReader(self._reach), members)
+        unheld = UnheldReader(self._reach, handshakes=lambda: int(self._counters.read()["requests"].sum()))
+        passes = DescriptorReader(self._walk, unheld, members)
         if wanted == "descriptors":
             return passes
         return CheaperReader(passes, SockDiagReader(self._reach, members))

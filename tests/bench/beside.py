@@ -35,7 +35,7 @@ def beside(where: Place, loads: list[Load], setting: Setting) -> Iterator[Line]:
         while others < wanted:
             tune(where)
             others += 1
-        measured = partial(monitored, where.cgroup, "--iterate", "never")
+        measured = partial(monitored, where.cgroup)
         found = load.pairs(loads, measured, setting.of(7, 2), setting.of(500, 200))
         for one, rates in zip(loads, found, strict=True):
             head = f"beside {others} other{'s' if others > 1 else ''}"
@@ -47,7 +47,7 @@ def full(where: Place, loads: list[Load], setting: Setting) -> Iterator[Line]:
     found = [load.Pairs([], []) for _ in loads]
     head = f"--map-size {ROWS}, full"
     for _ in range(setting.of(7, 2)):
-        with monitored(where.cgroup, "--map-size", str(ROWS), "--iterate", "never") as monitor:
+        with monitored(where.cgroup, "--map-size", str(ROWS)) as monitor:
             held = Held(where)
             started = where.lab.started
             held.grow(FILLERS)

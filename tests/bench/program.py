@@ -15,7 +15,6 @@ MONITOR_MB = {1_000: 100.0, 100_000: 220.0}
 HELPER_MB = 15.0
 IDLE_PERCENT = 1.0
 WARM_S = 3
-WAYS = {"iterated": "always", "polled": "never"}
 
 
 def cpu_of_each_second(screen: Seen, pids: list[int], seconds: int) -> list[float]:
@@ -32,11 +31,11 @@ def cpu_of_each_second(screen: Seen, pids: list[int], seconds: int) -> list[floa
     return found
 
 
-def at_size(screen: Seen, pids: list[int], size: int, name: str, warm_s: float, seconds: int) -> Iterator[Line]:
+def at_size(screen: Seen, pids: list[int], size: int, warm_s: float, seconds: int) -> Iterator[Line]:
     """What it takes while so many sockets rest."""
     screen.read_for(warm_s)
     each = cpu_of_each_second(screen, pids, seconds)
-    head = f"{size:,} socket{'s' if size > 1 else ''} {name}"
+    head = f"{size:,} socket{'s' if size > 1 else ''}"
     yield figure(f"{head}: CPU of a tick with its paint", "ms", each, TICK_MS.get(size))
     if size == 1:
         yield figure(f"{head}: share of a core, 1 s delay", "%", [sum(each) / len(each) / 10], IDLE_PERCENT)
@@ -49,13 +48,12 @@ def at_size(screen: Seen, pids: list[int], size: int, name: str, warm_s: float, 
 def measure(setting: Setting) -> Iterator[Line]:
     """The lines of the table."""
     sizes = (1, 10_000) if setting.quick else (1, 1_000, 10_000, 100_000)
-    for name in ("polled",) if setting.quick else WAYS:
-        with place() as where, seen(where.cgroup, "--iterate", WAYS[name]) as screen:
-            screen.until_attached()
-            pids = [screen.process.pid, helper_of(screen.process.pid)]
-            held = Held(where)
-            for size in sizes:
-                held.grow(size)
-                yield from at_size(screen, pids, size, name, setting.of(WARM_S, 1), setting.of(6, 2))
+    with place() as where, seen(where.cgroup) as screen:
+        screen.until_attached()
+        pids = [screen.process.pid, helper_of(screen.process.pid)]
+        held = Held(where)
+        for size in sizes:
+            held.grow(size)
+            yield from at_size(screen, pids, size, setting.of(WARM_S, 1), setting.of(6, 2))
     if setting.quick:
-        yield Note("iterated, and 1,000 and 100,000 sockets: left out by --quick")
+        yield Note("1,000 and 100,000 sockets: left out by --quick")

@@ -37,7 +37,7 @@ def measure(setting: Setting) -> Iterator[Line]:
             with_it, without, shares, intervals = [], [], [], []
             told: set[str] = set()
             for _ in range(setting.of(5, 2)):
-                with monitored(where.cgroup, "--iterate", "never") as monitor:
+                with monitored(where.cgroup) as monitor:
                     seen, before = len(monitor.ticks), cpu_ns(monitor.process.pid)
                     milliseconds = setting.of(4000, 1000)
                     with_it.append(together(loads, milliseconds))

@@ -13,13 +13,12 @@ from tests.bench.seen import seen
 from tests.bench.setting import Held, Setting, place
 
 SOCKETS = 1_000
-ATTACHED_S, SCREEN_S = 0.4, 1.0
-WAYS = {"iterated": "always", "polled": "never"}
+ATTACHED_S, SCREEN_S = 0.45, 0.7
 
 
-def start_s(path: Path, iterate: str) -> tuple[float, float]:
+def start_s(path: Path) -> tuple[float, float]:
     """Seconds to the attachment, and to the screen."""
-    with seen(path, "--iterate", iterate) as screen:
+    with seen(path) as screen:
         to_attached = screen.until_attached()
         return to_attached, screen.until(screen.shows_rows, "a screen of connections")
 
@@ -33,16 +32,13 @@ def python_s() -> float:
 
 def measure(setting: Setting) -> Iterator[Line]:
     """The lines of the table."""
-    ways = ("polled",) if setting.quick else tuple(WAYS)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    found: list[tuple[float, float]] = []
     bare: list[float] = []
     with place() as where:
         Held(where).grow(SOCKETS)
         for _ in range(setting.of(11, 3)):
-            for name in ways:
-                found[name].append(start_s(where.cgroup, WAYS[name]))
+            found.append(start_s(where.cgroup))
             bare.append(python_s())
-    for name, both in found.items():
-        yield figure(f"{name}: from the command to the program attached", "s", [a for a, _ in both], ATTACHED_S)
-        yield figure(f"{name}: to a screen full of {SOCKETS:,} connections", "s", [b for _, b in both], SCREEN_S)
+    yield figure("from the command to the program attached", "s", [a for a, _ in found], ATTACHED_S)
+    yield figure(f"to a screen full of {SOCKETS:,} connections", "s", [b for _, b in found], SCREEN_S)
     yield figure("a Python that does nothing", "s", bare)

@@ -16,7 +16,7 @@ from tests.support.leftovers import NETNS
 
 BUDGETS_MS = {1_000: 12.0, 10_000: 30.0, 100_000: 200.0}
 TIMES_SS = 10.0
-WAYS = {"iterated": "always", "polled": "never"}
+WAYS = {"by descriptors": "descriptors", "by sock_diag": "sock_diag"}
 STEPS = ("poll", "tracker", "findings", "view")
 SETTLE_TICKS = 2  # those that adopt what is new, and learn whose it is
 ASK_PSUTIL = """
@@ -33,8 +33,8 @@ Cost = dict[str, float]
 class Way:
     """A ticker at work, and what its ticks cost."""
 
-    def __init__(self, where: Place, iterate: str) -> None:
-        argv = [sys.executable, "-m", "tests.bench.ticker", str(where.cgroup), iterate]
+    def __init__(self, where: Place, reader: str) -> None:
+        argv = [sys.executable, "-m", "tests.bench.ticker", str(where.cgroup), reader]
         self._ticker = Traffic(where.lab.popen(None, ["env", f"--chdir={ROOT}", *argv]))
         self._ticker.expect("ready", PATIENCE_S)
 
@@ -92,7 +92,7 @@ def measure(setting: Setting) -> Iterator[Line]:
     sizes = (1_000, 10_000) if setting.quick else (1_000, 10_000, 100_000)
     with place() as where, tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "output")
-        ways = {name: Way(where, iterate) for name, iterate in WAYS.items()}
+        ways = {name: Way(where, reader) for name, reader in WAYS.items()}
         held = Held(where)
         before: dict[str, list[Cost]] = {}
         for size in sizes:

@@ -71,8 +71,8 @@ class Ticker:
 
 
 def main() -> None:
-    path, iterate = sys.argv[1:]
-    with closing(SockOpsSource(Options(cgroup=path, callbacks="all", iterate=iterate))) as source:
+    path, reader = sys.argv[1:]
+    with closing(SockOpsSource(Options(cgroup=path, callbacks="all", reader=reader))) as source:
         ticker = Ticker(source)
         ticker.tick()
         print("ready", flush=True)

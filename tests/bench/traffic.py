@@ -12,12 +12,11 @@ from tests.bench.figures import Line, Note, figure, ratios
 from tests.bench.load import BULK, BULK_64, EXCHANGE, MIXED, SHORT, Load, Path4
 from tests.bench.setting import Setting, monitored, place
 
-WAYS = {"iterated": "always", "polled": "never"}
 CALLBACKS = ("all", "events", "every")
 BUDGETS = {
     ("all", EXCHANGE): 0.98,
     ("events", EXCHANGE): 0.995,
-    ("all", SHORT): 0.90,
+    ("all", SHORT): 0.93,
     ("events", SHORT): 0.92,
     ("all", BULK): 0.99,
     ("all", BULK_64): 0.99,
@@ -55,22 +54,19 @@ def measure(setting: Setting) -> Iterator[Line]:
             outside = where.lab.cgroup("outside")
             at_home = [made(kind, here) for kind in (EXCHANGE, SHORT, BULK, MIXED)[: setting.of(4, 3)]]
 
-            def measured(callbacks: str, iterate: str) -> Measured:
+            def measured(callbacks: str) -> Measured:
                 sooner = ("-d", "0.5") if setting.quick else ()
-                return partial(monitored, where.cgroup, "--callbacks", callbacks, "--iterate", iterate, *sooner)
+                return partial(monitored, where.cgroup, "--callbacks", callbacks, *sooner)
 
             for callbacks in CALLBACKS[:1] if setting.quick else CALLBACKS:
                 loads = at_home if callbacks == "all" else at_home[:3]
-                for name, iterate in WAYS.items():
-                    head = f"--callbacks {callbacks}, {name}"
-                    yield from lines(loads, measured(callbacks, iterate), setting, head, callbacks)
+                yield from lines(loads, measured(callbacks), setting, f"--callbacks {callbacks}", callbacks)
             if setting.quick:
                 yield Note(
                     "64 connections, veth, --callbacks events and every, and outside --cgroup: left out by --quick"
                 )
                 return
             abroad = [made(kind, there) for kind in (EXCHANGE, SHORT, BULK, BULK_64)]
-            for name, iterate in WAYS.items():
-                yield from lines(abroad, measured("all", iterate), setting, f"--callbacks all, {name}", "all")
+            yield from lines(abroad, measured("all"), setting, "--callbacks all", "all")
             not_watched = [made(kind, here, outside) for kind in (EXCHANGE, SHORT)]
-            yield from lines(not_watched, measured("all", "never"), setting, "outside --cgroup", "")
+            yield from lines(not_watched, measured("all"), setting, "outside --cgroup", "")

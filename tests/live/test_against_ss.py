@@ -82,7 +82,7 @@ def has_everything(said: dict[Key, Said]) -> None:
     assert all(any(each.clocks.get(name) for each in said.values()) for name in ("busy_us", "rwnd_limited_us"))
 
 
-def test_the_iterator(laboratory: tuple[Crowd, Path]) -> None:
+def test_a_pass_over_descriptors(laboratory: tuple[Crowd, Path]) -> None:
     crowd, cgroup = laboratory
     with Watch(cgroup) as watch:
         assert len(watch.flows.live) == len(ss_says(crowd.namespaces)), "the first tick has them all"
@@ -91,8 +91,10 @@ def test_the_iterator(laboratory: tuple[Crowd, Path]) -> None:
     assert len(crowd.pairs) >= 200
     assert len(connected) == sum(2 if pair.far or pair.near is None else 1 for pair in crowd.pairs) + waiting(crowd)
     can_adopt = "HAVE_ADOPTION" in watch.source.attached.features
-    assert {row["origin"] for row in rows.values()} == {"adopted" if can_adopt else "listed"}
     held = [row for row in connected if row["inode"] is not None]
+    listeners = [row for row in rows.values() if row["state"] == "LISTEN"]
+    assert {row["origin"] for row in held + listeners} == {"adopted" if can_adopt else "listed"}
+    assert {row["origin"] for row in connected if row["inode"] is None} <= {"listed"}, "nobody has a descriptor of them"
     assert {row["pid"] for row in held} == {os.getpid()}
 
 

@@ -20,7 +20,6 @@ SENT = 70_001
 REQUIRED = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.SOCKET] for macro in needed}
 REQUIRED |= {"SKC_V6_DADDR", "SKC_V6_RCV_SADDR"}
 DESCRIPTORS = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.DESCRIPTORS] for macro in needed}
-ONE_CGROUP = {macro for needed in kernel_offsets.NEEDS[kernel_offsets.ONE_CGROUP] for macro in needed}
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *macros: str) -> kernel_offsets.KernelLayout:
@@ -69,7 +68,7 @@ def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.M
 
 def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every member hidden but those without which a feature would go, connections and their ends are told."""
-    kept = REQUIRED | DESCRIPTORS | ONE_CGROUP | {"TP_CB_FLAGS", "SKC_COOKIE"}
+    kept = REQUIRED | DESCRIPTORS | {"TP_CB_FLAGS", "SKC_COOKIE"}
     less = hide(monkeypatch, *(want.macro for want in kernel_offsets.WANTED if want.macro not in kept))
     with Watch(cgroup) as watch:
         assert watch.source.attached.refused == {}
@@ -85,7 +84,7 @@ def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("macro", "lost"),
-    [("TASK_TGID", attach.FILE_ITERATOR), ("TP_CB_FLAGS", attach.ADOPTION), ("CGROUP_LEVEL", attach.TCP_ITERATOR)],
+    [("TASK_TGID", attach.FILE_ITERATOR), ("TP_CB_FLAGS", attach.ADOPTION)],
 )
 def test_a_feature_goes_alone(
     macro: str, lost: str, lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +95,7 @@ def test_a_feature_goes_alone(
         assert {name: reason.partition(" no ")[2] for name, reason in attached.refused.items()} == {
             lost: next(want.member for want in kernel_offsets.WANTED if want.macro == macro)
         }
-        assert {attach.TCP_ITERATOR, attach.FILE_ITERATOR} - {lost} <= attached.fds.keys()
+        assert {attach.FILE_ITERATOR} - {lost} <= attached.fds.keys()
         assert lost not in attached.fds
         assert less.missing == set()
         alive, closed = exchange(lab, link, cgroup, watch)
