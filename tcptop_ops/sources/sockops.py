@@ -199,7 +199,7 @@ class SockOpsSource:
             namespaces=len(distinct(sockets["netns"])),
             missing=self._attached.missing,
             notes=self._notes(counters),
-            users=self._users.learn(sockets["uid"]),
+            users=self._users.learn(sockets["uid"] if changed is None else sockets["uid"][changed]),
             cgroups=self._paths.learn(set(distinct(sockets["cgroup_id"]).tolist())),
             devices=self._present.devices(sockets),
             namespace_names=self._namespace_names.read(),
