@@ -119,7 +119,6 @@ def header() -> str:
     numbers = {
         "LAST_OPERATOR": fields.OPERATORS - 1,
         "HAPPENINGS": fields.HAPPENINGS,
-        "FOLLOWED": fields.FOLLOWED,
         "TURNS": fields.TURNS,
         "RTT_BUCKETS": fields.RTT_BUCKETS,
         "OUR_LEVEL": fields.OUR_LEVEL,

@@ -198,9 +198,6 @@ TURNS = 16
 HAPPENINGS = 64
 """Happenings that a story keeps, the newest; a power of two, since bpf/story.h masks the index."""
 
-FOLLOWED = 8
-"""Directories of a cgroup that is removed and made again: so many of the last are remembered."""
-
 HAPPENING: Fields = (
     ("first_ns", "u8"),  # CLOCK_MONOTONIC
     ("last_ns", "u8"),  # of the last, where several are merged into this one
@@ -239,7 +236,6 @@ CONTROL: Fields = (
     ("light", "u4"),  # 1: so many connections come that new ones are asked for events alone
     ("reader", "u4"),  # tgid of who runs passes over all descriptors, written by the iterator; 0: not yet
     ("setter", "u4"),  # tgid of who duplicates descriptors to set flags, written by adoption.c; 0: not yet
-    ("cgroups", "u8", (FOLLOWED,)),  # ids of the directories that ours had since the start, newest first; then 0
 )
 """What the monitor tells the BPF programs: the only value of the BPF map ``control``."""
 

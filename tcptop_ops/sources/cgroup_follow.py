@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.arrays import distinct
-from tcptop_ops.model.fields import FOLLOWED
 from tcptop_ops.text import printable
+
+FOLLOWED = 8
+"""Directories of a cgroup that is removed and made again: so many of the last are remembered."""
 
 TOLD_S = 60.0
 """So long a note tells that the directory was made again."""

@@ -359,8 +359,6 @@ class SockOpsSource:
         value = np.zeros(1, CONTROL)
         value["watched"], value["beside"] = self._watched, self._quiet
         value["light"] = self._light.on
-        ids = self._followed.ids if self._followed is not None else []
-        value["cgroups"][0, : len(ids)] = ids
         syscall.update(self._attached.fds["control"], np.zeros(1, "u4"), value)
 
     def close(self) -> None:

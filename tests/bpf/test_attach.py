@@ -201,7 +201,6 @@ def test_an_answer_with_descriptors(stub: Stub) -> None:
     assert asked["cgroup"] == asked["cgroup_root"] == str(stub.directory / "cg")
     assert (asked["defines"]["MAP_SIZE"], asked["defines"]["TP_SRTT_US"]) == (4096, 1696)
     assert asked["missing"] == ["delivery_bytes_per_s", "mss"]
-    assert "OUR_CGROUP_ID" not in asked["defines"]
     assert asked["attempts"] == attempts(has_btf=True, can_adopt="bpf_iter__task_file" in asked["iterators"])
     assert "struct final {" in asked["text"]
     assert Path(asked["headers"]).is_dir()
@@ -212,7 +211,6 @@ def test_a_cgroup_of_its_own(stub: Stub) -> None:
     web = stub.directory / "cg" / "web"
     asked = answered(stub, cgroup="web")
     assert asked["cgroup"] == str(web)
-    assert (asked["defines"]["OUR_CGROUP_LEVEL"], asked["defines"]["OUR_CGROUP_ID"]) == (1, os.stat(web).st_ino)
 
 
 def test_without_btf(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,10 @@ DTYPES = {
     "story": records.STORY,
     "seen": records.SEEN,
     "control": records.CONTROL,
+    "cpu": records.CPU,
+    "met": records.MET,
+    "met_process": records.MET_PROCESS,
+    "walk": records.WALK,
     "flag_request": records.FLAG_REQUEST,
     "flag_setter": records.FLAG_SETTER,
 }

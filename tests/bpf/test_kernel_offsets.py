@@ -27,7 +27,6 @@ NOT_THERE = {
     "6.18": set(),
     "7.2": set(),
 }
-"""Beside CGROUP_ANCESTOR_IDS, which was before 6.1."""
 TIMERS = {
     "6.1": ("sock.sk_timer", "inet_connection_sock.icsk_timeout"),
     "6.12.111": ("sock.sk_timer", "inet_connection_sock.icsk_timeout"),
@@ -47,7 +46,7 @@ def known(kernel: Kernel, by_name: bool = False) -> kernel_offsets.KernelLayout:
 def test_each_kernel(name: str, by_name: bool) -> None:
     kernel, found = KERNELS[name], known(KERNELS[name], by_name)
     assert (found.missing, found.costs(), found.has_option, found.has_ipv6) == (frozenset(), {}, True, True)
-    assert {macro for macro in BY_MACRO if found.lacks(macro)} == NOT_THERE[name] | {"CGROUP_ANCESTOR_IDS"}
+    assert {macro for macro in BY_MACRO if found.lacks(macro)} == NOT_THERE[name]
     for want in kernel_offsets.WANTED:
         places = [place(kernel, path) for path in want.paths]
         if want.macro.startswith("KEEPALIVE"):
@@ -91,7 +90,7 @@ def without(found: kernel_offsets.KernelLayout, *macros: str) -> kernel_offsets.
     return replace(found, offsets=dict(found.offsets) | dict.fromkeys(macros, LACKING))
 
 
-@pytest.mark.parametrize("macro", [want.macro for want in kernel_offsets.WANTED if want.macro != "CGROUP_ANCESTOR_IDS"])
+@pytest.mark.parametrize("macro", [want.macro for want in kernel_offsets.WANTED])
 def test_a_member_that_is_hidden_costs_what_it_feeds_alone(macro: str, asked: Any) -> None:
     whole = known(V6_18)
     found = without(whole, macro)
@@ -200,7 +199,7 @@ def test_every_name_that_is_defined_is_ours(asked: Any, tmp_path: Path, monkeypa
         loader.load_first_accepted(Compiler, told, log.fileno())
     (_, flags), _ = Compiler.given  # and once more, optimized by clang
     names = {flag.removeprefix("-D").partition("=")[0] for flag in flags if flag.startswith("-D")}
-    expected = {"TCO_HZ", "TCO_OUR_CGROUP_ID", "TCO_HAVE_PID", "TCO_PID_OF_TASK", "TCO_CB_FLAGS_OPTION"}
+    expected = {"TCO_HZ", "TCO_STATE_PAGES", "TCO_HAVE_PID", "TCO_PID_OF_TASK", "TCO_CB_FLAGS_OPTION"}
     assert names > expected | {f"TCO_{macro}" for macro in BY_MACRO}
     assert {name for name in names if not name.startswith("TCO_")} == set()
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tcptop_ops.errors import Unsupported
-from tcptop_ops.model.fields import FOLLOWED
-from tcptop_ops.sources.cgroup_follow import TOLD_S, CgroupMembers, FollowedCgroup
+from tcptop_ops.sources.cgroup_follow import FOLLOWED, TOLD_S, CgroupMembers, FollowedCgroup
 
 NOON = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ from tcptop_ops.model.flows import Flows
 from tcptop_ops.views.columns import COLUMNS
 
 OF_A_PROGRAM = frozenset(
-    {"callbacks_mode", "counters", "watched", "story", "seen", "program_ns", "program_calls"},
+    {"callbacks_mode", "changed", "counters", "watched", "story", "seen", "program_ns", "program_calls"},
 )
 """Fields of a Snapshot that only a sock_ops program fills: no column shows them. ``callbacks_mode`` "" says so."""
 
