@@ -23,16 +23,16 @@ LIMITS = ("", "peer", "sndbuf", "cwnd", "app", "rwnd", "nagle", "pacing")
 LIMIT_NAMES = np.array([name.encode() for name in LIMITS], "S8")
 
 
-def judge(case: Case, suspected: Mask) -> tuple[NDArray[np.uint8], Floats]:
+def judge(case: Case, suspected: Mask | None = None) -> tuple[NDArray[np.uint8], Floats]:
     """Return the cause of each row, an index into CAUSES, and its severity, 0 to 100 (0 for IDLE and HEALTHY).
 
-    ``suspected``: the rows that are ``suspicious``.
+    ``suspected``: the rows that are ``suspicious``, where the caller knows them.
     """
     cause = np.full(len(case), HEALTHY, np.uint8)
     severity = np.zeros(len(case))
     quiet = np.flatnonzero((case.win["data_segs_out"] | case.win["data_segs_in"]) == 0)
     cause[quiet[case.states[quiet] != State.LISTEN]] = IDLE
-    which = np.flatnonzero(suspected)
+    which = np.flatnonzero(suspicious(case) if suspected is None else suspected)
     if len(which):
         cause_of, severity_of = _first_match(case.take(which))
         matched = cause_of > 0

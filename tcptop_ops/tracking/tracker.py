@@ -101,7 +101,7 @@ class Tracker:
         codes = end_codes(sockets, events, ended["ending"])
         win, win_s = rates["win"], rates["win_s"].astype("f8")
         case = Case(sockets, events, win, win_s, memory, now, codes, self._net_of, self._listened)
-        found = Verdicts(*verdict.fade(case, *verdict.judge(case, verdict.suspicious(case)), 0.0))
+        found = Verdicts(*verdict.fade(case, *verdict.judge(case), 0.0))
         by_whom = reset_by(ended, codes, live, self._lingering.records)
         told = end_verdict.decide(case, ending, by_whom, found)
         rates["cause"], rates["score"], rates["kept"], rates["reset_by"] = told.cause, told.score, told.kept, by_whom
