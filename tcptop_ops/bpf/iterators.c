@@ -117,14 +117,16 @@ static __always_inline void fill_met(struct met *m, void *tp, struct walk *w)
 	m->record = write_record(tp, m->cookie, w->number);
 }
 
-/* A thread that has files of its own is met by itself: the name and the start are those of the first. */
-static __always_inline void tell_process(void *seq, void *task, struct walk *w, __u32 pid)
+/*
+ * A thread that has files of its own is met by itself: the name and the start are those of the first. Returns whether
+ * there was room for the row.
+ */
+static __always_inline bool tell_process(void *seq, void *task, __u32 pid)
 {
 	struct met_process p = {};
-	w->last_pid = pid;
 	void *first = HAS(TCO_TASK_GROUP_LEADER) ? READ_POINTER(task, TCO_TASK_GROUP_LEADER) : task;
 	if (!first)
-		return;
+		return true;
 	p.kind = MET_PROCESS;
 	p.pid = pid;
 	p.start_ns = READ_OR(__u64, first, TCO_TASK_START_BOOTTIME, 0);
@@ -134,7 +136,7 @@ static __always_inline void tell_process(void *seq, void *task, struct walk *w, 
 	}
 	void *mm = POINTER_OR_NULL(task, TCO_TASK_MM);
 	p.image = mm ? READ_OR(__u64, mm, TCO_MM_START_STACK, 0) : 0;
-	bpf_seq_write(seq, &p, sizeof(p));
+	return !bpf_seq_write(seq, &p, sizeof(p));
 }
 
 #define QUEUE_FOLLOWED 256
@@ -144,11 +146,11 @@ static __always_inline void tell_process(void *seq, void *task, struct walk *w, 
  * followed without a lock: what is accepted meanwhile may be missed, or lead into another queue, so that a row can name
  * a connection that no longer waits, which nobody looks for.
  */
-static __always_inline void tell_queue(void *seq, void *sk, struct met *m)
+static __always_inline bool tell_queue(void *seq, void *sk, struct met *m)
 {
 	if (!HAS(TCO_ACCEPT_HEAD) || !HAS(TCO_REQUEST_NEXT) || !HAS(TCO_REQUEST_SK) || !HAS(TCO_SKC_COOKIE) ||
 	    !HAS(TCO_SKC_REUSEPORT) || !READ_BITS(sk, TCO_SKC_REUSEPORT))
-		return;
+		return true;
 	void *request = READ_POINTER(sk, TCO_ACCEPT_HEAD);
 	m->inode = m->cookie;
 	m->fd = UNKNOWN;
@@ -156,11 +158,17 @@ static __always_inline void tell_queue(void *seq, void *sk, struct met *m)
 	for (int i = 0; i < QUEUE_FOLLOWED && request; i++) {
 		void *child = READ_POINTER(request, TCO_REQUEST_SK);
 		m->cookie = child ? READ(__u64, child, TCO_SKC_COOKIE) : 0;
-		if (m->cookie)
-			bpf_seq_write(seq, m, sizeof(*m));
+		if (m->cookie && bpf_seq_write(seq, m, sizeof(*m)))
+			return false;
 		request = READ_POINTER(request, TCO_REQUEST_NEXT);
 	}
+	return true;
 }
+
+/*
+ * Where what a descriptor tells no longer fits into one read(), the kernel drops all of it, and calls the program for the
+ * same descriptor at the next read() (bpf_seq_read(), kernel/bpf/bpf_iter.c): its process has to be told again.
+ */
 
 int bpf_iter__task_file(__u64 *ctx)
 {
@@ -192,13 +200,13 @@ int bpf_iter__task_file(__u64 *ctx)
 	void *inode = POINTER_OR_NULL(file, TCO_FILE_INODE);
 	m.inode = inode ? READ_OR(__u64, inode, TCO_INODE_INO, 0) : 0;
 	void *seq = READ_POINTER(meta, 0);
-	if (m.pid != w->last_pid)
-		tell_process(seq, task, w, m.pid);
+	bool fits = m.pid == w->last_pid || tell_process(seq, task, m.pid);
 	if (tp)
 		fill_met(&m, tp, w);
-	bpf_seq_write(seq, &m, sizeof(m));
-	if (tp && m.state == BPF_TCP_LISTEN)
-		tell_queue(seq, tp, &m);
+	fits = !bpf_seq_write(seq, &m, sizeof(m)) && fits;
+	if (fits && tp && m.state == BPF_TCP_LISTEN)
+		fits = tell_queue(seq, tp, &m);
+	w->last_pid = fits ? m.pid : 0;
 	return 0;
 }
 #endif

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf.descriptor_walk import DescriptorWalk, Walked, owners
-from tcptop_ops.model.arrays import find_sorted, gather, scatter
+from tcptop_ops.model.arrays import copied, find_sorted, gather, scatter
 from tcptop_ops.model.enums import HasRecord
 from tcptop_ops.model.records import MET, OWNER, SOCKET, TOO_LONG, UNKNOWN_U64, Records
 from tcptop_ops.sources.cgroup_follow import CgroupMembers
@@ -230,7 +230,7 @@ def _first_of_each(cookies: Numbers) -> tuple[Indices, Indices]:
 
 def _differ(before: Records, now: Records) -> Mask:
     """Return which of these rows differ in more than goes on with time. Both are copies, and are changed."""
-    for rows in (before, now := now.copy()):
+    for rows in (before, now := copied(now)):
         for name in _WITH_TIME:
             rows[name] = 0
     words = SOCKET.itemsize // 8
