@@ -1,8 +1,8 @@
 """Which open sockets are asked to call our program for their events, and which to call it for less.
 
 Callback flags are per socket: one that was open before the program was attached calls nothing, and another program may
-overwrite the flags of any. Whoever holds a descriptor of such a socket is asked for a duplicate (``SetFlags``), a
-batch a tick: what there is no time for waits for the next.
+overwrite the flags of any. Whoever holds a descriptor of such a socket is asked for a duplicate (``SetFlags``), for
+a tenth of a second a tick: what there is no time for waits for the next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf.attach import ALL_FLAGS, EVENT_FLAGS
-from tcptop_ops.bpf.flag_setter import MOST_ASKED, UNKNOWN_FD
+from tcptop_ops.bpf.flag_setter import MOST_ASKED, PATIENCE_S, UNKNOWN_FD
 from tcptop_ops.errors import Unsupported
 from tcptop_ops.model.arrays import find_sorted, gather
 from tcptop_ops.model.enums import FlagRequest, State
@@ -142,7 +142,13 @@ class Adoption:
         self._unheld = np.union1d(self._unheld, np.setdiff1d(cookies[rest], adopted["cookie"]))
         stripped = asks(self._to_strip, np.zeros(len(self._to_strip), "u4"), self._tries(self._to_strip), rows)
         stripped["what"], stripped["before_ns"] = FlagRequest.STRIP, self._strip_before_ns
-        return self._ask(np.concatenate([stripped, adopted])[:MOST_ASKED])
+        asked = np.concatenate([stripped, adopted])
+        has_new, until = False, time.monotonic() + PATIENCE_S
+        for at in range(0, len(asked), MOST_ASKED):
+            has_new |= self._ask(asked[at : at + MOST_ASKED])
+            if time.monotonic() >= until:
+                break
+        return has_new
 
     def _ask(self, asked: Records) -> bool:
         if not len(asked):

@@ -185,7 +185,7 @@ def answer(ours: socket.socket, what: int, argument: int = 0, namespace: int = 0
 
 
 def test_what_is_not_among_the_requests_is_refused(asked: Asked) -> None:
-    for what in (0, 99, 2**32 - 1):
+    for what in (0, helper.SET_FLAGS, 99, 2**32 - 1):
         assert answer(asked.ours, what) == errno.EPERM
     own = os.stat("/proc/self/ns/net").st_ino
     for what in (helper.NEIGHBOURS, helper.ATTACH_AGAIN):
