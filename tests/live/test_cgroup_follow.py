@@ -15,8 +15,8 @@ import pytest
 
 from tcptop_ops.bpf import kernel_calls
 from tcptop_ops.bpf.attach import Options
-from tcptop_ops.sources.cgroup_follow import FOLLOWED
 from tcptop_ops.sources import open as opening
+from tcptop_ops.sources.cgroup_follow import FOLLOWED
 from tcptop_ops.sources.sockops import SockOpsSource
 from tcptop_ops.tracking.tracker import Tracker
 from tests.live.conftest import BCC_PYTHON
