@@ -215,7 +215,7 @@ def poll_only(options: Options, privileged: bool) -> Sockets | Refusal:
 
 def accepted(attached: Attached) -> Accepted:
     """Return what the kernel took."""
-    return Accepted(attached.features, attached.refused, attached.callbacks, attached.map_size, RING_BYTES, "")
+    return Accepted(attached.features, attached.refused, attached.callbacks, attached.map_size, RING_BYTES)
 
 
 def ask(source: Source, before: dict[int, int], privileged: bool, whole: bool) -> Sockets | Refusal:

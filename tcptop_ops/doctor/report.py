@@ -14,10 +14,10 @@ from typing import Any, Literal
 DOCTOR_SCHEMA = "tcptop-ops/doctor/1"
 WIDTH = 80
 
-TCP, DESCRIPTORS = "iterator of TCP sockets", "iterator of descriptors"
+DESCRIPTORS = "state and owners by one pass over descriptors (5.11)"
 ADOPTION = "adoption of open sockets (6.12)"
 ERRORS, RECEIVED, SENT = "errors of open sockets (6.1)", "resets received (6.1)", "resets sent (6.1)"
-NEEDING = {"bpf_iter__tcp": (TCP, ADOPTION), "bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
+NEEDING = {"bpf_iter__task_file": (DESCRIPTORS,), "adoption": (ADOPTION,)}
 NEEDING |= {"inet_sk_error_report": (ERRORS,), "tcp_receive_reset": (RECEIVED,), "tcp_send_reset": (SENT,)}
 """Features that go with what ``Accepted.refused`` has a reason for."""
 
@@ -89,7 +89,6 @@ class Accepted:
     callbacks: str
     map_rows: int
     ring_bytes: int
-    advice: str = ""  # what to do to get more features
 
 
 @dataclass(frozen=True)
@@ -284,7 +283,6 @@ def _features(facts: Facts) -> Check:
         return Check("features", "warn", "not known: the program was not attached", "see above")
     have, refused = facts.attached.features, facts.attached.refused
     parts = {
-        TCP: "HAVE_ITERATORS" in have and "bpf_iter__tcp" not in refused,
         DESCRIPTORS: "HAVE_ITERATORS" in have and "bpf_iter__task_file" not in refused,
         ADOPTION: "HAVE_ADOPTION" in have,
         "process id in sock_ops (6.10)": "HAVE_PID" in have,
@@ -300,7 +298,7 @@ def _features(facts: Facts) -> Check:
     reasons = "".join(f"; {name}: {why}" for name, why in refused.items())
     found = f"{', '.join(yes) or 'none'}; without: {', '.join(no)}{reasons}"
     later = "see btf" if _lacks_members_alone(refused, no) else "a later kernel (of the version in brackets), with BTF"
-    remedy = f"{facts.attached.advice or later}; here that is polled, or stays empty"
+    remedy = f"{later}; here that is polled, or stays empty"
     return Check("features", "warn", found, remedy)
 
 

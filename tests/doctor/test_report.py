@@ -153,8 +153,7 @@ def test_sockets_listed_and_counted(listed: int, counted: tuple[int, int], statu
     [
         ({"HAVE_PID"}, {}, ["process id in sock_ops (6.10)"]),
         ({"HAVE_ADOPTION"}, {}, ["adoption of open sockets (6.12)"]),
-        (set(), {"bpf_iter__task_file": "no such kfunc"}, ["iterator of descriptors"]),
-        (set(), {"bpf_iter__tcp": "not today"}, ["iterator of TCP sockets", "adoption of open sockets (6.12)"]),
+        (set(), {"bpf_iter__task_file": "no such kfunc"}, ["state and owners by one pass over descriptors (5.11)"]),
         ({"HAVE_COMM", "HAVE_CGROUP"}, {}, ["process name", "cgroup id"]),
         (set(), {"tcp_receive_reset": "no such tracepoint"}, ["resets received (6.1)"]),
         (
@@ -176,7 +175,7 @@ def test_features(lacking: set[str], refused: dict[str, str], without: list[str]
 
 def test_no_feature_at_all() -> None:
     found = check("features", attached=Accepted(frozenset(), {}, "all", 1, 1 << 20))
-    assert found.found.startswith("none; without: iterator of TCP sockets")
+    assert found.found.startswith("none; without: state and owners by one pass over descriptors")
 
 
 def test_what_is_missing_decides() -> None:
@@ -309,7 +308,7 @@ def test_a_hint_is_true_where_the_kernel_is_new_enough() -> None:
     assert said.remedy == "see btf; here that is polled, or stays empty"
     older = replace(attached, features=EVERYTHING - {"HAVE_PID"})
     assert "a later kernel" in check("features", attached=older).remedy
-    both = dict.fromkeys(("bpf_iter__tcp", "bpf_iter__task_file"), why)
+    both = dict.fromkeys(("adoption", "bpf_iter__task_file"), why)
     none = replace(attached, features=EVERYTHING - {"HAVE_ITERATORS", "HAVE_ADOPTION"}, refused=both)
     assert "see btf" in check("features", attached=none).remedy
     adoption = replace(attached, features=EVERYTHING - {"HAVE_ADOPTION"}, refused={"adoption": why})
