@@ -159,7 +159,7 @@ def open_route() -> socket.socket:
 
 def create_iterator(link: int) -> int:
     """Return a descriptor to read one pass from. Raises OSError."""
-    return bpf(kernel_calls.BPF_ITER_CREATE, words(link, 0))
+    return int(bpf(kernel_calls.BPF_ITER_CREATE, words(link, 0)))
 
 
 def destroy(family: int, sockid: bytes) -> None:
@@ -193,14 +193,14 @@ class ProgramWatch:
         """Answer rows of FLAG_ASK as ``FlagSetter.answer``. Raises OSError, EPERM where this kernel can't."""
         if self._flags is None:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        return self._flags.answer(asked)
+        return bytes(self._flags.answer(asked))
 
     def take_back(self, before_ns: int) -> None:
         """Have the flags taken back as ``FlagSetter.take_back`` does, those of all sockets. Raises OSError."""
         if self._flags is not None and self._files >= 0:
             self._flags.take_back(self._held, before_ns, time.monotonic() + TAKEN_BACK_WITHIN_S)
 
-    def _flag_setter(self, setter: int) -> flag_setter.FlagSetter:
+    def _flag_setter(self, setter: int) -> Any:
         token = int.from_bytes(os.urandom(8), sys.byteorder)
         key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(flag_setter.SETTER.pack(token, 0))
         bpf(
@@ -221,7 +221,7 @@ class ProgramWatch:
                 os.close(fd)
         fd = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return link(self._adoption, fd, kernel_calls.BPF_CGROUP_SETSOCKOPT)
+            return int(link(self._adoption, fd, kernel_calls.BPF_CGROUP_SETSOCKOPT))
         finally:
             os.close(fd)
 

@@ -146,7 +146,7 @@ class Adoption:
         has_new, until = False, time.monotonic() + PATIENCE_S
         for at in range(0, len(asked), MOST_ASKED):
             has_new |= self._ask(asked[at : at + MOST_ASKED])
-            if time.monotonic() >= until:
+            if self._why_not or time.monotonic() >= until:
                 break
         return has_new
 

@@ -61,7 +61,7 @@ def kernel() -> Kernel:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(adoption.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("tcptop_ops.sources.adoption.time.monotonic", lambda: now[0])
     return now
 
 
