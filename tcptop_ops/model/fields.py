@@ -192,7 +192,7 @@ WALK: Fields = (
 )
 """What steers a pass over all descriptors, and what it remembers: the only value of the BPF map ``walk``."""
 
-TURNS = 16
+TURNS = 32
 """A socket at rest is told of in full once in so many passes: a setsockopt() changes what only that shows."""
 
 HAPPENINGS = 64

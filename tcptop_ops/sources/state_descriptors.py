@@ -94,6 +94,8 @@ class DescriptorReader:
         self._buffers = [np.zeros(0, SOCKET), np.zeros(0, SOCKET)]  # of this pass, and of the one before
         self._held: Records = np.zeros(0, MET)  # what the last pass met
         self._queued: Records = np.zeros(0, MET)
+        self._written: Indices | None = None
+        """Rows in which the two buffers differ by more than what goes on with time; None: they may in any."""
         self._firsts = np.zeros(0, np.intp)  # the first descriptor of each socket, among ``_held``
         self._descriptors: Records = np.zeros(0, OWNER)
         self._alone: Records = np.zeros(0, SOCKET)  # what no descriptor showed
@@ -125,6 +127,7 @@ class DescriptorReader:
         now_us = self._clock_us()
         same = len(walked.held) == len(self._held) and np.array_equal(walked.held["cookie"], self._held["cookie"])
         known, came = self._as_before(walked.held) if same else self._in_new_order(walked.held)
+        self._written = None
         its, there = known.find(walked.records["cookie"])
         its, records = its[there], gather(walked.records, there)
         changed = np.zeros(len(known.rows), np.bool_)
@@ -136,14 +139,21 @@ class DescriptorReader:
             unknown = self._take_unheld(known, unknown)
         if len(unknown) and not at_last:
             return None
-        changed |= _patch(known, self._known.met if same else known.rows)
+        patched = _patch(known, self._known.met if same else known.rows)
+        changed |= patched
         known.go_on(now_us)
+        if same:
+            self._written = np.union1d(its, np.flatnonzero(patched))
         return (known, changed) if not len(unknown) else _without(known, changed, unknown)
 
     def _as_before(self, held: Records) -> tuple[_Known, Indices]:
         before = self._known
+        older = self._buffers[0]
         rows = self._room(len(before.rows))
-        rows.view(_OPAQUE)[:] = before.rows.view(_OPAQUE)
+        if self._written is None or rows.base is not older:
+            rows.view(_OPAQUE)[:] = before.rows.view(_OPAQUE)
+        else:
+            scatter(rows, self._written, gather(before.rows, self._written))
         return _Known(rows, gather(held, self._firsts), before.order, before.zeros), np.zeros(0, np.intp)
 
     def _in_new_order(self, held: Records) -> tuple[_Known, Indices]:
