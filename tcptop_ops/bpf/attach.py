@@ -79,6 +79,7 @@ class Attached:
     cgroup: str
     program_id: int
     directory: int  # inode number of the cgroup's directory that it was attached to
+    tells_cgroups: bool  # a pass over descriptors tells of which cgroup a socket is
     missing: frozenset[str]  # the columns that this kernel's structs can't feed: see ``kernel_offsets``
     helper: LoaderProcess | None  # what the loader became
 
@@ -227,6 +228,7 @@ def attach(options: Options, pending: Pending | None = None) -> Attached:
                 cgroup=current.asked["cgroup"],
                 program_id=answer["program_id"],
                 directory=answer["directory"],
+                tells_cgroups=all(current.asked["defines"].get(name, -1) >= 0 for name in kernel_offsets.CGROUP),
                 missing=frozenset(current.asked["missing"]),
                 helper=current.child if options.helper else None,
             )

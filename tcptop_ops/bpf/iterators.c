@@ -64,7 +64,7 @@ static __always_inline bool is_since(__u32 stamp, __u32 since)
 	return (__s32)(stamp - since) >= 0;
 }
 
-/* Nothing was sent, received or acknowledged since then, and nothing waits: neither to be sent nor to be read. */
+/* Nothing was sent, received or acknowledged since then, and nothing waits: to be sent, to be read, to be answered. */
 static __always_inline bool is_at_rest(void *tp, __u8 state, __u32 since)
 {
 	if (state != BPF_TCP_ESTABLISHED && state != BPF_TCP_CLOSE_WAIT)
@@ -72,7 +72,7 @@ static __always_inline bool is_at_rest(void *tp, __u8 state, __u32 since)
 	if (!HAS(TCO_TP_PACKETS_OUT) || !HAS(TCO_TP_RCV_NXT) || !HAS(TCO_TP_COPIED_SEQ) || !HAS(TCO_TP_WRITE_SEQ) ||
 	    !HAS(TCO_TP_SND_UNA) || !HAS(TCO_TP_LSNDTIME) || !HAS(TCO_ICSK_LRCVTIME) || !HAS(TCO_TP_RCV_TSTAMP))
 		return false;
-	if (READ(__u32, tp, TCO_TP_PACKETS_OUT) ||
+	if (READ(__u32, tp, TCO_TP_PACKETS_OUT) || READ_OR(__u8, tp, TCO_ICSK_PROBES_OUT, 0) ||
 	    READ(__u32, tp, TCO_TP_RCV_NXT) != READ(__u32, tp, TCO_TP_COPIED_SEQ) ||
 	    READ(__u32, tp, TCO_TP_WRITE_SEQ) != READ(__u32, tp, TCO_TP_SND_UNA))
 		return false;

@@ -226,6 +226,9 @@ NAMES = {
 }
 """Of these features, as the doctor says them."""
 
+CGROUP = ("SK_CGROUP", "CGROUP_KN", "KN_ID")
+"""What tells of which cgroup a socket is: without them sock_diag has to, where the sockets of one are wanted."""
+
 _ADDRESSES_V6 = ("SKC_V6_DADDR", "SKC_V6_RCV_SADDR")
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     SOCKET: (("SKC_FAMILY", "SKC_STATE", "SKC_DADDR", "SKC_RCV_SADDR", "SKC_DPORT", "SKC_NUM"),),

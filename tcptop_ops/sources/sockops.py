@@ -98,14 +98,14 @@ class SockOpsSource:
     def _reader(self, wanted: str, members: CgroupMembers | None) -> StateReader:
         """Return what reads the present state. ``wanted``: one of READERS, where one is to be had in any case."""
         fds = self._attached.fds
-        self._walk: DescriptorWalk | None = None
+        self.walk: DescriptorWalk | None = None
         if FILE_ITERATOR not in fds:
             return SockDiagReader(self._reach, members)
-        self._walk = DescriptorWalk(fds[FILE_ITERATOR], fds["walk"], fds["states"])
-        if wanted == "sock_diag":
+        self.walk = DescriptorWalk(fds[FILE_ITERATOR], fds["walk"], fds["states"])
+        if wanted == "sock_diag" or (members is not None and not self._attached.tells_cgroups):
             return SockDiagReader(self._reach, members)
         unheld = UnheldReader(self._reach, handshakes=lambda: int(self._counters.read()["requests"].sum()))
-        passes = DescriptorReader(self._walk, unheld, members)
+        passes = DescriptorReader(self.walk, unheld, members)
         if wanted == "descriptors":
             return passes
         return CheaperReader(passes, SockDiagReader(self._reach, members))
@@ -275,7 +275,7 @@ class SockOpsSource:
     def _all_descriptors(self) -> Records:
         if self._met is not None:
             return self._met
-        return self._reach.descriptors() if self._walk is None else self._walk.owners()
+        return self._reach.descriptors() if self.walk is None else self.walk.owners()
 
     def _notes(self, counters: Records) -> tuple[str, ...]:
         """Return the notes, the gravest first: where there is little room, it alone is shown."""
@@ -295,7 +295,7 @@ class SockOpsSource:
         if self._beside.programs:
             names = sorted({program["name"] for program in self._beside.programs})
             notes.append(f"beside other sock_ops programs: {', '.join(names)}")
-        if self._walk is None:
+        if self.walk is None:
             notes.append(_why_polled(self._attached))
         if part := cgroup.note(self._attached.cgroup_root):
             notes.append(part)

@@ -68,7 +68,7 @@ def test_a_few_members(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.M
 
 def test_all_that_nothing_needs(lab: Lab, link: Link, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every member hidden but those without which a feature would go, connections and their ends are told."""
-    kept = REQUIRED | DESCRIPTORS | {"TP_CB_FLAGS", "SKC_COOKIE"}
+    kept = REQUIRED | DESCRIPTORS | {"TP_CB_FLAGS", "SKC_COOKIE", *kernel_offsets.CGROUP}
     less = hide(monkeypatch, *(want.macro for want in kernel_offsets.WANTED if want.macro not in kept))
     with Watch(cgroup) as watch:
         assert watch.source.attached.refused == {}
@@ -107,7 +107,8 @@ def test_without_the_cookie_no_tracepoint(lab: Lab, link: Link, cgroup: Path, mo
     hide(monkeypatch, "SKC_COOKIE")
     with Watch(cgroup) as watch:
         attached = watch.source.attached
-        assert attached.refused == dict.fromkeys(attach.TRACEPOINTS, "the kernel's BTF has no sock_common.skc_cookie")
+        lost = (*attach.TRACEPOINTS, attach.ADOPTION)
+        assert attached.refused == dict.fromkeys(lost, "the kernel's BTF has no sock_common.skc_cookie")
         assert not set(attach.TRACEPOINTS) & attached.fds.keys()
         assert exchange(lab, link, cgroup, watch)[0]["state"] == "ESTAB"
 

@@ -126,7 +126,7 @@ def test_both_sources_fill_the_same_fields(lab: Lab) -> None:
     assert set(ours["cookie"].tolist()) == set(theirs["cookie"].tolist())
     assert (filled(ours) ^ filled(theirs)) - BY_CHANCE == NOT_IN_SOCK_DIAG
     assert blank(polled.snapshot) - OF_SOME_ROWS == OF_A_PROGRAM | {"events"}
-    assert blank(watched.snapshot) - OF_SOME_ROWS - {"notes", "missing"} == NOT_ASKED_FOR
+    assert blank(watched.snapshot) - OF_SOME_ROWS - {"notes", "missing", "changed"} == NOT_ASKED_FOR
     assert null(polled) - null(watched) <= polled.snapshot.missing
     assert null(watched) - null(polled) <= OF_BUSY_ROWS
     for side in ("laddr", "raddr"):

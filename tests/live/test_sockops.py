@@ -340,9 +340,10 @@ def test_a_kernel_without_adoption(lab: Lab, link: Link, cgroup: Path, monkeypat
 
 def test_a_delayed_ack_is_told(lab: Lab, link: Link, cgroup: Path, watch: Watch) -> None:
     """A socket whose data nobody reads acknowledges late; Nagle's algorithm waits for that with the next byte."""
-    server = lab.server(link.b.ns, "listen-only", cgroup=cgroup, address=link.b.ipv4)
+    server = lab.server(link.b.ns, "serve-sink", 1, cgroup=cgroup, address=link.b.ipv4, then="hold")
     client = lab.client(link.a.ns, "connect-only", address=link.b.ipv4, port=server.port, cgroup=cgroup)
     client.expect("done")
+    server.expect("accepted")
     enough = threading.Event()
 
     def write() -> None:

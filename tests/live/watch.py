@@ -101,6 +101,12 @@ class Watch:
         [at] = np.flatnonzero((sockets["lport"] == lport) & (sockets["rport"] != 0))
         return int(sockets["cb_flags"][at])
 
+    def everybody(self) -> Records:
+        """SOCKET rows of all sockets that a descriptor shows, those of directories that are gone, too."""
+        walk = self.source.walk
+        assert walk is not None
+        return walk.walk().records
+
     def calls(self, operator: int) -> int:
         """Calls of an operator so far."""
         return int(self.tick().snapshot.counters["calls"][operator])
