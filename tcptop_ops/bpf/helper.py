@@ -187,6 +187,7 @@ class ProgramWatch:
         self._fd = fds["program"]
         self._program = kernel_calls.program_id(self._fd)
         self._cgroup, self._root = cgroup, root
+        self._adopts_in = cgroup
         self._flags = self._flag_setter(fds["setter"]) if self._adoption >= 0 else None
 
     def set_flags(self, asked: bytes) -> bytes:
@@ -196,8 +197,13 @@ class ProgramWatch:
         return bytes(self._flags.answer(asked))
 
     def take_back(self, before_ns: int) -> None:
-        """Have the flags taken back as ``FlagSetter.take_back`` does, those of all sockets. Raises OSError."""
+        """Have the flags taken back as ``FlagSetter.take_back`` does, those of all sockets. Raises OSError.
+
+        The program is attached to the root for it: sockets outlive the directory that they were made in, to which
+        nothing can be attached any more. It obeys for those alone that have a row of ours.
+        """
         if self._flags is not None and self._files >= 0:
+            self._adopts_in = self._root
             self._flags.take_back(self._held, before_ns, time.monotonic() + TAKEN_BACK_WITHIN_S)
 
     def _flag_setter(self, setter: int) -> Any:
@@ -211,7 +217,7 @@ class ProgramWatch:
 
     def _attach_adoption(self) -> int:
         """Return a link by which adoption.c is called in our cgroup. Raises OSError, EBUSY: another's would not be."""
-        for where in kernel_calls.ancestors(self._cgroup, self._root):
+        for where in kernel_calls.ancestors(self._adopts_in, self._root):
             fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 ids, flags = kernel_calls.programs_at(fd, kernel_calls.BPF_CGROUP_SETSOCKOPT)
@@ -219,7 +225,7 @@ class ProgramWatch:
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             finally:
                 os.close(fd)
-        fd = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        fd = os.open(self._adopts_in, os.O_RDONLY | os.O_DIRECTORY)
         try:
             return int(link(self._adoption, fd, kernel_calls.BPF_CGROUP_SETSOCKOPT))
         finally:

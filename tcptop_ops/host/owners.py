@@ -178,7 +178,7 @@ class Owners:
         all may be.
         """
         decides = [sockets["cookie"], sockets["inode"], sockets["state"], events["pid"], events["direction"]]
-        is_known = len(self._decided) == len(decides) and not self._asks_for_queues
+        is_known = len(self._decided) == len(decides) and len(self._decided[0]) > 0 and not self._asks_for_queues
         if not is_known or changed is None:
             if not is_known or not all(map(np.array_equal, self._decided, decides)):
                 self._assign_all(sockets, events)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf.descriptor_walk import DescriptorWalk, Walked, owners
-from tcptop_ops.model.arrays import copied, find_sorted, gather, scatter
+from tcptop_ops.model.arrays import copied, distinct, find_sorted, gather, scatter
 from tcptop_ops.model.enums import HasRecord
 from tcptop_ops.model.records import MET, OWNER, SOCKET, TOO_LONG, UNKNOWN_U64, Records
 from tcptop_ops.sources.cgroup_follow import CgroupMembers
@@ -100,6 +100,7 @@ class DescriptorReader:
         self._descriptors: Records = np.zeros(0, OWNER)
         self._alone: Records = np.zeros(0, SOCKET)  # what no descriptor showed
         self._read_us = 0  # when that was
+        self._namespaces: set[int] = set()  # in which a socket was met
         self._began = 0  # jiffies at the begin of the last pass
         self._last: Records = np.zeros(0, SOCKET)
 
@@ -195,6 +196,10 @@ class DescriptorReader:
         self._held, self._queued = walked.held, walked.queued
 
     def _with_unheld(self, changed: Mask) -> SocketState:
+        met = set(distinct(self._known.rows["netns"][np.flatnonzero(changed)]).tolist())
+        if not met <= self._namespaces:  # they are looked for now, so that their counters tell from this tick on
+            self._namespaces |= met
+            self._unheld.expire()
         found, self._read_us = self._unheld.read(self._known.rows), self._clock_us()
         alone, before, held = found.sockets, self._alone, len(self._known.rows)
         others = _changed_of_few(before, alone)
@@ -208,6 +213,8 @@ class DescriptorReader:
             wanted = self._members.among(sockets["cgroup_id"])
             which = np.cumsum(wanted)[which[wanted[which]]] - 1
             sockets = gather(sockets, wanted)
+            came = np.flatnonzero(~np.isin(sockets["cookie"], self._last["cookie"]))  # its cgroup is one of ours now
+            which = np.union1d(which, came)
         last, self._last = self._last, sockets
         return SocketState(sockets, last, found.half_open, found.time_wait, found.syn_recv, which, self._descriptors)
 
