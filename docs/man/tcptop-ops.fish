@@ -23,7 +23,6 @@ complete -c tcptop-ops -l cgroup -x -a '(__fish_complete_directories)' -d 'attac
 complete -c tcptop-ops -l source -x -a 'auto sockops sockdiag' -d 'where figures come from (default: auto)'
 complete -c tcptop-ops -l callbacks -x -a 'all every events' -d 'all: seven flags at a connection\'s birth; every: seven throughout; events: RTO, RETRANS, STATE'
 complete -c tcptop-ops -l map-size -x -d 'rows in the kernel\'s map'
-complete -c tcptop-ops -l iterate -x -a 'auto always never' -d 'walk all sockets by a BPF iterator: auto: where that is known not to harm the kernel (CVE-2026-74714)'
 complete -c tcptop-ops -l no-adopt -d 'leave sockets alone that were open before the start'
 complete -c tcptop-ops -l no-helper -d 'no privileged helper after the start: no new namespaces, no tidying after SIGKILL'
 complete -c tcptop-ops -s d -l delay -x -d 'between refreshes (default: 1)'

@@ -272,7 +272,7 @@ COUNTERS: Fields = (
     ("requests", "u8", (OPERATORS,)),  # of the calls, those for request sockets
     ("untracked", "u8"),  # connections without a row, since the map ``conns`` was full
     ("ring_full", "u8"),  # final records that the ring had no room for: the row waits in the map
-    ("time_wait", "u8"),  # TIME-WAIT sockets that the TCP iterator met, summed over all passes
+    ("time_wait", "u8"),  # 0: older recordings have TIME-WAIT sockets that an iterator met
     ("syn_recv", "u8"),  # request sockets, alike
     ("adopted", "u8"),  # sockets adopted
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # isolated: it does not look there
 
-from setter import BPF_SIDE, loader
+from setter import BPF_SIDE, loader  # type: ignore[import-not-found]
 
 SETSOCKOPT, SOCKOPT = 22, 25  # BPF_CGROUP_SETSOCKOPT, BPF_PROG_TYPE_CGROUP_SOCKOPT
 TEXT = """
