@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -32,6 +33,9 @@ PATIENCE_S = 0.1
 SO_COOKIE = 57
 SYS_PIDFD_GETFD = 438  # on all architectures
 UNKNOWN_FD = 0xFFFFFFFF
+OF_THE_SOCKET = {errno.ENOTSOCK: errno.ESTALE, errno.EPERM: errno.ECANCELED}
+"""What an error means that came from the duplicate. Any other program at cgroup/setsockopt can make the call fail with
+EPERM, after ours was called too (bpf_prog_run_array_cg(), kernel/bpf/cgroup.c)."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,7 +84,7 @@ class FlagSetter:
         """Return an errno for each that there was time for, 0 where it is done. Raises OSError where it can't attach.
 
         ESTALE: the descriptor is no longer this socket's. EPERM, EACCES: the process may not be looked into. ENOENT:
-        there is nothing to do.
+        there is nothing to do. ECANCELED: another program refused the call, which ours may have answered.
         """
         done: list[int] = []
         duplicates, link = Duplicates(), self._attach()
@@ -102,11 +106,11 @@ class FlagSetter:
         except OSError as error:
             return errno.ESTALE if error.errno in (errno.EBADF, errno.ESRCH) else error.errno or errno.EIO
         try:
-            if int.from_bytes(found.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little") != cookie:
+            if int.from_bytes(found.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder) != cookie:
                 return errno.ESTALE
             found.setsockopt(OUR_LEVEL, OUR_OPTION, TOLD.pack(self._token, cookie, before_ns, flags, what))
         except OSError as error:
-            return errno.ESTALE if error.errno == errno.ENOTSOCK else error.errno or errno.EIO
+            return OF_THE_SOCKET.get(error.errno or 0, error.errno or errno.EIO)
         finally:
             found.close()
         return 0

@@ -33,6 +33,7 @@ REST_S = 5.0
 """Seconds until it is tried again, after the program could not be attached, or a socket had no holder."""
 
 _REFUSED = (errno.EPERM, errno.EACCES)
+_DONE = (0, errno.ECANCELED)  # the latter perhaps
 
 Cookies = NDArray[np.uint64]
 Indices = NDArray[np.intp]
@@ -162,7 +163,7 @@ class Adoption:
             return False
         self._why_not = ""
         self._learn(asked, answer)
-        return bool((answer == 0).any())
+        return bool(np.isin(answer, _DONE).any())
 
     def _learn(self, asked: Records, answer: NDArray[np.int32]) -> None:
         cookies = asked["cookie"]
