@@ -120,7 +120,7 @@ printf 'source %s, %s connections\n' "$source" "$(of_json /tmp/first.json 'len(t
 printf '=== a connection that is older than the program\n'
 coproc HELD { hold; }
 read -r port <&"${HELD[0]}"
-./run --once --json --iterate always >/tmp/adopted.json || failed "./run --once --json --iterate always: exit status $?"
+./run --once --json >/tmp/adopted.json || failed "./run --once --json: exit status $?"
 origin=$(of_json /tmp/adopted.json "{row['origin'] for row in tick['connections'] if row['lport'] == $port and row['state'] == 'ESTAB'}.pop()")
 [[ $origin == adopted ]] || failed "an older connection is $origin, not adopted"
 eval "exec ${HELD[1]}>&-"

@@ -164,7 +164,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
 ANSWER = """
 asked = request()
 ours = [os.open("/dev/null", os.O_RDONLY), os.open("/dev/zero", os.O_RDONLY)]
-answer = {"fds": ["conns", "link"], "features": asked["attempts"][0], "refused": {"bpf_iter__tcp": "no"},
+answer = {"fds": ["conns", "link"], "features": asked["attempts"][0], "refused": {"bpf_iter__task_file": "no"},
           "callbacks": "all", "neighbours": [asked], "program_id": 7, "directory": 8}
 socket.send_fds(sock, [json.dumps(answer).encode()], ours)
 sock.sendall(b"\\n")
@@ -182,7 +182,7 @@ def answered(stub: Stub, **options: Any) -> dict[str, Any]:
         assert list(attached.fds) == ["conns", "link"]
         assert os.read(attached.fds["conns"], 1) == b""
         assert os.read(attached.fds["link"], 1) == b"\0"
-        assert (attached.callbacks, attached.refused) == ("all", {"bpf_iter__tcp": "no"})
+        assert (attached.callbacks, attached.refused) == ("all", {"bpf_iter__task_file": "no"})
         assert attached.missing == set(attached.neighbours[0]["missing"])
         assert attached.cgroup_root == str(stub.directory / "cg")
         assert attached.map_size == attached.neighbours[0]["defines"]["MAP_SIZE"]

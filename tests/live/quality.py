@@ -197,7 +197,7 @@ def main() -> int:
     everything = (*FAULTS, *TWINS)
     parser.add_argument("names", nargs="*", metavar="NAME", help="some of them; all without one")
     parser.add_argument("--times", type=int, default=1, metavar="N", help="stage each so many times")
-    parser.add_argument("--polled", action="store_true", help="sockets by sock_diag, not by the TCP iterator")
+    parser.add_argument("--polled", action="store_true", help="sockets by sock_diag, not by a pass over descriptors")
     parser.add_argument("--write", action="store_true", help=f"put number and table into docs/{PAGE.name}")
     parser.add_argument("--list", action="store_true", help="print the names")
     args = parser.parse_args()

@@ -26,8 +26,6 @@ WIDTH, HEIGHT = 120, 40
 PATIENCE_S = 20
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "tcptop_ops")
-ITERATES = ()
-"""Also where the product would leave the iterator alone by itself (``bpf/unsafe.py``): what it does is tested here."""
 
 QUIET_S = 0.12
 """More than Textual waits for what may follow an Escape (ESCDELAY)."""
@@ -54,7 +52,7 @@ class Started:
         self.modes = termios.tcgetattr(far)
         self.far = far
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", *before, sys.executable, *program, *ITERATES, *options],
+            ["setsid", "--ctty", *before, sys.executable, *program, *options],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", "TCPTOP_NO_CONFIG": "1"}
             | (environment or {}),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.halved
 
 
 TUNER = Path(__file__).with_name("tuner.py")
-SOURCES = ("iterator", "polled", "sockdiag")
+SOURCES = ("descriptors", "polled", "sockdiag")
 LEGACY = ("override", "none")
 SOON_S = 10.0
 
@@ -46,7 +46,7 @@ class Sockdiag(Watch):
 def watching(cgroup: Path, source: str) -> Watch:
     if source == "sockdiag":
         return Sockdiag(cgroup)
-    return Watch(cgroup, reader="descriptors" if source == "iterator" else "never")
+    return Watch(cgroup, reader="descriptors" if source == "descriptors" else "sock_diag")
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_it_is_seen_between_two_ticks_too(lab: Lab, link: Link, cgroup: Path) ->
         cgroup.mkdir()
         watch.source.drain()
         assert len(attached_to(cgroup)) == 1
-        is_told(watch, connected(lab, link, cgroup)[1], cgroup, "iterator")
+        is_told(watch, connected(lab, link, cgroup)[1], cgroup, "descriptors")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -286,7 +286,7 @@ def test_a_program_that_would_be_silenced(lab: Lab, link: Link, cgroup: Path, by
         other.tell("leave")
         other.expect("left")
         assert "attached again" in note(watch)
-        is_told(watch, connected(lab, link, cgroup)[1], cgroup, "iterator")
+        is_told(watch, connected(lab, link, cgroup)[1], cgroup, "descriptors")
 
 
 def killed(watch: Watch) -> None:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.halved
 PORT, DOOR = 7317, 7318
 TCP_USER_TIMEOUT, TCP_SYNCNT = 18, 7
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-SOURCES = pytest.mark.parametrize("reader", ["descriptors", "sock_diag"], ids=["iterated", "polled"])
+SOURCES = pytest.mark.parametrize("reader", ["descriptors", "sock_diag"], ids=["descriptors", "polled"])
 
 
 @pytest.fixture

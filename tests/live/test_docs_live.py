@@ -26,7 +26,7 @@ from tcptop_ops.errors import Failed
 from tcptop_ops.recording.demo import PATH as DEMO
 from tcptop_ops.recording.reader import RecordingReader
 from tests.live.ahead import Ahead
-from tests.live.started import ITERATES, PROGRAM, ROOT, Started, started
+from tests.live.started import PROGRAM, ROOT, Started, started
 from tests.support.documents import PAGES, commands
 from tests.support.leftovers import wait_until
 from tests.support.scraping import answers, free_port
@@ -69,7 +69,7 @@ def ticks_of(path: Path) -> int:
 
 
 def run_to_its_end(words: list[str], given: argparse.Namespace) -> str:
-    argv = [sys.executable, *PROGRAM, *ITERATES, "-d", "0.2", *words]
+    argv = [sys.executable, *PROGRAM, "-d", "0.2", *words]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     allowed = (0, 4) if given.fail_if else (0,)
     assert done.returncode in allowed, done.stderr
@@ -79,7 +79,7 @@ def run_to_its_end(words: list[str], given: argparse.Namespace) -> str:
 
 def endless(words: list[str], place: Place, given: argparse.Namespace) -> None:
     """An output that goes on until it is stopped."""
-    argv = [sys.executable, *PROGRAM, *ITERATES, "-d", "0.2", *words]
+    argv = [sys.executable, *PROGRAM, "-d", "0.2", *words]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

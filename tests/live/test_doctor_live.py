@@ -185,7 +185,7 @@ def test_without_btf(cgroup: Path, pair: tuple[Traffic, Traffic]) -> None:
     found = diagnosed(without(WITHOUT_BTF, *DOCTOR), works=True)
     assert found["btf"]["status"] == found["features"]["status"] == "warn"
     assert "CONFIG_DEBUG_INFO_BTF" in found["btf"]["remedy"]
-    assert "without: iterator of TCP sockets, iterator of descriptors, adoption" in found["features"]["found"]
+    assert "without: state and owners by one pass over descriptors (5.11), adoption" in found["features"]["found"]
     tick = first_tick(without(WITHOUT_BTF, *ONCE, "--cgroup", str(cgroup)))
     assert tick["source"] == "sockops"
     rows = {row["lport"]: row for row in tick["connections"] if row["state"] == "ESTAB"}

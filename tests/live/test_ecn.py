@@ -22,7 +22,7 @@ def use_ecn(link: Link, value: int) -> None:
 
 
 @pytest.mark.halved
-@pytest.mark.parametrize("how", ["polled", "iterated"])
+@pytest.mark.parametrize("how", ["polled", "descriptors"])
 def test_what_was_agreed_and_what_was_marked(lab: Lab, how: str) -> None:
     """One link whose arriving segments are marked, one that is not, one without ECN."""
     marked, clean, without = lab.link("m-a", "m-b", offload=False), lab.link("c-a", "c-b"), lab.link("n-a", "n-b")
@@ -30,7 +30,7 @@ def test_what_was_agreed_and_what_was_marked(lab: Lab, how: str) -> None:
         use_ecn(link, value)
     cgroup = lab.cgroup("ecn")
     ports, doors = [], []
-    with Watch(cgroup, polled=how == "polled", reader="sock_diag" if how == "polled" else "always") as watch:
+    with Watch(cgroup, polled=how == "polled", reader="sock_diag" if how == "polled" else "descriptors") as watch:
         for link in (marked, clean, without):
             server = lab.server(link.b.ns, "serve-sink", address=link.b.ipv4, cgroup=cgroup)
             if link is marked:

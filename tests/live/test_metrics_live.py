@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tcptop_ops.outputs.openmetrics import MOST_SERIES
-from tests.live.started import ITERATES, ROOT, started, status
+from tests.live.started import ROOT, started, status
 from tests.support.lab import Lab, Link
 from tests.support.leftovers import wait_until
 from tests.support.scraping import answers, fetch, free_port, samples, value
@@ -34,7 +34,7 @@ PATIENCE_S = 30
 @contextmanager
 def serving(cgroup: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The program without a screen, and the URL that it told; after its first tick."""
-    words = ["--cgroup", str(cgroup), *ITERATES, "-d", "0.2", "--metrics", "0", *options]
+    words = ["--cgroup", str(cgroup), "-d", "0.2", "--metrics", "0", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", "tcptop_ops", *words],
         cwd=ROOT,

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.ahead import Ahead
-from tests.live.started import ITERATES, ROOT
+from tests.live.started import ROOT
 from tests.support.json_schema import validate
 
 DOC = ROOT / "docs" / "scripts.md"
@@ -36,7 +36,7 @@ def needs_jq() -> None:
 
 
 def words(cgroup: Path) -> list[str]:
-    return [sys.executable, "-m", "tcptop_ops", "--cgroup", str(cgroup), *ITERATES, "-d", "0.2"]
+    return [sys.executable, "-m", "tcptop_ops", "--cgroup", str(cgroup), "-d", "0.2"]
 
 
 def run_example(example: str, cgroup: Path, work: Path) -> subprocess.CompletedProcess[str]:

@@ -149,7 +149,7 @@ def test_time_left_of_a_timer(captured: list[bytes], expires: int, left: int) ->
 
 
 def test_the_timer_of_a_delayed_ack(captured: list[bytes]) -> None:
-    """Its number, 5 of Linux 7.1 and later, is that of a loss probe where the TCP iterator tells."""
+    """Its number, 5 of Linux 7.1 and later, is that of a loss probe where a pass over descriptors tells it."""
     message = next(m for m in split(captured) if m[17] == State.ESTABLISHED)
     (row,) = diag(changed(message, timer=5, expires=40), DONE).dump().sockets
     assert (row["timer"], row["timer_us"]) == (Timer.DELACK, 40_000)
