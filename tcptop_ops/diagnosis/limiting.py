@@ -31,8 +31,8 @@ def remember_nagle(memory: Records, sockets: Records, waits: NDArray[np.intp]) -
 def held_by_nagle(sockets: Records) -> Mask:
     """Return where a write smaller than a segment waits for the acknowledgement of a small one (tcp_nagle_check()).
 
-    TCP_NODELAY and TCP_CORK are known where the iterator reads them. A segment behind full ones is not held back
-    (tcp_minshall_check()).
+    TCP_NODELAY and TCP_CORK are known where a pass over descriptors reads them. A segment behind full ones is not held
+    back (tcp_minshall_check()).
     """
     small = (sockets["notsent"] > 0) & (sockets["notsent"] < sockets["mss"])
     behind_small = (sockets["unacked"] > 0) & (_in_flight(sockets) < as_floats(sockets["unacked"]) * sockets["mss"])

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from array import array
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from tcptop_ops.doctor.report import (
 from tcptop_ops.errors import Failed, TcptopError, Unsupported
 from tcptop_ops.host.privilege import give_up
 from tcptop_ops.sources.base import Source
+from tcptop_ops.sources.cheaper_reader import TRIAL_READS
 from tcptop_ops.sources.open import open_source
 from tcptop_ops.sources.sockops import SockOpsSource
 
@@ -39,6 +41,12 @@ UNPRIVILEGED = "/proc/sys/kernel/unprivileged_bpf_disabled"
 UID_MAP = "/proc/self/uid_map"
 SOCKSTATS = ("/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6")
 PATIENCE_S = 30
+
+TRIALS = 2 * TRIAL_READS - 1
+"""Polls after the first one until both readers were tried."""
+
+TRIALS_APART_S = 0.25
+"""Seconds between them: the price of sock_diag has a share of the time for owners."""
 
 _QUERY_EFFECTIVE = 1  # BPF_F_QUERY_EFFECTIVE (linux/bpf.h)
 
@@ -185,7 +193,7 @@ def effective_at(target: str) -> list[int]:
 
 
 def start(options: Options, privileged: bool) -> tuple[Accepted | Refusal, Sockets | Refusal]:
-    """Attach as for real and poll once, without touching a socket that is open; polled only where that can't be.
+    """Attach as for real and poll, without touching a socket that is open; polled only where that can't be.
 
     Raises Usage.
     """
@@ -195,9 +203,22 @@ def start(options: Options, privileged: bool) -> tuple[Accepted | Refusal, Socke
         return refusal(error), poll_only(options, privileged)
     try:
         whole = options.cgroup is None and not cgroup.is_part(source.attached.cgroup_root)
-        return accepted(source.attached), ask(source, in_use(), privileged, whole)
+        sockets = ask(source, in_use(), privileged, whole)
+        if isinstance(sockets, Sockets):
+            sockets = replace(sockets, reader=reader_of(source))
+        return accepted(source.attached), sockets
     finally:
         source.close()
+
+
+def reader_of(source: SockOpsSource) -> str:
+    """Which reader reads the present state here, and why, as it is known after a trial of both."""
+    if source.walk is not None:
+        with suppress(Failed):  # the first poll went well: what is known is told
+            for _ in range(TRIALS):
+                time.sleep(TRIALS_APART_S)
+                source.poll()
+    return source.reader
 
 
 def poll_only(options: Options, privileged: bool) -> Sockets | Refusal:

@@ -119,6 +119,7 @@ class Sockets:
     counted: tuple[int, int] | None
     namespaces: int
     all_namespaces: bool
+    reader: str = ""  # of sockops: which reader read the present state, and why
 
 
 @dataclass(frozen=True)
@@ -341,6 +342,13 @@ def _sockets(facts: Facts) -> Check:
     return Check("sockets", "warn", found, "run it again: if they go on to differ, please report it")
 
 
+def _reader(facts: Facts) -> Check:
+    if isinstance(facts.sockets, Refusal):
+        return Check("reader", "warn", facts.sockets.message, facts.sockets.hint)
+    why = facts.sockets.reader or "by sock_diag: the program is not attached"
+    return Check("reader", "ok", f"the present state is read {why}")
+
+
 def _after(facts: Facts) -> Check:
     found = f"after the start it runs as {facts.user_after}, CapEff {facts.capabilities_after:016x}"
     if facts.kept:
@@ -365,6 +373,7 @@ CHECKS: Sequence[Callable[[Facts], Check]] = (
     _map,
     _namespaces,
     _sockets,
+    _reader,
     _after,
 )
 

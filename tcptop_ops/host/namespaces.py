@@ -136,7 +136,7 @@ def own_namespace() -> int:
 def scan_descriptors() -> Records:
     """Scan /proc in this process (see Reach.descriptors) for what this user may see.
 
-    It takes five times as long as the BPF iterator.
+    It takes five times as long as a pass of the BPF iterator.
     """
     return np.frombuffer(proc_walk.scan(), OWNER)
 

@@ -46,7 +46,7 @@ class Timer(IntEnum):
     """The timer that ``timer_us`` counts down: idiag_timer of struct inet_diag_msg up to PERSIST.
 
     inet_diag reports ICSK_TIME_LOSS_PROBE and ICSK_TIME_REO_TIMEOUT as RETRANSMIT too (``inet_sk_diag_fill()``); the
-    BPF iterator tells them apart. idiag_timer 5, a delayed ACK since Linux 7.1, is DELACK here.
+    pass over descriptors tells them apart. idiag_timer 5, a delayed ACK since Linux 7.1, is DELACK here.
     """
 
     NONE = 0

@@ -40,7 +40,7 @@ SOCKET: Fields = (
     ("app_limited", "u1"),  # 1: limited by an application that has little to send
     ("mptcp", "u1"),  # 1: a subflow of an MPTCP connection
     ("pacing_capped", "u1"),  # 1: the pacing rate is that of SO_MAX_PACING_RATE
-    ("nonagle", "u1"),  # 8: known, + 1: TCP_NODELAY, + 2: TCP_CORK, which the iterator alone tells
+    ("nonagle", "u1"),  # 8: known, + 1: TCP_NODELAY, + 2: TCP_CORK, which a pass over descriptors alone tells
     ("ecn_mode", "u1"),  # EcnMode
     ("ecn_fail", "u1"),  # bits of TCP_ACCECN_*_FAIL_*: what of accurate ECN has failed
     ("netns", "u4"),  # inode number of the network namespace; 0: unknown
@@ -94,7 +94,7 @@ SOCKET: Fields = (
     ("drops", "u4"),  # sk_drops: of a listener, dropped handshakes among others
     ("cc", "S16"),  # name of the congestion control
 )
-"""A socket's state when it was read: by a BPF iterator, by sock_diag or, of a closed one, at its close.
+"""A socket's state when it was read: by a pass over descriptors, by sock_diag or, of a closed one, at its close.
 
 Counters run since the socket's birth and wrap; a value that the kernel lacks is UNKNOWN_U32, of times in 64 bits
 UNKNOWN_U64: the greatest of its kind.

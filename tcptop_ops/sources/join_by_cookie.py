@@ -86,7 +86,7 @@ assert EVENTS.itemsize % 8 == 0
 
 
 def still_open(cookies: NDArray[np.uint64], events: Records, closed: Records) -> NDArray[np.bool_]:
-    """Return false for a socket whose life ended between the pass of the iterator and the drain of the ring."""
+    """Return false for a socket whose life ended between the read of the state and the drain of the ring."""
     ended = np.isin(cookies, closed["socket"]["cookie"])
     if ended.any():
         first = events["first_ns"][ended]

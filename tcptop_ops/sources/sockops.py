@@ -1,4 +1,4 @@
-"""The real source: events from the sock_ops program, present state and owners from iterators, in every namespace."""
+"""The real source: events from the sock_ops program, present state and owners from passes over all descriptors."""
 
 from __future__ import annotations
 
@@ -121,6 +121,15 @@ class SockOpsSource:
     def attached(self) -> Attached:
         """What the kernel accepted."""
         return self._attached
+
+    @property
+    def reader(self) -> str:
+        """Which reader reads the present state, and why: a line without a full stop."""
+        if isinstance(self._present, CheaperReader):
+            return self._present.why
+        if isinstance(self._present, DescriptorReader):
+            return "by descriptors"
+        return "by sock_diag: a pass over descriptors tells too little here"
 
     def drain(self) -> None:
         """Take final records out of the ring before it is full; look after the cgroup, which may be a new one."""

@@ -14,7 +14,7 @@ from tcptop_ops.sources.socket_state import SocketState
 
 
 class SockDiagReader:
-    """By a dump of sock_diag in each namespace, for kernels without BTF or iterators.
+    """By a dump of sock_diag in each namespace, for kernels without BTF or iterators, and where it costs less.
 
     ``members``: only these sockets; None: all.
     """

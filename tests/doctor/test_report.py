@@ -6,7 +6,7 @@ import json
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,8 @@ from tcptop_ops.doctor.report import (
     report,
     table,
 )
-from tcptop_ops.errors import Unsupported
+from tcptop_ops.errors import Failed, Unsupported
+from tcptop_ops.sources.sockops import SockOpsSource
 
 EVERYTHING = frozenset({"HAVE_BTF_SOCKET", "HAVE_ITERATORS", "HAVE_ADOPTION", "HAVE_PID", "HAVE_COMM", "HAVE_CGROUP"})
 WELL = Facts(
@@ -50,7 +51,9 @@ WELL = Facts(
     cgroup=None,
     programs=(),
     attached=Accepted(EVERYTHING, {}, "all", 65536, 16 << 20),
-    sockets=Sockets("sockops", 40, (40, 41), namespaces=3, all_namespaces=True),
+    sockets=Sockets(
+        "sockops", 40, (40, 41), namespaces=3, all_namespaces=True, reader="by descriptors, which costs less here: 1 ms"
+    ),
     user_after="ada (uid 1000)",
     capabilities_after=0,
 )
@@ -118,6 +121,9 @@ def test_a_host_where_all_is_well() -> None:
         ("sockets", {"sockets": REFUSED}, "warn", "the kernel said no", "ask it nicely"),
         ("sockets", {"sockets": Sockets("sockops", 9, None, 1, True)}, "ok", "9 listed by sockops; not compared", ""),
         ("sockets", {"sockets": Sockets("sockdiag", 7, (7, 7), 1, True)}, "ok", "sockdiag, 7 in use", ""),
+        ("reader", {"sockets": REFUSED}, "warn", "the kernel said no", "ask it nicely"),
+        ("reader", {}, "ok", "read by descriptors, which costs less here: 1 ms", ""),
+        ("reader", {"sockets": Sockets("sockdiag", 7, (7, 7), 1, True)}, "ok", "by sock_diag: the program is not", ""),
         ("user", {}, "ok", "ada (uid 1000), CapEff 0000000000000000", ""),
         ("user", {"capabilities_after": 1 << 19}, "warn", "CapEff 0000000000080000", "report"),
         ("user", {"kept": "still root: can't become ada"}, "warn", "still root", "outside the container"),
@@ -313,6 +319,31 @@ def test_a_hint_is_true_where_the_kernel_is_new_enough() -> None:
     assert "see btf" in check("features", attached=none).remedy
     adoption = replace(attached, features=EVERYTHING - {"HAVE_ADOPTION"}, refused={"adoption": why})
     assert "see btf" in check("features", attached=adoption).remedy
+
+
+class Polled:
+    """In place of a SockOpsSource: how often it was polled, and of what use that was."""
+
+    def __init__(self, walks: bool, works: int = 99) -> None:
+        self.walk, self.polls, self.works = object() if walks else None, 0, works
+
+    def poll(self) -> None:
+        if self.polls == self.works:
+            raise Failed("reading from the kernel failed")
+        self.polls += 1
+
+    @property
+    def reader(self) -> str:
+        return f"after {self.polls}"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [(Polled(walks=True), "after 3"), (Polled(walks=False), "after 0"), (Polled(walks=True, works=2), "after 2")],
+)
+def test_both_readers_are_tried_before_one_is_named(source: Polled, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "TRIALS_APART_S", 0)
+    assert probe.reader_of(cast(SockOpsSource, source)) == told
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
