@@ -117,14 +117,3 @@ def delete_batch(map_fd: int, keys: Records) -> None:
 def create_iterator(link_fd: int) -> int:
     """Return a descriptor to read one pass of an iterator from, in this thread's network namespace. Raises OSError."""
     return bpf(ITER_CREATE, struct.pack("<II", link_fd, 0))
-
-
-def read_records(fd: int, into: bytearray | memoryview, at: int = 0) -> int:
-    """Read a descriptor to its end or until ``into`` is full: how many bytes ``into`` holds now. Raises OSError."""
-    view = memoryview(into)
-    while at < len(view):
-        got = os.readv(fd, [view[at:]])
-        if not got:
-            break
-        at += got
-    return at

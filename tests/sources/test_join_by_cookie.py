@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_ops.bpf.record_buffer import RecordBuffer
 from tcptop_ops.model.enums import State
-from tcptop_ops.model.records import EVENTS, FINAL, OWNER, SOCKET, UNKNOWN_U32, Records
+from tcptop_ops.model.records import EVENTS, FINAL, SOCKET, UNKNOWN_U32, Records
 from tcptop_ops.sources.join_by_cookie import LostSockets, RowMatcher, last_known, still_open, without_record
 
 COOKIE = st.integers(1, 12) | st.integers(2**63, 2**64 - 1)
@@ -103,46 +100,3 @@ def test_an_end_without_a_record() -> None:
     final = without_record(sockets_of(7), events_of([5]), 99, State.UNSEEN)
     assert (final["ending"]["end_ns"][0], final["ending"]["error"][0]) == (99, UNKNOWN_U32)
     assert (final["socket"]["cookie"][0], final["events"]["first_ns"][0]) == (7, 5)
-
-
-def pipe_of(data: bytes) -> int:
-    fd = os.memfd_create("records")
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def owners_of(count: int, start: int = 0) -> Records:
-    rows = np.zeros(count, OWNER)
-    rows["cookie"] = np.arange(start, start + count)
-    return rows
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9, 100])
-def test_a_buffer_grows_with_what_it_reads(count: int) -> None:
-    buffer = RecordBuffer(OWNER, 4)
-    fd = pipe_of(owners_of(count).tobytes())
-    assert buffer.read(fd, 0) == count
-    assert buffer.records["cookie"][:count].tolist() == list(range(count))
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(fd)
-
-
-def test_a_buffer_appends() -> None:
-    buffer = RecordBuffer(OWNER, 2)
-    filled = buffer.read(pipe_of(owners_of(3).tobytes()), 0)
-    filled = buffer.read(pipe_of(owners_of(4, 3).tobytes()), filled)
-    assert filled == 7
-    assert buffer.records["cookie"][:7].tolist() == list(range(7))
-
-
-def test_a_cut_record_is_none() -> None:
-    assert RecordBuffer(OWNER, 4).read(pipe_of(owners_of(2).tobytes()[:-1]), 0) == 1
-
-
-def test_a_buffer_closes_what_it_can_not_read(tmp_path: Any) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    with pytest.raises(OSError, match="Is a directory"):
-        RecordBuffer(OWNER).read(fd, 0)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(fd)
