@@ -1,4 +1,4 @@
-"""Ticks on demand, each step of them timed: ``python -m tests.bench.ticker CGROUP ITERATE``, as root.
+"""Ticks on demand, each step of them timed: ``python -m tests.bench.ticker CGROUP READER``, as root.
 
 On a line ``tick`` it polls, compares and sorts as the program does at each tick, and says ``ticked`` and a JSON object:
 rows, and for each step milliseconds of CPU and of the clock. The end of its input ends it.
