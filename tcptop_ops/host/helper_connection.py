@@ -28,7 +28,7 @@ INT = struct.Struct("=i")
 USUAL_S = 0.02
 """Most answers come sooner; a helper that takes longer is looked at."""
 
-SPARE = 16
+SPARE = 24
 """Descriptors that are left free for what is opened for a moment: iterators, files of /proc."""
 
 NOTHING = 0

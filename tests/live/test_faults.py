@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from tests.live import faults, healthy
 from tests.live.faults import FAULTS, TWINS
 from tests.live.quality import GROUP, PAGE, PART, Crowd, Told, observe
 from tests.live.stage import Stage
+
+
+WAITED = Counter({"rto-stall": 1, "syn-lost": 1})
+"""What a lossy path does to a flow as well, by chance."""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +48,8 @@ def told_of(stage: Stage, crowd: Crowd, request: pytest.FixtureRequest) -> Calla
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named_by_its_cause(stage: Stage, crowd: Crowd, told_of: Callable[[str], Told], name: str) -> None:
     told = told_of(name)
-    for _ in range(2):  # a flow whose retransmit is lost too waits for a timeout, and is rightly named by that
-        if told.named_in is None and name == "loss" and told.subject["rto-stall"]:
+    for _ in range(2):  # a flow whose retransmit or SYN is lost too waits for a timeout, and is rightly named by that
+        if told.named_in is None and name in ("loss", "inbound-loss") and (told.subject & WAITED):
             told = observe(stage, [name], crowd)[name]
     assert told.named_in is not None, f"{dict(told.subject)}"
     assert told.evidence
