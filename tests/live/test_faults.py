@@ -13,7 +13,6 @@ from tests.live.faults import FAULTS, TWINS
 from tests.live.quality import GROUP, PAGE, PART, Crowd, Told, observe
 from tests.live.stage import Stage
 
-
 WAITED = Counter({"rto-stall": 1, "syn-lost": 1})
 """What a lossy path does to a flow as well, by chance."""
 
