@@ -51,7 +51,7 @@ class Slots:
         self.before = places_of(cookies, self._cookies)
         new: NDArray[np.bool_] = self.before < 0
         self.of_rows = self._replaced(self.before, new)
-        self._cookies, self.order = cookies, np.argsort(cookies)
+        self._cookies, self.order = cookies, np.argsort(cookies, kind="stable")
         self._sorted = cookies[self.order]
         is_sparse = self.capacity > max(SPARSE * len(cookies), LEAST)
         self._sparse_ticks = self._sparse_ticks + 1 if is_sparse else 0

@@ -51,6 +51,7 @@ class Kernel:
         self.since: list[int] = []
         self.unheld = sockets()
         self.now_us = 10_000_000
+        self.expired = 0
 
     def walk(self, since: int = 0) -> Walked:
         self.since.append(since)
@@ -58,6 +59,9 @@ class Kernel:
 
     def read(self, held: Records) -> SocketState:
         return SocketState(self.unheld, self.unheld[:0], self.unheld[:0], 4, 0)
+
+    def expire(self) -> None:
+        self.expired += 1
 
     def reader(self) -> DescriptorReader:
         return DescriptorReader(cast(DescriptorWalk, self), cast(Any, self), clock_us=lambda: self.now_us)
