@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_ops.bpf.descriptor_walk import DescriptorWalk, Walked, owners
-from tcptop_ops.model.arrays import copied, distinct, find_sorted, gather, scatter
+from tcptop_ops.model.arrays import distinct, find_sorted, gather, scatter
 from tcptop_ops.model.enums import HasRecord
 from tcptop_ops.model.records import MET, OWNER, SOCKET, TOO_LONG, UNKNOWN_U64, Records
 from tcptop_ops.sources.cgroup_follow import CgroupMembers
+from tcptop_ops.sources.changed_rows import differ
 from tcptop_ops.sources.socket_state import SocketState, UnheldSockets
 
 Indices = NDArray[np.intp]
@@ -26,9 +27,6 @@ Numbers = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 _AGES = ("last_sent_us", "last_received_us", "last_ack_received_us")
-_WITH_TIME = (*_AGES, "timer_us")
-"""What goes on with time while nothing happens."""
-
 _WORDS = ("inode", "state", "cb_flags", "segs_in", "segs_out")
 """What a row of MET tells of a socket at rest, too."""
 
@@ -132,7 +130,7 @@ class DescriptorReader:
         its, there = known.find(walked.records["cookie"])
         its, records = its[there], gather(walked.records, there)
         changed = np.zeros(len(known.rows), np.bool_)
-        changed[its] = _differ(gather(known.rows, its), records)
+        changed[its] = differ(gather(known.rows, its), records)
         changed[came] = True
         known.put(its, records, now_us)
         unknown = came[~np.isin(came, its)]
@@ -245,16 +243,6 @@ def _first_of_each(cookies: Numbers) -> tuple[Indices, Indices]:
     return firsts, np.searchsorted(firsts, by_cookie)
 
 
-def _differ(before: Records, now: Records) -> Mask:
-    """Return which of these rows differ in more than goes on with time. Both are copies, and are changed."""
-    for rows in (before, now := copied(now)):
-        for name in _WITH_TIME:
-            rows[name] = 0
-    words = SOCKET.itemsize // 8
-    differs: Mask = (before.view("u8").reshape(-1, words) != now.view("u8").reshape(-1, words)).any(axis=1)
-    return differs
-
-
 def _patch(known: _Known, before: Records) -> Mask:
     """Write into the rows of sockets at rest what their descriptors tell; return where that is something new.
 
@@ -286,5 +274,5 @@ def _changed_of_few(before: Records, now: Records) -> Mask:
     order = np.argsort(before["cookie"])
     at, found = find_sorted(before["cookie"][order], now["cookie"])
     changed = ~found
-    changed[found] = _differ(gather(before, order[at[found]]), gather(now, found))
+    changed[found] = differ(gather(before, order[at[found]]), gather(now, found))
     return changed
