@@ -108,7 +108,7 @@ class DescriptorWalk:
         return 0
 
     def close(self) -> None:
-        """Unmap the ring."""
+        """Unmap the ring ``states``; the descriptors stay open, their owner closes them."""
         self._ring.close()
 
 

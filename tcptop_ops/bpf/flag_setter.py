@@ -25,7 +25,7 @@ TOLD = struct.Struct("=QQQII")
 SETTER = struct.Struct("=QQ")
 """fields.FLAG_SETTER, the value of the map ``setter``: the token comes first."""
 MOST_ASKED = 4096
-"""Sockets in a request."""
+"""Most sockets in one request: they have room in the buffer of the socket that it comes by."""
 
 PATIENCE_S = 0.1
 """A request is answered after this time, whatever is left to do."""
@@ -55,7 +55,7 @@ class Duplicates:
     """Duplicates of the descriptors of one process after the other."""
 
     def __init__(self) -> None:
-        """Begin without a process."""
+        """Open nothing yet: the first ``of`` opens its process."""
         self._pid = self._pidfd = -1
 
     def of(self, pid: int, fd: int) -> socket.socket:
@@ -67,7 +67,7 @@ class Duplicates:
         return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=duplicate(self._pidfd, fd))
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the pidfd of the last process, if any."""
         if self._pid >= 0:
             os.close(self._pidfd)
         self._pid = self._pidfd = -1

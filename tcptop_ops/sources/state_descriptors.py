@@ -47,6 +47,7 @@ class _Known:
     rows: Records = field(default_factory=lambda: np.zeros(0, SOCKET))
     met: Records = field(default_factory=lambda: np.zeros(0, MET))  # the first descriptor of each
     order: Indices = field(default_factory=lambda: np.zeros(0, np.intp))  # indices that sort the cookies
+    firsts: Indices = field(default_factory=lambda: np.zeros(0, np.intp))  # where ``met`` is among all that was met
     zeros: Numbers = field(default_factory=lambda: np.zeros((len(_AGES), 0), "u8"))
     """When each of _AGES was 0: us of CLOCK_MONOTONIC; UNKNOWN_U64: never."""
 
@@ -94,11 +95,11 @@ class DescriptorReader:
         self._queued: Records = np.zeros(0, MET)
         self._written: Indices | None = None
         """Rows in which the two buffers differ by more than what goes on with time; None: they may in any."""
-        self._firsts = np.zeros(0, np.intp)  # the first descriptor of each socket, among ``_held``
         self._descriptors: Records = np.zeros(0, OWNER)
         self._alone: Records = np.zeros(0, SOCKET)  # what no descriptor showed
         self._read_us = 0  # when that was
         self._namespaces: set[int] = set()  # in which a socket was met
+        self._left_out = False  # whether a socket that was met has no row, since nothing was known of it
         self._began = 0  # jiffies at the begin of the last pass
         self._last: Records = np.zeros(0, SOCKET)
 
@@ -125,6 +126,7 @@ class DescriptorReader:
         """
         now_us = self._clock_us()
         same = len(walked.held) == len(self._held) and np.array_equal(walked.held["cookie"], self._held["cookie"])
+        same &= not self._left_out
         known, came = self._as_before(walked.held) if same else self._in_new_order(walked.held)
         self._written = None
         its, there = known.find(walked.records["cookie"])
@@ -141,6 +143,7 @@ class DescriptorReader:
         patched = _patch(known, self._known.met if same else known.rows)
         changed |= patched
         known.go_on(now_us)
+        self._left_out = len(unknown) > 0
         if same:
             self._written = np.union1d(its, np.flatnonzero(patched))
         return (known, changed) if not len(unknown) else _without(known, changed, unknown)
@@ -153,7 +156,9 @@ class DescriptorReader:
             rows.view(_OPAQUE)[:] = before.rows.view(_OPAQUE)
         else:
             scatter(rows, self._written, gather(before.rows, self._written))
-        return _Known(rows, gather(held, self._firsts), before.order, before.zeros), np.zeros(0, np.intp)
+        return _Known(rows, gather(held, before.firsts), before.order, before.firsts, before.zeros), np.zeros(
+            0, np.intp
+        )
 
     def _in_new_order(self, held: Records) -> tuple[_Known, Indices]:
         """Return the sockets of these descriptors as they were, and the indices of those that were not there."""
@@ -166,7 +171,7 @@ class DescriptorReader:
         rows.view(_OPAQUE)[stays] = before.rows.view(_OPAQUE)[at[stays]]
         rows[came] = np.zeros((), SOCKET)
         zeros[:, stays] = before.zeros[:, at[stays]]
-        return _Known(rows, met, order, zeros), came
+        return _Known(rows, met, order, firsts, zeros), came
 
     def _room(self, count: int) -> Records:
         """Return an array of so many rows, with some room behind them, that is none of the last pass."""
@@ -190,7 +195,6 @@ class DescriptorReader:
         )
         if not same:
             self._descriptors = owners(walked)
-            self._firsts, _ = _first_of_each(walked.held["cookie"])
         self._held, self._queued = walked.held, walked.queued
 
     def _with_unheld(self, changed: Mask) -> SocketState:
@@ -266,7 +270,7 @@ def _without(known: _Known, changed: Mask, which: Indices) -> tuple[_Known, Mask
     met = gather(known.met, kept)
     rows = known.rows[: len(met)]
     rows[:] = gather(known.rows, kept)
-    return _Known(rows, met, np.argsort(met["cookie"]), known.zeros[:, kept]), changed[kept]
+    return _Known(rows, met, np.argsort(met["cookie"]), known.firsts[kept], known.zeros[:, kept]), changed[kept]
 
 
 def _changed_of_few(before: Records, now: Records) -> Mask:
